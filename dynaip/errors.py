@@ -1,0 +1,35 @@
+"""Errors with a plain message. The command line prints them as one line and exits with their code."""
+
+from __future__ import annotations
+
+
+class DynaIPError(Exception):
+    """A failure of ours or of an arm; the command line exits with 1."""
+
+    exit_code = 1
+
+
+class InputError(DynaIPError):
+    """Something the user gave cannot be used; the message says what to change. The command line exits with 2."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A config value is wrong; the message names file, YAML path, what is allowed and the nearest option."""
+
+
+class UnknownComponent(InputError):
+    """No (or more than one) component of that kind and name; the message lists what there is."""
+
+
+class MissingDependency(InputError):
+    """A component needs a package that is not installed; the message has the line that installs it."""
+
+
+class MismatchError(InputError):
+    """Adapter and model (or checkpoint and config) do not fit; the message names the field and both values."""
+
+
+class BadSample(DynaIPError):
+    """A sample of a dataset cannot be used; the message is the reason. Loaders quarantine it."""

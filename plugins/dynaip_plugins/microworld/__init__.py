@@ -1,0 +1,1 @@
+"""Microworld: a procedural, fully labelled world with models small enough to ship in the package."""

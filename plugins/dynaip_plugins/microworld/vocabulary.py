@@ -1,0 +1,56 @@
+"""The words of microworld: every attribute, its values, and which of them a prompt may say."""
+
+from __future__ import annotations
+
+COLOURS: tuple[str, ...] = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
+
+IDENTITY: dict[str, tuple[str, ...]] = {
+    "main": COLOURS,
+    "second": COLOURS,
+    "texture": ("rim", "stripes", "dots", "checks"),
+    "emblem": ("disc", "ring", "cross", "bar"),
+}
+"""Never said in personalisation prompts: only a reference can show it."""
+
+PROMPTED: dict[str, tuple[str, ...]] = {
+    "category": ("star", "heart", "drop", "house", "mug", "fish"),
+    "background": ("meadow", "sea", "sand", "night", "snow", "brick"),
+    "place": (
+        "left",
+        "right",
+        "top",
+        "bottom",
+        "middle",
+        "top left",
+        "top right",
+        "bottom left",
+        "bottom right",
+    ),
+    "size": ("small", "large"),
+}
+"""Said in every prompt."""
+
+UNPROMPTED: dict[str, tuple[str, ...]] = {
+    "posture": ("upright", "tilted left", "tilted right"),
+    "perspective": ("front", "side", "above"),
+    "illumination": ("from left", "from right", "from above"),
+}
+"""Never said: the concept-agnostic factors, free for the model to choose."""
+
+ATTRIBUTES: dict[str, tuple[str, ...]] = {**IDENTITY, **PROMPTED, **UNPROMPTED}
+"""All attributes of one subject and its scene."""
+
+COUNTS: tuple[str, ...] = ("1", "2", "3", "4")
+"""How many subjects an image shows."""
+
+FILLERS: tuple[str, ...] = ("a", "an", "the", "at", "in", "on", "with", "of", "and", "beside", "is")
+"""Words that tokenizers drop, so that sentences read naturally and sequences stay short."""
+
+MAX_TOKENS = 24
+"""Constant length of a prompt in tokens, start and end tokens included."""
+
+
+def words() -> list[str]:
+    """Every content word that a prompt can hold, sorted: the vocabulary of the tokenizers."""
+    said = {**IDENTITY, **PROMPTED}
+    return sorted({word for values in said.values() for value in values for word in value.split()})
