@@ -1,0 +1,150 @@
+"""Intervals for the figures of an ablation: a bootstrap over cases, paired by case (ours).
+
+Cases are the units that chance draws. Whatever else repeats a case (the training seeds of an arm) stays with it when cases
+are drawn again, so that intervals are as wide as the number of cases allows, not narrower because seeds were added.
+The chance of training itself is not in these intervals; ``Bootstrap.per_seed`` shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+LEVEL = 0.95
+DRAWS = 4000
+PRODUCTS: Mapping[str, tuple[str, str]] = {"cp_pf": ("cp", "pf")}
+"""Metrics that are the product of the means of two others."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval; NaN where fewer than two cases leave nothing to draw from."""
+
+    value: float
+    low: float
+    high: float
+    cases: int
+
+
+@dataclass(frozen=True)
+class Difference(Estimate):
+    """An arm minus another on the cases that both have."""
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval excludes zero."""
+        return bool(self.low > 0 or self.high < 0)
+
+
+@dataclass(frozen=True)
+class SuiteScores:
+    """The scores of one suite, aligned by arm, seed and case."""
+
+    suite: str
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    cases: tuple[str, ...]
+    values: Mapping[str, Floats] = field(repr=False)
+    """Metric -> arms x seeds x cases; NaN where an arm has no such value."""
+
+
+def collect(rows: Iterable[Mapping[str, object]], metrics: Sequence[str] = ("cp", "pf", "leak")) -> list[SuiteScores]:
+    """Align rows (``arm``, ``seed``, ``suite``, ``case`` and metric columns) into one table a suite, in order of appearance."""
+    by_suite: dict[str, list[Mapping[str, object]]] = {}
+    for row in rows:
+        by_suite.setdefault(str(row["suite"]), []).append(row)
+    return [_align(suite, found, metrics) for suite, found in by_suite.items()]
+
+
+def _align(suite: str, rows: Sequence[Mapping[str, object]], metrics: Sequence[str]) -> SuiteScores:
+    arms = {name: i for i, name in enumerate(dict.fromkeys(str(row["arm"]) for row in rows))}
+    seeds = {seed: i for i, seed in enumerate(sorted({int(str(row["seed"])) for row in rows}))}
+    cases = {case: i for i, case in enumerate(dict.fromkeys(str(row["case"]) for row in rows))}
+    values = {name: np.full((len(arms), len(seeds), len(cases)), np.nan) for name in metrics}
+    for row in rows:
+        place = arms[str(row["arm"])], seeds[int(str(row["seed"]))], cases[str(row["case"])]
+        for name in metrics:
+            values[name][place] = _number(row.get(name))
+    return SuiteScores(suite, tuple(arms), tuple(seeds), tuple(cases), values)
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else float("nan")
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Percentile intervals from ``draws`` resamplings of the cases of one suite; the same seed gives the same figures."""
+
+    scores: SuiteScores
+    draws: int = DRAWS
+    seed: int = 0
+    level: float = LEVEL
+
+    @cached_property
+    def resampled(self) -> Floats:
+        """How often each case is drawn, draws x cases; the first row is the sample itself."""
+        cases = len(self.scores.cases)
+        drawn = np.random.default_rng(self.seed).multinomial(cases, np.full(cases, 1 / cases), size=self.draws)
+        return np.concatenate([np.ones((1, cases)), drawn])
+
+    def estimate(self, arm: str, metric: str) -> Estimate:
+        """Mean of a metric over all cases and seeds of an arm (or the product of two means) with its interval."""
+        keep = self._present(arm, metric)
+        return Estimate(*self._interval(self._means(arm, metric, keep), keep), int(keep.sum()))
+
+    def difference(self, arm: str, other: str, metric: str = "cp_pf") -> Difference:
+        """``arm`` minus ``other``, paired: both are drawn on the same cases, those that both have."""
+        keep = self._present(arm, metric) & self._present(other, metric)
+        gap = self._means(arm, metric, keep) - self._means(other, metric, keep)
+        return Difference(*self._interval(gap, keep), int(keep.sum()))
+
+    def ranking(self, arms: Iterable[str] | None = None, metric: str = "cp_pf") -> list[str]:
+        """Arms from the highest figure to the lowest; arms without one are left out."""
+        values = {name: self.estimate(name, metric).value for name in (self.scores.arms if arms is None else arms)}
+        found = [name for name, value in values.items() if np.isfinite(value)]
+        return sorted(found, key=lambda name: -values[name])
+
+    def per_seed(self, arm: str, metric: str) -> dict[int, float]:
+        """The figure of each training seed alone."""
+        names, at = self._parts(metric), self.scores.arms.index(arm)
+        figures: dict[int, float] = {}
+        for k, seed in enumerate(self.scores.seeds):
+            columns = [self.scores.values[name][at, k] for name in names]
+            if all(np.isfinite(column).any() for column in columns):
+                figures[seed] = float(np.prod([np.nanmean(column) for column in columns]))
+        return figures
+
+    def _parts(self, metric: str) -> tuple[str, ...]:
+        return PRODUCTS.get(metric, (metric,))
+
+    def _present(self, arm: str, metric: str) -> NDArray[np.bool_]:
+        if arm not in self.scores.arms:
+            return np.zeros(len(self.scores.cases), dtype=bool)
+        at = self.scores.arms.index(arm)
+        parts = [np.isfinite(self.scores.values[name][at]).any(axis=0) for name in self._parts(metric)]
+        return np.logical_and.reduce(parts)
+
+    def _means(self, arm: str, metric: str, keep: NDArray[np.bool_]) -> Floats:
+        if not keep.any():
+            return np.full(self.draws + 1, np.nan)
+        at, drawn = self.scores.arms.index(arm), self.resampled[:, keep]
+        product = np.ones(len(drawn))
+        for name in self._parts(metric):
+            values = self.scores.values[name][at][:, keep]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                product *= drawn @ np.nansum(values, axis=0) / (drawn @ np.isfinite(values).sum(axis=0))
+        return product
+
+    def _interval(self, draws: Floats, keep: NDArray[np.bool_]) -> tuple[float, float, float]:
+        if keep.sum() < 2:
+            return float(draws[0]), float("nan"), float("nan")
+        tail = 100 * (1 - self.level) / 2
+        low, high = np.nanpercentile(draws[1:], [tail, 100 - tail])
+        return float(draws[0]), float(low), float(high)

@@ -1,0 +1,106 @@
+"""Intervals against synthetic data whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dynaip.ablation.statistics import Bootstrap, SuiteScores, collect
+
+
+def scores(values: dict[str, np.ndarray], arms: tuple[str, ...]) -> SuiteScores:
+    _, seeds, cases = next(iter(values.values())).shape
+    return SuiteScores("single", arms, tuple(range(seeds)), tuple(f"case-{k}" for k in range(cases)), values)
+
+
+def test_interval_of_the_mean_covers_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    hits = 0
+    for trial in range(300):
+        sample = rng.binomial(4, 0.6, size=(1, 1, 80)) / 4
+        found = Bootstrap(scores({"cp": sample}, ("a",)), draws=600, seed=trial).estimate("a", "cp")
+        hits += found.low <= 0.6 <= found.high
+    assert 0.91 <= hits / 300 <= 0.98
+
+
+def test_interval_of_the_product_of_means_covers_the_truth() -> None:
+    rng = np.random.default_rng(2)
+    hits = 0
+    for trial in range(300):
+        both = rng.multivariate_normal([0.5, 0.8], [[0.02, -0.01], [-0.01, 0.03]], size=100)
+        values = {"cp": both[None, None, :, 0], "pf": both[None, None, :, 1]}
+        found = Bootstrap(scores(values, ("a",)), draws=600, seed=trial).estimate("a", "cp_pf")
+        hits += found.low <= 0.4 <= found.high
+    assert 0.91 <= hits / 300 <= 0.98
+
+
+def test_interval_equals_the_normal_one_on_many_cases() -> None:
+    sample = np.random.default_rng(3).normal(0.5, 0.1, size=(1, 1, 4000))
+    found = Bootstrap(scores({"leak": sample}, ("a",)), draws=4000).estimate("a", "leak")
+    half = 1.96 * sample.std() / np.sqrt(4000)
+    assert found.value == pytest.approx(sample.mean())
+    assert found.low == pytest.approx(sample.mean() - half, abs=half / 10)
+    assert found.high == pytest.approx(sample.mean() + half, abs=half / 10)
+
+
+def test_pairing_sees_a_small_gap_that_the_spread_of_cases_hides() -> None:
+    rng = np.random.default_rng(4)
+    hard = rng.uniform(0, 1, size=200)
+    cp = np.stack([hard + 0.02 + rng.normal(0, 0.02, 200), hard])[:, None]
+    boot = Bootstrap(scores({"cp": cp, "pf": np.ones_like(cp)}, ("better", "worse")))
+    gap = boot.difference("better", "worse")
+    assert gap.decided and gap.low > 0.01 and gap.high < 0.03
+    assert boot.estimate("better", "cp_pf").low < boot.estimate("worse", "cp_pf").high
+    assert boot.difference("worse", "better").value == pytest.approx(-gap.value)
+
+
+def test_equal_arms_are_rarely_told_apart() -> None:
+    rng = np.random.default_rng(5)
+    decided = 0
+    for trial in range(300):
+        cp = rng.uniform(0, 1, size=(2, 1, 60))
+        boot = Bootstrap(scores({"cp": cp, "pf": np.ones_like(cp)}, ("a", "b")), draws=500, seed=trial)
+        decided += boot.difference("a", "b").decided
+    assert decided / 300 <= 0.10
+
+
+def test_seeds_stay_with_their_case() -> None:
+    one = np.random.default_rng(6).uniform(0, 1, size=(1, 1, 50))
+    many = np.repeat(one, 4, axis=1)
+    single = Bootstrap(scores({"cp": one}, ("a",))).estimate("a", "cp")
+    repeated = Bootstrap(scores({"cp": many}, ("a",))).estimate("a", "cp")
+    assert repeated.low == pytest.approx(single.low) and repeated.high == pytest.approx(single.high)
+
+
+def test_difference_uses_the_cases_that_both_arms_have() -> None:
+    cp = np.array([[[0.9, 0.1, 0.5]], [[0.8, np.nan, 0.4]]])
+    boot = Bootstrap(scores({"cp": cp, "pf": np.ones_like(cp)}, ("a", "b")))
+    gap = boot.difference("a", "b", "cp")
+    assert gap.cases == 2 and gap.value == pytest.approx(0.1)
+
+
+def test_figures_without_cases_are_not_a_number() -> None:
+    boot = Bootstrap(scores({"cp": np.array([[[0.5]], [[np.nan]]])}, ("one", "none")))
+    assert np.isnan(boot.estimate("one", "cp").low) and boot.estimate("one", "cp").value == 0.5
+    assert np.isnan(boot.estimate("none", "cp").value) and boot.estimate("none", "cp").cases == 0
+    assert not boot.difference("one", "none", "cp").decided
+    assert boot.ranking(metric="cp") == ["one"]
+
+
+def test_collect_aligns_rows_whatever_their_order() -> None:
+    rows = [
+        {"arm": "b", "seed": 1, "suite": "single", "case": "y", "cp": 0.4, "pf": 1.0, "leak": None},
+        {"arm": "a", "seed": 0, "suite": "single", "case": "x", "cp": 0.1, "pf": 0.5, "leak": 0.2},
+        {"arm": "a", "seed": 0, "suite": "multi2", "case": "z", "cp": 0.7, "pf": 0.5, "leak": 0.2},
+    ]
+    single, multi = collect(rows)
+    assert (single.suite, multi.suite, single.seeds) == ("single", "multi2", (0, 1))
+    at = single.arms.index("b"), single.seeds.index(1), single.cases.index("y")
+    assert single.values["cp"][at] == 0.4 and np.isnan(single.values["leak"][at])
+    assert Bootstrap(single).per_seed("b", "cp_pf") == {1: pytest.approx(0.4)}
+
+
+def test_same_seed_same_figures() -> None:
+    sample = np.random.default_rng(7).uniform(size=(1, 1, 30))
+    first, second = (Bootstrap(scores({"cp": sample}, ("a",)), seed=9).estimate("a", "cp") for _ in range(2))
+    assert first == second
