@@ -18,6 +18,9 @@ from typing import Any, Literal
 from PIL import Image
 from torch import Tensor, nn
 
+from dynaip.report.section import ReportSection as ReportSection
+from dynaip.report.section import SectionContent as SectionContent
+
 Branch = Literal["image", "text"]
 Phase = Literal["training", "inference"]
 Box = tuple[float, float, float, float]
@@ -269,30 +272,6 @@ class Executor(ABC):
 
         A failed job never stops the others.
         """
-
-
-@dataclass(frozen=True)
-class SectionContent:
-    """A part of the report: paragraphs of text, figures and tables, in order."""
-
-    title: str
-    lead: str
-    figures: Sequence[tuple[Path, str]] = ()
-    """PNG or SVG files, each with its caption (also the alternative text)."""
-    tables: Sequence[tuple[str, Path]] = ()
-    """Caption and parquet or csv file."""
-
-
-class ReportSection(ABC):
-    """Contributes to the report. Built as ``Section(config)``; its config's ``order`` says where it stands (0 to 100)."""
-
-    @abstractmethod
-    def prepare(self, directory: Path) -> None:
-        """Compute the section's files (tables, figures) under ``directory / "analysis"``; may load models. Done once."""
-
-    @abstractmethod
-    def content(self, directory: Path) -> SectionContent | None:
-        """Read those files back, without any model; None if there is nothing to show."""
 
 
 class Bundle(ABC):

@@ -7,6 +7,7 @@ The chance of training itself is not in these intervals; ``Bootstrap.per_seed`` 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -92,7 +93,7 @@ class Bootstrap:
         """How often each case is drawn, draws x cases; the first row is the sample itself."""
         cases = len(self.scores.cases)
         drawn = np.random.default_rng(self.seed).multinomial(cases, np.full(cases, 1 / cases), size=self.draws)
-        return np.concatenate([np.ones((1, cases)), drawn])
+        return np.concatenate([np.ones((1, cases)), drawn.astype(np.float64)])
 
     def estimate(self, arm: str, metric: str) -> Estimate:
         """Mean of a metric over all cases and seeds of an arm (or the product of two means) with its interval."""
@@ -118,7 +119,7 @@ class Bootstrap:
         for k, seed in enumerate(self.scores.seeds):
             columns = [self.scores.values[name][at, k] for name in names]
             if all(np.isfinite(column).any() for column in columns):
-                figures[seed] = float(np.prod([np.nanmean(column) for column in columns]))
+                figures[seed] = math.prod(float(np.nanmean(column)) for column in columns)
         return figures
 
     def _parts(self, metric: str) -> tuple[str, ...]:

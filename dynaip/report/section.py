@@ -1,0 +1,32 @@
+"""The contract of report sections. It needs no torch, so that a report is rebuilt from files in a moment."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class SectionContent:
+    """A part of the report: paragraphs of text, figures and tables, in order."""
+
+    title: str
+    lead: str
+    figures: Sequence[tuple[Path, str]] = ()
+    """PNG or SVG files, each with its caption (also the alternative text)."""
+    tables: Sequence[tuple[str, Path]] = ()
+    """Caption and parquet or csv file."""
+
+
+class ReportSection(ABC):
+    """Contributes to the report. Built as ``Section(config)``; its config's ``order`` says where it stands (0 to 100)."""
+
+    @abstractmethod
+    def prepare(self, directory: Path) -> None:
+        """Compute the section's files (tables, figures) under ``directory / "analysis"``; may load models. Done once."""
+
+    @abstractmethod
+    def content(self, directory: Path) -> SectionContent | None:
+        """Read those files back, without any model; None if there is nothing to show."""
