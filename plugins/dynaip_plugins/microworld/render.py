@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .shapes import EMBLEM_CENTRES, EMBLEMS, SILHOUETTES, Distance, Field
-from .vocabulary import PROMPTED
+from .shapes import EMBLEM_CENTRES, EMBLEMS, SILHOUETTES, Field
 from .world import Scene, Subject
 
 SIZE = 64
-EMBLEM_RADIUS = 0.43
-OUTLINE = 1.3
+EMBLEM_RADIUS = 0.37
+OUTLINE = 1.1
 INK = np.array([22, 20, 28], np.float32)
 WHITE = np.array([250, 250, 250], np.float32)
 RGB: dict[str, tuple[int, int, int]] = {
@@ -46,7 +45,7 @@ CENTRES: dict[str, tuple[float, float]] = {
     "bottom left": (-1, 1),
     "bottom right": (1, 1),
 }
-SQUEEZE: dict[str, tuple[float, float]] = {"front": (1, 1), "side": (0.68, 1), "above": (1, 0.68)}
+SQUEEZE: dict[str, tuple[float, float]] = {"front": (1, 1), "side": (0.74, 1), "above": (1, 0.74)}
 TILT: dict[str, float] = {"upright": 0.0, "tilted left": -0.42, "tilted right": 0.42}
 LIGHT: dict[str, tuple[float, float]] = {"from left": (-1, 0), "from right": (1, 0), "from above": (0, -1)}
 
@@ -65,8 +64,8 @@ class _Pose:
 def _pose(scene: Scene, subject: Subject, offset: NDArray[np.float64]) -> _Pose:
     """Places of single subjects lie nearer the middle, and single subjects are larger and jitter more."""
     single = len(scene.subjects) == 1
-    reach, wander = (12.0, 2.0) if single else (16.0, 1.0)
-    radii = {"small": 12.5, "large": 18.0} if single else {"small": 10.5, "large": 14.5}
+    reach, wander = (10.0, 1.5) if single else (16.0, 0.7)
+    radii = {"small": 15.5, "large": 21.0} if single else {"small": 12.5, "large": 16.0}
     cx, cy = CENTRES[subject.place]
     shift = (offset * 2 - 1) * wander
     return _Pose(SIZE / 2 + cx * reach + shift[0], SIZE / 2 + cy * reach + shift[1], radii[subject.size])
@@ -85,44 +84,49 @@ def _blend(image: Field, colour: Field, cover: Field) -> Field:
     return image + (colour - image) * cover[..., None]
 
 
-def _by_name(table: dict[str, Distance], names: Sequence[str], u: Field, v: Field) -> Field:
-    """Evaluate for each row the distance function of its name."""
-    out, rows = np.empty_like(u), np.asarray(names)
+def _by_name(table: Mapping[str, Callable[..., Field]], names: Sequence[str], *arguments: Field) -> Field:
+    """Evaluate for each row the function of its name. [n,64,64]."""
+    out, rows = np.empty((len(names), SIZE, SIZE), np.float32), np.asarray(names)
     for name in sorted(set(names)):
         chosen = rows == name
-        out[chosen] = table[name](u[chosen], v[chosen])
+        out[chosen] = table[name](*(argument[chosen] for argument in arguments))
     return out
 
 
-def _pattern(names: Sequence[str], x: Field, y: Field, depth: Field) -> Field:
-    """Coverage of the second colour; x, y in pixels from the centre, depth = pixels inside the edge."""
-    period = 8.0
-    wrap_x, wrap_y = (x % period) - period / 2, (y % period) - period / 2
-    coverage = {
-        "rim": _cover(depth - 4.6),
-        "stripes": _cover(np.abs(wrap_y) - period / 4),
-        "dots": _cover(np.hypot(wrap_x, wrap_y) - 2.35),
-        "checks": 0.5 - np.clip((np.abs((x % 10) - 5) - 2.5) * 2, -1, 1) * np.clip((np.abs((y % 10) - 5) - 2.5) * 2, -1, 1) / 2,
-    }
-    rows = np.asarray(names)
-    return np.stack([coverage[name][row] for row, name in enumerate(rows)])
+def _lines(along: Field, half_width: float = 1.5, period: float = 8.0) -> Field:
+    """Lines `period` pixels apart, as signed distances; the middle between two lies at 0."""
+    return np.abs(along % period - period / 2) - half_width
+
+
+TEXTURES: dict[str, Callable[[Field, Field, Field], Field]] = {
+    "rim": lambda x, y, depth: depth - 4.2,
+    "stripes": lambda x, y, depth: _lines(y, 1.7),
+    "dots": lambda x, y, depth: np.hypot(x % 8 - 4, y % 8 - 4) - 2.4,
+    "checks": lambda x, y, depth: np.minimum(_lines(x, 1.2), _lines(y, 1.2)),
+}
+"""Signed distance of the second colour; x, y in pixels from the emblem, depth = pixels inside the edge."""
+
+GROUND_WAVES: dict[str, Callable[[Field, Field], Field]] = {
+    "meadow": lambda a, b: 0.5 + 0.25 * np.sin(_X / 6 + a) + 0.25 * np.sin(_Y / 5 + b),
+    "sea": lambda a, b: 0.5 + 0.5 * np.sin(_Y / 2.6 + np.sin(_X / 7 + a) + b),
+    "sand": lambda a, b: 0.5 + 0.5 * np.sin((_X + _Y) / 5.5 + a),
+    "night": lambda a, b: 0.5 + 0.5 * np.sin(_Y / 20 + b),
+    "snow": lambda a, b: 0.5 + 0.5 * np.sin((_X - 0.6 * _Y) / 9 + a),
+    "brick": lambda a, b: np.clip(1.5 - _joint(_X + a, _Y + b), 0, 1),
+}
+"""How far each pixel lies between a ground's two colours; a, b = phases."""
+
+
+def _joint(x: Field, y: Field) -> Field:
+    """Pixels to the nearest joint of a brick wall."""
+    return np.minimum(y % 8, (x + 8 * (np.floor(y / 8) % 2)) % 16)
 
 
 def backgrounds(scenes: Sequence[Scene], phases: NDArray[np.float64]) -> Field:
     """Grounds with a simple low-frequency pattern, a little brighter where the light comes from. [B,64,64,3]."""
-    a, b = _column(phases[:, 0] * 2 * np.pi), _column(phases[:, 1] * 2 * np.pi)
-    row = np.floor((_Y + b) / 8)
-    joint = np.minimum((_Y + b) % 8, (_X + a + 8 * (row % 2)) % 16)
-    waves: dict[str, Field] = {
-        "meadow": 0.5 + 0.25 * np.sin(_X / 6 + a) + 0.25 * np.sin(_Y / 5 + b),
-        "sea": 0.5 + 0.5 * np.sin(_Y / 2.6 + np.sin(_X / 7 + a) + b),
-        "sand": 0.5 + 0.5 * np.sin((_X + _Y) / 5.5 + a),
-        "night": 0.5 + 0.5 * np.sin(_Y / 20 + b) + 0 * a,
-        "snow": 0.5 + 0.5 * np.sin((_X - 0.6 * _Y) / 9 + a),
-        "brick": np.clip(1.5 - joint, 0, 1),
-    }
     names = [scene.background for scene in scenes]
-    mix = np.stack([waves[name][row] for row, name in enumerate(names)])[..., None].astype(np.float32)
+    a, b = _column(phases[:, 0] * 2 * np.pi), _column(phases[:, 1] * 2 * np.pi)
+    mix = _by_name(GROUND_WAVES, names, a, b)[..., None]
     low, high = (np.array([GROUNDS[name][i] for name in names], np.float32)[:, None, None] for i in (0, 1))
     light = np.array([LIGHT[scene.illumination] for scene in scenes], np.float32)[:, :, None, None]
     slope = light[:, 0] * (_X / 32 - 1) + light[:, 1] * (_Y / 32 - 1)
@@ -144,7 +148,8 @@ def _draw(image: Field, scenes: Sequence[Scene], subjects: Sequence[Subject], po
     main, second = (np.array([RGB[getattr(i, n)] for i in who], np.float32)[:, None, None] for n in ("main", "second"))
     centre = np.array([EMBLEM_CENTRES[name] for name in categories], np.float32)[:, :, None, None] * squeeze
     ex, ey = x - centre[:, 0] * radius, y - centre[:, 1] * radius
-    fill = _blend(np.broadcast_to(main, image.shape), second, _pattern([i.texture for i in who], ex, ey, -distance))
+    texture = _by_name(TEXTURES, [i.texture for i in who], ex, ey, -distance)
+    fill = _blend(np.broadcast_to(main, image.shape), second, _cover(texture))
 
     light = np.array([LIGHT[scene.illumination] for scene in scenes], np.float32)[:, :, None, None]
     slope = np.clip((light[:, 0] * dx + light[:, 1] * dy) / radius, -1, 1)
@@ -168,5 +173,3 @@ def render(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
         image[rows] = _draw(image[rows], chosen, subjects, poses)
     return np.clip(image + 0.5, 0, 255).astype(np.uint8)
 
-
-__all__ = ["PROMPTED", "SIZE", "backgrounds", "render"]

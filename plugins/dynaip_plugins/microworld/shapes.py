@@ -27,7 +27,7 @@ def star(u: Field, v: Field) -> Field:
         fold = 2 * np.maximum(kx * x + ky * y, 0)
         x, y = x - fold * kx, y - fold * ky
     x, y = np.abs(x), y - 1.08
-    edge_x, edge_y = 0.56 * sin, 0.56 * cos - 1.08
+    edge_x, edge_y = 0.66 * sin, 0.66 * cos - 1.08
     along = np.clip((x * edge_x + y * edge_y) / (edge_x**2 + edge_y**2), 0, 1.08)
     return np.hypot(x - edge_x * along, y - edge_y * along) * np.sign(y * edge_x - x * edge_y)
 
@@ -44,7 +44,7 @@ def heart(u: Field, v: Field) -> Field:
 
 def drop(u: Field, v: Field) -> Field:
     """A disc below, drawn out to a tip above."""
-    x, y, length, radius = np.abs(u), -(v - 0.32), 1.3, 0.66
+    x, y, length, radius = np.abs(u), -(v - 0.28), 1.28, 0.72
     slope = radius / length
     rise = np.sqrt(1 - slope**2)
     along = x * -slope + y * rise
@@ -54,24 +54,24 @@ def drop(u: Field, v: Field) -> Field:
 
 def house(u: Field, v: Field) -> Field:
     """Walls, a pitched roof with eaves and a chimney at the right."""
-    walls = _box(u, v - 0.36, 0.66, 0.5)
-    roof = np.maximum((np.abs(u) * 0.85 - (v + 0.98)) * 0.76, v - 0.02)
+    walls = _box(u, v - 0.36, 0.7, 0.54)
+    roof = np.maximum((np.abs(u) * 0.88 - (v + 0.98)) * 0.76, v - 0.02)
     chimney = _box(u - 0.5, v + 0.62, 0.13, 0.3)
     return np.minimum(np.minimum(walls, roof), chimney)
 
 
 def mug(u: Field, v: Field) -> Field:
     """A body and, at the right, its handle."""
-    body = _box(u + 0.2, v, 0.5, 0.68) - 0.1
-    handle = np.abs(np.hypot(u - 0.48, v) - 0.36) - 0.12
+    body = _box(u + 0.2, v, 0.58, 0.7) - 0.1
+    handle = np.abs(np.hypot(u - 0.55, v) - 0.33) - 0.11
     return np.minimum(body, handle)
 
 
 def fish(u: Field, v: Field) -> Field:
     """A body that looks left, a tail at the right and a fin above."""
-    body = (np.hypot((u + 0.22) / 0.78, v / 0.62) - 1) * 0.66
+    body = (np.hypot((u + 0.22) / 0.8, v / 0.74) - 1) * 0.75
     tail = np.maximum((np.abs(v) - (u - 0.3) * 1.05) * 0.69, u - 0.98)
-    fin = np.maximum(np.maximum(-v - 0.86, v + 0.3), np.abs(u + 0.1) - 0.28)
+    fin = np.maximum(np.maximum(-v - 0.94, v + 0.3), np.abs(u + 0.1) - 0.28)
     return np.minimum(np.minimum(body, tail), fin)
 
 

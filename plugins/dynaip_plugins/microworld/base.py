@@ -1,0 +1,174 @@
+"""The base model: a tiny FLUX with its text encoders, trained by flow matching on latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, FluxTransformer2DModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+
+from . import autoencoder, tokens
+from .attention import PlainAttention
+from .pool import draw, pixels
+from .training import Plan, Progress, Training
+from .vocabulary import MAX_TOKENS
+from .world import Scene, prompt
+
+TEXT_WIDTH = 128
+HEADS, HEAD_WIDTH, AXES = 4, 32, (4, 14, 14)
+GRID = 8
+PLAN = Plan(steps=12_000, batch_size=64, learning_rate=1.5e-3, hold=0.55, ema=0.999, warmup=300)
+POOL = 65_536
+NO_PROMPT, DENSE = 0.1, 0.5
+CODED_AT_ONCE = 2048
+
+
+class Base(nn.Module):
+    """Transformer and text encoders, called the way FluxPipeline calls them."""
+
+    def __init__(self, double_blocks: int = 4, single_blocks: int = 2) -> None:
+        super().__init__()
+        size = tokens.vocabulary_size()
+        ends = {"pad_token_id": tokens.PAD, "eos_token_id": tokens.END}
+        self.clip = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=size,
+                hidden_size=TEXT_WIDTH,
+                intermediate_size=2 * TEXT_WIDTH,
+                num_hidden_layers=2,
+                num_attention_heads=HEADS,
+                max_position_embeddings=MAX_TOKENS,
+                bos_token_id=tokens.START,
+                **ends,
+            )
+        )
+        self.t5 = T5EncoderModel(
+            T5Config(
+                vocab_size=size,
+                d_model=TEXT_WIDTH,
+                d_kv=HEAD_WIDTH,
+                d_ff=2 * TEXT_WIDTH,
+                num_layers=2,
+                num_heads=HEADS,
+                relative_attention_num_buckets=16,
+                relative_attention_max_distance=MAX_TOKENS,
+                dropout_rate=0.0,
+                feed_forward_proj="gated-gelu",
+                decoder_start_token_id=tokens.PAD,
+                **ends,
+            )
+        )
+        self.transformer = FluxTransformer2DModel(
+            patch_size=1,
+            in_channels=4 * autoencoder.LATENT_CHANNELS,
+            num_layers=double_blocks,
+            num_single_layers=single_blocks,
+            attention_head_dim=HEAD_WIDTH,
+            num_attention_heads=HEADS,
+            joint_attention_dim=TEXT_WIDTH,
+            pooled_projection_dim=TEXT_WIDTH,
+            guidance_embeds=False,
+            axes_dims_rope=AXES,
+        )
+
+    def forward(self, latents_BTC: Tensor, time_B: Tensor, ids_BX: Tensor) -> Tensor:
+        """Velocity of packed latents [B,64,48] at times in [0, 1] under token ids [B,24]."""
+        return self.transformer(
+            hidden_states=latents_BTC,
+            timestep=time_B,
+            encoder_hidden_states=self.t5(ids_BX).last_hidden_state,
+            pooled_projections=self.clip(ids_BX).pooler_output,
+            txt_ids=torch.zeros(ids_BX.shape[1], 3),
+            img_ids=image_ids(),
+            return_dict=False,
+        )[0]
+
+
+def image_ids(grid: int = GRID) -> Tensor:
+    """Row and column of every image token, as FluxPipeline numbers them. [64,3]."""
+    rows, columns = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
+    return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float()
+
+
+def pack(latents: Tensor) -> Tensor:
+    """2 x 2 latents to one token, as FluxPipeline packs them. [B,C,H,W] -> [B,H*W/4,4C]."""
+    B, C, H, W = latents.shape
+    return latents.view(B, C, H // 2, 2, W // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(B, H * W // 4, C * 4)
+
+
+def unpack(tokens_BTC: Tensor, grid: int = GRID) -> Tensor:
+    """The inverse of `pack`. [B,T,4C] -> [B,C,2*grid,2*grid]."""
+    B, _, C = tokens_BTC.shape
+    parts = tokens_BTC.view(B, grid, grid, C // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
+    return parts.reshape(B, C // 4, 2 * grid, 2 * grid)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Everything a step needs, computed once: packed latents and prompts in both forms."""
+
+    latents: Tensor
+    plain: Tensor
+    dense: Tensor
+
+    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Latents [B,64,48] and ids [B,24]: half dense, a tenth empty."""
+        rows = torch.randint(len(self.latents), (size,), generator=generator)
+        choice = torch.rand(size, 1, generator=generator)
+        ids = torch.where(choice < DENSE, self.dense[rows], self.plain[rows]).long()
+        silent = torch.rand(size, 1, generator=generator) < NO_PROMPT
+        empty = torch.full((MAX_TOKENS,), tokens.PAD).index_copy(
+            0, torch.tensor([0, 1]), torch.tensor([tokens.START, tokens.END])
+        )
+        return self.latents[rows].float(), torch.where(silent, empty, ids)
+
+
+def prompt_ids(scenes: list[Scene], dense: bool) -> Tensor:
+    """Ids of the scenes' prompts; dense ones only where they fit. [B,24] int16."""
+    texts = [prompt(scene, dense and len(scene.subjects) <= 2) for scene in scenes]
+    return tokens.encode(tokens.create(), texts).to(torch.int16)
+
+
+def make_pool(vae: AutoencoderKL, seed: int, count: int) -> Pool:
+    """Draw, render and encode `count` scenes."""
+    scenes = draw(seed, count)
+    parts = []
+    for start in range(0, count, CODED_AT_ONCE):
+        images = pixels(scenes[start : start + CODED_AT_ONCE])
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = autoencoder.encode(vae, images)
+        parts.append(pack(latents.float()).half())
+    return Pool(torch.cat(parts), prompt_ids(scenes, dense=False), prompt_ids(scenes, dense=True))
+
+
+def flow_loss(model: Base, clean: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
+    """Flow matching: x_t = (1-t) x_0 + t eps, target eps - x_0, t logit-normal."""
+    noise = torch.randn(clean.shape, generator=generator)
+    time = torch.sigmoid(torch.randn(len(clean), generator=generator))
+    t = time[:, None, None]
+    with torch.autocast("cpu", torch.bfloat16), PlainAttention():
+        velocity = model((1 - t) * clean + t * noise, time, ids)
+    return (velocity.float() - (noise - clean)).square().mean()
+
+
+def train(
+    folder: Path,
+    vae: AutoencoderKL,
+    plan: Plan = PLAN,
+    pool: int = POOL,
+    progress: Progress | None = None,
+    until: int | None = None,
+) -> Base:
+    """Train, or go on from the checkpoint in `folder`; returns the averaged model."""
+    torch.manual_seed(plan.seed + 11)
+    model = Base()
+    scenes = make_pool(vae, plan.seed + 12, pool)
+
+    def step(generator: torch.Generator) -> Tensor:
+        return flow_loss(model, *scenes.batch(plan.batch_size, generator), generator)
+
+    Training("base", model, plan, folder).run(step, progress, until)
+    return model
