@@ -13,7 +13,7 @@ from .training import Plan, Progress, Training
 
 LATENT_CHANNELS = 12
 MIXTURE = {1: 0.3, 2: 0.3, 3: 0.2, 4: 0.2}
-PLAN = Plan(steps=2600, batch_size=12, learning_rate=2e-3, hold=0.3, warmup=100)
+PLAN = Plan(steps=4000, batch_size=12, learning_rate=2e-3, hold=0.3, warmup=100)
 POOL = 6144
 KL_WEIGHT = 1e-4
 

@@ -1,0 +1,99 @@
+"""The build at a tiny scale: complete, resumable, repeatable."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from dynaip_plugins.microworld import build as building
+from dynaip_plugins.microworld.training import Plan, Training
+from safetensors.torch import load_file
+from torch import nn
+
+TINY = 0.0004
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return {
+        f"{file.relative_to(folder)}:{name}": value
+        for file in sorted(folder.rglob("*.safetensors"))
+        for name, value in load_file(file).items()
+    }
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("world")
+    ran = building.build(out, scale=TINY, stages=["autoencoder", "clip", "oracle", "base"])
+    assert ran == ["autoencoder", "clip", "oracle", "base"]
+    return out
+
+
+def test_build_leaves_every_part(built: Path) -> None:
+    assert (built / "pipeline" / "model_index.json").exists()
+    assert (built / "vision" / "preprocessor_config.json").exists()
+    assert (built / "oracle" / "oracle.safetensors").exists()
+    assert all(value.dtype in (torch.float16, torch.int64) for name, value in weights(built / "pipeline").items())
+
+
+def test_complete_stages_are_skipped(built: Path) -> None:
+    assert building.build(built, scale=TINY, stages=["autoencoder", "oracle"]) == []
+
+
+def test_the_same_seed_gives_the_same_weights(built: Path, tmp_path: Path) -> None:
+    building.build(tmp_path, scale=TINY, stages=["autoencoder", "oracle"])
+    first, second = weights(built / "oracle"), weights(tmp_path / "oracle")
+    assert first and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_measure_writes_figures_and_card(built: Path) -> None:
+    assert building.build(built, scale=TINY, stages=["measure"]) == ["measure"]
+    figures = json.loads((built / "figures.json").read_text())
+    assert 0 <= figures["base_2_plain"]["pf"] <= 1
+    assert figures["readers"]["autoencoder_psnr"] > 0
+    assert "oracle on renders" in (built / "MODEL_CARD.md").read_text()
+
+
+def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown stages vae; there are autoencoder"):
+        building.build(tmp_path, stages=["vae"])
+
+
+def test_a_stage_says_what_it_needs_first(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="build the stage 'autoencoder' first"):
+        building.build(tmp_path, scale=TINY, stages=["base"])
+
+
+def regression(folder: Path, until: int | None = None) -> nn.Linear:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+
+    def step(generator: torch.Generator) -> torch.Tensor:
+        x = torch.randn(16, 3, generator=generator)
+        return (model(x)[:, 0] - x @ torch.tensor([1.0, -2.0, 3.0])).square().mean()
+
+    plan = Plan(steps=400, batch_size=16, learning_rate=0.05, warmup=10, ema=0.9)
+    Training("line", model, plan, folder).run(step, until=until)
+    return model
+
+
+def test_training_finds_the_answer(tmp_path: Path) -> None:
+    weight = regression(tmp_path).weight[0]
+    torch.testing.assert_close(weight, torch.tensor([1.0, -2.0, 3.0]), atol=1e-2, rtol=0)
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> None:
+    straight = regression(tmp_path / "straight")
+    regression(tmp_path / "broken", until=137)
+    resumed = regression(tmp_path / "broken")
+    assert torch.equal(straight.weight, resumed.weight)
+
+
+def test_rate_rises_holds_and_falls_to_zero() -> None:
+    plan = Plan(steps=1000, batch_size=1, learning_rate=1.0, warmup=100, hold=0.5)
+    assert plan.rate(0) == pytest.approx(0.01)
+    assert plan.rate(99) == plan.rate(500) == 1
+    assert plan.rate(750) == pytest.approx(0.5)
+    assert plan.rate(1000) == pytest.approx(0, abs=1e-9)
