@@ -119,7 +119,7 @@ class Bootstrap:
         for k, seed in enumerate(self.scores.seeds):
             columns = [self.scores.values[name][at, k] for name in names]
             if all(np.isfinite(column).any() for column in columns):
-                figures[seed] = math.prod(float(np.nanmean(column)) for column in columns)
+                figures[seed] = math.prod(float(column[np.isfinite(column)].mean()) for column in columns)
         return figures
 
     def _parts(self, metric: str) -> tuple[str, ...]:

@@ -1,0 +1,99 @@
+"""The answer of an ablation in words, made from its figures alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dynaip.ablation.statistics import Bootstrap, Difference, Estimate
+
+METRIC = "cp_pf"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one suite says: one headline and the sentences that qualify it."""
+
+    suite: str
+    headline: str
+    details: tuple[str, ...]
+    winner: str
+    decided: bool
+    """Whether the winner can be told apart from the runner-up."""
+
+
+def describe(estimate: Estimate, *, signed: bool = False) -> str:
+    """A figure with its interval, e.g. ``0.512 (0.495 to 0.529)``."""
+    form = "+.3f" if signed else ".3f"
+    if math.isnan(estimate.low):
+        return minus(f"{estimate.value:{form}} (too few cases for an interval)")
+    return minus(f"{estimate.value:{form}} ({estimate.low:{form}} to {estimate.high:{form}})")
+
+
+def minus(text: str) -> str:
+    """Numbers with a true minus sign."""
+    return text.replace("-", "−")
+
+
+def find(boot: Bootstrap, contenders: Sequence[str], reference: str | None = None) -> Finding | None:
+    """Who wins CP·PF in a suite, by how much over the runner-up and over the reference arm; None without scores."""
+    ranking = boot.ranking(contenders)
+    if not ranking:
+        return None
+    winner = ranking[0]
+    suite, lead = boot.scores.suite, boot.estimate(winner, METRIC)
+    if len(ranking) == 1:
+        return Finding(suite, f"Only {winner} has scores: CP·PF {describe(lead)}.", (), winner, False)
+    gap = boot.difference(winner, ranking[1])
+    headline = f"{winner} has the highest CP·PF, {describe(lead)}; {_verdict(gap, ranking[1], 'the runner-up ')}"
+    details = [*_undecided(boot, winner, ranking), *_against(boot, winner, reference, ranking)]
+    return Finding(suite, headline, tuple(details), winner, gap.decided)
+
+
+def _verdict(gap: Difference, other: str, role: str) -> str:
+    amount = describe(gap, signed=True)
+    if gap.decided:
+        return f"that is {amount} over {role}{other}: the interval excludes zero."
+    return f"it cannot be told apart from {role}{other}: the difference is {amount}."
+
+
+def _undecided(boot: Bootstrap, winner: str, ranking: Sequence[str]) -> list[str]:
+    close = [name for name in ranking[2:] if not boot.difference(winner, name).decided]
+    return [f"Nor can it be told apart from {_list(close)}."] if close else []
+
+
+def _against(boot: Bootstrap, winner: str, reference: str | None, ranking: Sequence[str]) -> list[str]:
+    if reference is None or reference not in ranking or ranking[1] == reference:
+        return []
+    if winner == reference:
+        return ["It is also the reference arm of this ablation."]
+    gap = boot.difference(winner, reference)
+    return [f"Against the reference arm {reference}: {_verdict(gap, reference, '')}"]
+
+
+def _list(names: Sequence[str], joint: str = "or") -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {joint} {names[-1]}"
+
+
+def summarise(findings: Sequence[Finding]) -> str:
+    """One sentence over all suites."""
+    if not findings:
+        return "No arm has scores yet."
+    clear = [finding for finding in findings if finding.decided]
+    winners = list(dict.fromkeys(finding.winner for finding in findings))
+    if len(winners) == 1 and len(clear) == len(findings):
+        return f"{winners[0]} wins in every suite, and no interval against a runner-up holds zero."
+    if len(winners) == 1:
+        where = _list([finding.suite for finding in clear], "and") if clear else "no suite"
+        return f"{winners[0]} has the highest CP·PF in every suite; it is clear of the runner-up in {where}."
+    if not clear:
+        return f"No arm wins clearly: {_list(winners, 'and')} lead, but cannot be told apart from their runners-up."
+    return (
+        "No arm leads everywhere: "
+        + "; ".join(
+            f"{finding.winner} leads in {finding.suite}" + ("" if finding.decided else ", not clearly")
+            for finding in findings
+        )
+        + "."
+    )

@@ -1,0 +1,205 @@
+"""What the directory of an ablation holds, read from its files alone; whatever is missing is left out."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dynaip.report.tables import Row, last_line, read_mapping, read_rows
+
+
+@dataclass(frozen=True)
+class ShownReference:
+    """A reference of a case as the report shows it."""
+
+    image: Path
+    region: tuple[float, float, float, float] | None
+
+
+@dataclass(frozen=True)
+class ShownCase:
+    """A case of the benchmark as the report shows it."""
+
+    id: str
+    suite: str
+    prompt: str
+    seed: int
+    references: tuple[ShownReference, ...]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm and training seed: a run inside the ablation, or a baseline shown beside the arms."""
+
+    name: str
+    folder: Path
+    seed: int = 0
+    baseline: bool = False
+    training: Path | None = None
+    """The run whose training this arm uses."""
+
+    @cached_property
+    def status(self) -> dict[str, Any]:
+        """What `status.json` says: state, seconds, error."""
+        return read_mapping(self.folder / "status.json")
+
+    @property
+    def state(self) -> str:
+        """`finished`, `failed`, `running` or `missing`."""
+        return str(self.status.get("state", "missing"))
+
+    @property
+    def last_line(self) -> str:
+        """Why a failed arm failed: its recorded error, or the last line of its log."""
+        return str(self.status.get("error") or "").strip() or last_line(self.folder / "log.txt")
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved config of the arm, or of its adapter."""
+        return read_mapping(self.folder / "config.yaml") or self.adapter
+
+    @cached_property
+    def adapter_folder(self) -> Path | None:
+        """The folder with the adapter's weights, in the arm itself or in its training."""
+        owners = [self.folder, *([self.training] if self.training else [])]
+        folders = [owner / "adapter" for owner in owners] + ([self.training] if self.training else [])
+        return next((folder for folder in folders if (folder / "adapter.safetensors").is_file()), None)
+
+    @cached_property
+    def adapter(self) -> dict[str, Any]:
+        """The config saved with the adapter."""
+        return read_mapping(self.adapter_folder / "config.json") if self.adapter_folder else {}
+
+    @property
+    def parameters(self) -> int | None:
+        """Trained parameters, counted from the header of the weights."""
+        return count_parameters(self.adapter_folder / "adapter.safetensors") if self.adapter_folder else None
+
+    @property
+    def steps(self) -> int | None:
+        """Training steps as the run, its config or the adapter's config tell; None without an adapter."""
+        if self.baseline and self.adapter_folder is None:
+            return None
+        return _steps(self.status, self.adapter, self.config)
+
+    @cached_property
+    def scores(self) -> list[Row]:
+        """One row a case."""
+        return read_rows(self.folder / "scores.parquet")
+
+    def image(self, case: ShownCase) -> Path | None:
+        """The generated image of a case, if it is there."""
+        folder = self.folder / "samples" / case.id
+        wanted = folder / f"{case.seed}.png"
+        return wanted if wanted.is_file() else next(iter(sorted(folder.glob("*.png"))), None)
+
+
+def _steps(*places: Mapping[str, Any]) -> int | None:
+    for place in places:
+        training: Any = place.get("training")
+        inner: Any = training if isinstance(training, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+        for found in (place.get("steps"), place.get("trained_steps"), inner.get("steps")):
+            if isinstance(found, int):
+                return found
+    return None
+
+
+def count_parameters(weights: Path) -> int | None:
+    """Number of values in a safetensors file, from its header; None if the file cannot be read."""
+    try:
+        with weights.open("rb") as data:
+            (length,) = struct.unpack("<Q", data.read(8))
+            header: dict[str, Any] = json.loads(data.read(length))
+    except (OSError, ValueError, struct.error):
+        return None
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+
+
+@dataclass(frozen=True)
+class AblationDirectory:
+    """The directory of an ablation."""
+
+    path: Path
+    plan: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @classmethod
+    def read(cls, path: Path) -> AblationDirectory:
+        """Open a directory; nothing in it is required."""
+        return cls(path, read_mapping(path / "plan.yaml"))
+
+    @property
+    def title(self) -> str:
+        """Name of the ablation: the plan's, or the directory's."""
+        return str(self.plan.get("name") or self.path.resolve().name)
+
+    @property
+    def question(self) -> str:
+        """What the ablation asks."""
+        return str(self.plan.get("question") or "")
+
+    @cached_property
+    def arms(self) -> list[Arm]:
+        """Arms in the order of the plan, then baselines; without a plan, the folders that are there."""
+        entries: list[Any] = self.plan.get("arms") or []
+        planned = [self._planned(entry) for entry in entries]
+        known = {arm.folder for arm in planned}
+        found = [folder for folder in sorted((self.path / "arms").glob("*")) if folder.is_dir() and folder not in known]
+        return planned + [Arm(folder.name.rpartition("-")[0] or folder.name, folder) for folder in found]
+
+    def _planned(self, entry: Mapping[str, Any]) -> Arm:
+        training = entry.get("training")
+        return Arm(
+            name=str(entry["name"]),
+            folder=self.path / "arms" / str(entry["folder"]),
+            seed=int(entry.get("seed", 0)),
+            baseline=bool(entry.get("baseline", False)),
+            training=self.path / "trainings" / str(training) if training else None,
+        )
+
+    @property
+    def reference_arm(self) -> str | None:
+        """The arm that the others are compared with: the first of the plan."""
+        return next((arm.name for arm in self.arms if not arm.baseline), None)
+
+    @cached_property
+    def cases(self) -> list[ShownCase]:
+        """The benchmark's cases in order."""
+        return [self._case(row) for row in read_rows(self.path / "cases" / "cases.parquet")]
+
+    def _case(self, row: Row) -> ShownCase:
+        stored = row.get("references") or "[]"
+        entries: list[dict[str, Any]] = json.loads(stored) if isinstance(stored, str) else stored
+        references = tuple(
+            ShownReference(self.path / "cases" / str(entry["image"]), _box(entry.get("region"))) for entry in entries
+        )
+        return ShownCase(str(row["case"]), str(row["suite"]), str(row["prompt"]), int(row["seed"]), references)
+
+    @cached_property
+    def scores(self) -> list[Row]:
+        """Scores of all arms: arm, seed (of training), suite, case and the metrics."""
+        return [{**row, "arm": arm.name, "seed": arm.seed} for arm in self.arms for row in arm.scores]
+
+    @property
+    def timings(self) -> dict[str, Any]:
+        """What `timings.json` tells."""
+        return read_mapping(self.path / "timings.json")
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What `environment.json` tells, from the directory or from its first run that has one."""
+        places = [self.path, *sorted((self.path / "trainings").glob("*")), *(arm.folder for arm in self.arms)]
+        nothing: dict[str, Any] = {}
+        return next((found for place in places if (found := read_mapping(place / "environment.json"))), nothing)
+
+
+def _box(region: Any) -> tuple[float, float, float, float] | None:
+    if not region:
+        return None
+    left, top, right, bottom = (float(edge) for edge in region)
+    return left, top, right, bottom

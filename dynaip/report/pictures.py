@@ -1,0 +1,49 @@
+"""Pictures inside the page: every image becomes a data URI, so that the report is one file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from dynaip.errors import DynaIPError
+from dynaip.images import load_image
+
+LONGEST = 256
+"""Generated pictures larger than this are shown smaller; smaller ones stay as they are, pixel for pixel."""
+TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """A data URI of some bytes."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def picture(path: Path | None) -> str | None:
+    """A thumbnail as data URI; None if there is no such image or it cannot be read."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        return _thumbnail(load_image(path))
+    except (DynaIPError, OSError):
+        return None
+
+
+def _thumbnail(image: Image.Image) -> str:
+    target = io.BytesIO()
+    if max(image.size) <= LONGEST:
+        image.save(target, "PNG", optimize=True)
+        return data_uri(target.getvalue(), "image/png")
+    image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+    image.save(target, "WEBP", quality=85)
+    return data_uri(target.getvalue(), "image/webp")
+
+
+def figure(path: Path) -> str | None:
+    """A figure (PNG or SVG) as it is, as data URI; None if it is missing or of another type."""
+    kind = TYPES.get(path.suffix.lower())
+    if kind is None or not path.is_file():
+        return None
+    return data_uri(path.read_bytes(), kind)

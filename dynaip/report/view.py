@@ -1,0 +1,161 @@
+"""What the page shows, as plain values for the template."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dynaip.ablation.answer import Finding, find
+from dynaip.ablation.statistics import Bootstrap, Estimate, collect
+from dynaip.report.directory import AblationDirectory, Arm
+from dynaip.report.pictures import data_uri
+from dynaip.report.plane import PlanePoint, at_night, draw, panels
+from dynaip.report.style import BASELINE, arm_colour, arm_marker
+
+SVG = "image/svg+xml"
+FIGURES = ("cp_pf", "cp", "pf", "leak")
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an arm is told apart all through the report."""
+
+    index: int
+    colour: str
+    marker: str
+    baseline: bool
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One arm in the table of a suite."""
+
+    arm: str
+    look: Look
+    figures: Mapping[str, Estimate]
+    seeds: Mapping[int, float]
+    steps: int | None
+    parameters: int | None
+    best: bool
+
+    @property
+    def cases(self) -> int:
+        """Cases behind the figures."""
+        return self.figures["cp_pf"].cases
+
+
+@dataclass(frozen=True)
+class SuiteView:
+    """Everything the report says about one suite."""
+
+    name: str
+    rows: tuple[TableRow, ...]
+    top: float
+    """Where the bars of the table end: at the best arm; a baseline beyond it is an arrow."""
+    finding: Finding | None
+    planes: tuple[tuple[str, str, str], ...]
+    """Title, light and dark picture of the CP-PF plane."""
+
+
+def looks(arms: Sequence[Arm]) -> dict[str, Look]:
+    """Colour and marker of every arm name, in the order of the plan."""
+    found: dict[str, Look] = {}
+    own = 0
+    for arm in arms:
+        if arm.name not in found:
+            colour = BASELINE if arm.baseline else arm_colour(own)
+            found[arm.name] = Look(len(found), colour, arm_marker(len(found) if arm.baseline else own), arm.baseline)
+            own += not arm.baseline
+    return found
+
+
+def suites(ablation: AblationDirectory) -> list[SuiteView]:
+    """One view a suite, in the order of the benchmark."""
+    style = looks(ablation.arms)
+    return [_suite(Bootstrap(scores), ablation, style) for scores in collect(ablation.scores)]
+
+
+def _suite(boot: Bootstrap, ablation: AblationDirectory, style: Mapping[str, Look]) -> SuiteView:
+    own = [name for name in style if not style[name].baseline]
+    finding = find(boot, own, ablation.reference_arm)
+    rows = tuple(_row(boot, name, ablation, style[name], finding) for name in [*boot.ranking(own), *_rest(boot, style)])
+    bars = [row.figures["cp_pf"] for row in rows if not row.look.baseline] or [row.figures["cp_pf"] for row in rows]
+    tops = [top for bar in bars for top in (bar.value, bar.high) if math.isfinite(top)]
+    return SuiteView(
+        boot.scores.suite,
+        rows,
+        max(tops, default=1.0) or 1.0,
+        finding,
+        tuple(_planes(rows)),
+    )
+
+
+def _rest(boot: Bootstrap, style: Mapping[str, Look]) -> list[str]:
+    return boot.ranking([name for name in style if style[name].baseline])
+
+
+def _row(boot: Bootstrap, name: str, ablation: AblationDirectory, look: Look, finding: Finding | None) -> TableRow:
+    arm = next(arm for arm in ablation.arms if arm.name == name)
+    return TableRow(
+        arm=name,
+        look=look,
+        figures={metric: boot.estimate(name, metric) for metric in FIGURES},
+        seeds=boot.per_seed(name, "cp_pf"),
+        steps=arm.steps,
+        parameters=arm.parameters,
+        best=finding is not None and name == finding.winner,
+    )
+
+
+def _planes(rows: Sequence[TableRow]) -> list[tuple[str, str, str]]:
+    points = [
+        PlanePoint(row.arm, row.figures["cp"], row.figures["pf"], row.look.colour, row.look.marker, row.look.baseline)
+        for row in rows
+        if math.isfinite(row.figures["cp"].value) and math.isfinite(row.figures["pf"].value)
+    ]
+    if not points:
+        return []
+    drawn = [(panel.title, draw(panel)) for panel in panels(points)]
+    return [(title, data_uri(light, SVG), data_uri(at_night(light), SVG)) for title, light in drawn]
+
+
+def summary_rows(views: Sequence[SuiteView]) -> list[dict[str, Any]]:
+    """The figures of all tables as tidy rows: suite, arm, metric, value, low, high, cases."""
+    return [
+        {
+            "suite": view.name,
+            "arm": row.arm,
+            "metric": metric,
+            "value": it.value,
+            "low": it.low,
+            "high": it.high,
+            "cases": it.cases,
+        }
+        for view in views
+        for row in view.rows
+        for metric, it in row.figures.items()
+    ]
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: ``42 s``, ``3 min 5 s``, ``1 h 12 min``."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested mappings as rows of dotted name and value."""
+    rows: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            rows += flatten(value, f"{name} · ")  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            rows.append((name, value))
+    return rows

@@ -1,0 +1,145 @@
+"""The page: contents, escaping, and that nothing outside the file is ever asked for."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from dynaip.errors import InputError
+from dynaip.report.build import build_report
+from dynaip.report.tables import read_rows
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+class Page(HTMLParser):
+    """Tags, attributes and visible text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def page(directory: Path) -> tuple[str, Page]:
+    html = build_report(directory).read_text(encoding="utf-8")
+    return html, Page(html)
+
+
+def test_contents(ablation: Path) -> None:
+    html, found = page(ablation)
+    text = " ".join(found.text.split())
+    assert "hmoe-dynamic has the highest CP·PF" in text and "the interval excludes zero" in text
+    assert "Does <b>routing</b> help?" in text
+    assert "The arm broken (seed 0) failed. Its last line: out of <memory>" in text
+    assert "the base model without any reference: not trained here" in text
+    assert "not trained here, trained for 9,000 steps" in text
+    assert "2 min 5 s" in text and "12 min 34 s" in text and "3.11" in text
+    assert (
+        text.index("Does ") < text.index("highest CP·PF") < text.index("CP·PF by arm") < text.index("How to read this")
+    )
+    assert html.count('class="strip"') == 8 and html.count('class="layout"') == 4
+
+
+def test_table_agrees_with_the_tidy_file(ablation: Path) -> None:
+    _, found = page(ablation)
+    rows = read_rows(ablation / "summary.csv")
+    wanted = next(r for r in rows if (r["suite"], r["arm"], r["metric"]) == ("multi2", "concat-dynamic", "cp_pf"))
+    assert f"{wanted['value']:.3f}" in found.text and f"{wanted['low']:.3f} to {wanted['high']:.3f}" in found.text
+    assert wanted["cases"] == 40 and {row["arm"] for row in rows} >= {"base", "microworld"}
+
+
+def test_prompts_appear_as_text(ablation: Path) -> None:
+    _, found = page(ablation)
+    tags = [tag for tag, _ in found.tags]
+    assert "script" not in tags
+    assert all(not name.startswith("on") for _, attributes in found.tags for name in attributes)
+    assert '</script><script>document.title="taken"</script> "onerror=alert(1)' in found.text
+
+
+def test_policy_is_strict_and_the_style_matches_its_hash(ablation: Path) -> None:
+    html, found = page(ablation)
+    policy = next(a["content"] for tag, a in found.tags if tag == "meta" and "http-equiv" in a) or ""
+    style = re.search("<style>(.*?)</style>", html, re.DOTALL)
+    assert style is not None and policy.startswith("default-src 'none'; img-src data:;") and "unsafe" not in policy
+    digest = base64.b64encode(hashlib.sha256(style.group(1).encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert all("style" not in attributes for _, attributes in found.tags)
+
+
+def test_nothing_remote(ablation: Path) -> None:
+    html, found = page(ablation)
+    for tag, attributes in found.tags:
+        for name in ("src", "srcset", "href", "action", "data", "poster"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:", "#")), (tag, name, value[:60])
+    assert "url(" not in html and "@import" not in html
+
+
+def test_images_are_embedded_and_a_broken_one_is_said(ablation: Path) -> None:
+    (next((ablation / "arms").glob("hmoe-dynamic-*")) / "samples" / "single-000" / "0.png").write_bytes(b"not an image")
+    html, _ = page(ablation)
+    assert html.count("data:image/png;base64,") > 40
+
+
+@pytest.mark.parametrize(
+    "gone", ["plan.yaml", "cases", "timings.json", "environment.json", "arms", "arms/base-0123456789ab"]
+)
+def test_partial_directories(ablation: Path, gone: str) -> None:
+    path = ablation / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    html, _ = page(ablation)
+    assert "How to read this" in html
+
+
+def test_a_directory_that_is_no_ablation(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no ablation"):
+        build_report(tmp_path)
+
+
+def test_rebuilding_needs_no_torch(ablation: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from dynaip.report.build import build_report;"
+        f"build_report(Path({str(ablation)!r}));"
+        "bad = {'torch', 'diffusers', 'transformers'} & set(sys.modules); assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_same_files_same_page(ablation: Path) -> None:
+    assert page(ablation)[0] == page(ablation)[0]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_in_a_browser(ablation: Path, tmp_path: Path, width: int) -> None:
+    """The page is laid out within the window's width, its style applies, and no prompt ran."""
+    report = build_report(ablation)
+    dom = browse(report, tmp_path / "profile", width, "--dump-dom")
+    assert "<title>demo</title>" in dom and "taken</title>" not in dom
+    shot = tmp_path / "page.png"
+    browse(report, tmp_path / "profile", width, f"--screenshot={shot}")
+    assert shot.stat().st_size > 20_000
+
+
+def browse(page: Path, profile: Path, width: int, *flags: str) -> str:
+    quiet = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    quiet += ["--disable-component-update", "--disable-sync"]
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", *quiet, f"--user-data-dir={profile}"]
+    command += [f"--window-size={width},2400", *flags, page.resolve().as_uri()]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
