@@ -33,3 +33,7 @@ class MismatchError(InputError):
 
 class BadSample(DynaIPError):
     """A sample of a dataset cannot be used; the message is the reason. Loaders quarantine it."""
+
+
+class PluginError(InputError):
+    """A plugin raised while it was imported, listed or built; the message names plugin, stage and cause."""

@@ -1,0 +1,34 @@
+"""DynaIP: a reference image personalises what an unmodified diffusion transformer paints."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from dynaip.adapter.model import DynaIP as DynaIP
+    from dynaip.adapter.reference import Reference as Reference
+    from dynaip.load import load as load
+    from dynaip.registry import register as register
+
+_ADDRESSES = {
+    "DynaIP": "dynaip.adapter.model",
+    "Reference": "dynaip.adapter.reference",
+    "load": "dynaip.load",
+    "register": "dynaip.registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Nothing heavy is imported before it is asked for: `dynaip --help` needs no torch.
+    if name not in _ADDRESSES:
+        raise AttributeError(f"module 'dynaip' has no attribute {name!r}")
+    value = getattr(import_module(_ADDRESSES[name]), name)
+    globals()[name] = value  # importing dynaip.load sets the attribute to the module: the function must win
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ADDRESSES})

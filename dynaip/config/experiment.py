@@ -1,0 +1,180 @@
+"""An experiment: which components meet, how they are trained, how the result is judged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, field_validator
+
+from dynaip.config.components import ComponentSpec, OfKind, PolicyConfig, Strict
+from dynaip.config.yaml_text import dump
+
+
+class AdapterConfig(Strict):
+    """Where the references enter the backbone, and how wide they are."""
+
+    site: Literal["attention", "projection", "residual"] = "attention"
+    """Where the reference term is added: after the attention's output projection, before it, or to the stream."""
+    blocks: Literal["all"] | str | list[NonNegativeInt] = "all"
+    """Double-stream blocks that take part: all, a list, or a slice such as ``2:10``."""
+    single_stream: Literal["off", "image_tokens", "all_tokens"] = "off"
+    """Which tokens of single-stream blocks look at the references."""
+    share_branches: bool = False
+    """One pair K, V for both branches of a block instead of one each."""
+    token_width: PositiveInt = 256
+    """D, the width of reference tokens."""
+    key_norm: bool = False
+    """RMS norm of the keys, as the backbone norms its own."""
+    bias: bool = False
+    """Bias of K and V."""
+    max_references: PositiveInt = 10
+    """References that one prompt may have."""
+
+    @field_validator("blocks")
+    @classmethod
+    def _slice(cls, value: str | list[int]) -> str | list[int]:
+        if isinstance(value, str) and value != "all":
+            parts = value.split(":")
+            if not (2 <= len(parts) <= 3 and all(part.removeprefix("-").isdigit() or not part for part in parts)):
+                raise ValueError(f"must be all, a list of block numbers, or a slice such as 2:10, not {str(value)!r}")
+        return str(value) if isinstance(value, str) else value
+
+
+class TrainingConfig(Strict):
+    """How an adapter is trained."""
+
+    steps: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat = 1e-4
+    weight_decay: NonNegativeFloat = 0.01
+    clip: PositiveFloat = 1.0
+    """Largest norm of the gradient."""
+    warmup: NonNegativeInt = 0
+    """Steps over which the learning rate rises from zero; then it is constant."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Type of the frozen base; the adapter's master weights are fp32 in any case."""
+    timestep: Literal["sigmoid_normal", "uniform", "shifted"] = "sigmoid_normal"
+    """Distribution of t."""
+    shift: PositiveFloat = 3.0
+    """Shift of ``timestep: shifted``: t' = s t / (1 + (s - 1) t)."""
+    drop_prompt: float = Field(0.1, ge=0, le=1)
+    """Share of samples whose prompt is emptied."""
+    drop_reference: float = Field(0.1, ge=0, le=1)
+    """Share of samples that see no reference."""
+    seed: NonNegativeInt = 0
+    gradient_accumulation: PositiveInt = 1
+    checkpoint_every: PositiveInt = 500
+    """Steps between checkpoints."""
+    keep_checkpoints: int = Field(2, ge=2)
+    sample_every: NonNegativeInt = 0
+    """Steps between sample images; 0 for none."""
+    log_every: PositiveInt = 10
+    workers: NonNegativeInt = 0
+    """Processes that load pairs."""
+    threads: PositiveInt | None = None
+    """CPU threads of torch; None leaves its choice."""
+    cache: bool = True
+    """Keep encoder features, latents and text of a pair once they are computed."""
+    cache_size: NonNegativeInt = 100_000
+    """Pairs that the cache holds at most."""
+    max_bad_steps: PositiveInt = 20
+    """Steps in a row whose loss is not finite before training gives up."""
+
+    def training_part(self) -> dict[str, Any]:
+        """What changes the trained weights: not how often something is written, shown or kept."""
+        return self.model_dump(mode="json", exclude=_HABITS)
+
+
+_HABITS = {
+    "checkpoint_every",
+    "keep_checkpoints",
+    "sample_every",
+    "log_every",
+    "workers",
+    "threads",
+    "cache",
+    "cache_size",
+}
+
+
+class EvaluationConfig(Strict):
+    """How a trained adapter is judged."""
+
+    benchmark: Annotated[ComponentSpec, OfKind("benchmark")]
+    suites: list[str] | None = None
+    """Suites of the benchmark; None for all of them."""
+    metrics: list[Annotated[ComponentSpec, OfKind("metric")]] = Field(min_length=1)
+    batch_size: PositiveInt = 8
+    limit: PositiveInt | None = None
+    """Cases of each suite; None for all of them."""
+    seed: NonNegativeInt = 0
+    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Options of the pipeline's call, e.g. ``{num_inference_steps: 16}``."""
+
+
+class ExperimentConfig(Strict):
+    """One adapter: its parts, its training and its evaluation."""
+
+    backbone: Annotated[ComponentSpec, OfKind("backbone")]
+    encoder: Annotated[ComponentSpec, OfKind("encoder")]
+    fusion: Annotated[ComponentSpec, OfKind("fusion")]
+    decoupling: Annotated[ComponentSpec, OfKind("decoupling")]
+    adapter: AdapterConfig = Field(default_factory=AdapterConfig)
+    source: Annotated[ComponentSpec, OfKind("source")]
+    training: TrainingConfig
+    evaluation: EvaluationConfig | None = None
+    plugins: list[Path] = Field(default_factory=list[Path])
+    """Plugin files that the components come from."""
+    _name: str = PrivateAttr("experiment")
+
+    @property
+    def name(self) -> str:
+        """What the config is called: the stem of its file. No part of its meaning."""
+        return self._name
+
+    def named(self, name: str) -> ExperimentConfig:
+        """Give the same config under another name."""
+        copy = self.model_copy()
+        copy._name = name
+        return copy
+
+    def resolved(self) -> dict[str, Any]:
+        """Give everything as plain data: qualified names, and every default written out."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """Write the resolved config; ``load_experiment`` reads it back to an equal one."""
+        return dump(self.resolved())
+
+    def hash(self) -> str:
+        """Fingerprint (12 hex digits) of what the config means, however it is written."""
+        return fingerprint({key: value for key, value in self.resolved().items() if key != "plugins"})
+
+    def training_hash(self) -> str:
+        """Fingerprint of what training depends on; arms with the same one share a training."""
+        return fingerprint(self.training_part())
+
+    def training_part(self) -> dict[str, Any]:
+        """Give what training depends on: neither the evaluation nor what a policy does only at inference."""
+        parts: dict[str, Any] = {kind: _training_part(getattr(self, kind)) for kind in _TRAINED}
+        policy = self.decoupling.config
+        if not isinstance(policy, PolicyConfig):  # the registry asks for one
+            raise TypeError(f"the config of {self.decoupling.use} is no PolicyConfig")
+        parts["decoupling"] = policy.training_part()
+        return parts | {"adapter": self.adapter.model_dump(mode="json"), "training": self.training.training_part()}
+
+
+_TRAINED = ("backbone", "encoder", "fusion", "source")
+
+
+def _training_part(spec: ComponentSpec) -> dict[str, Any]:
+    return {"use": spec.use, **spec.config.training_part()}
+
+
+def fingerprint(data: Any) -> str:
+    """Give 12 hex digits that depend on plain data alone, in any order of its keys."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

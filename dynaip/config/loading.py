@@ -1,0 +1,172 @@
+"""Finding config files and recipes, following ``base:``, overriding, validating."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from dynaip.config.ablation import AblationConfig
+from dynaip.config.experiment import ExperimentConfig
+from dynaip.config.explain import explained
+from dynaip.config.merge import merge, override, parse_override
+from dynaip.config.yaml_text import read
+from dynaip.errors import ConfigError
+from dynaip.suggest import did_you_mean
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+_ABLATION_KEYS = frozenset(AblationConfig.model_fields) - frozenset(ExperimentConfig.model_fields) - {"base"}
+
+
+def recipes() -> dict[str, Path]:
+    """Name -> file of the configs that ship, e.g. ``microworld/demo``."""
+    files = sorted(RECIPES.glob("**/*.yaml"))
+    return {file.relative_to(RECIPES).with_suffix("").as_posix(): file for file in files}
+
+
+def config_file(name: str | Path, *, beside: Path | None = None) -> Path:
+    """Find a config: a file (relative to ``beside`` first) or a recipe; ``ConfigError`` lists what there is."""
+    given = Path(name).expanduser()
+    for candidate in ([beside / given] if beside else []) + [given]:
+        if candidate.is_file():
+            return candidate.resolve()
+    if str(name) in recipes():
+        return recipes()[str(name)]
+    known = recipes()
+    raise ConfigError(
+        f"{name}: neither a config file nor a recipe.{did_you_mean(str(name), known)} Recipes: {', '.join(known)}."
+    )
+
+
+def load_experiment(
+    name: str | Path, overrides: Sequence[str] = (), plugins: Iterable[str | Path] = ()
+) -> ExperimentConfig:
+    """Load an experiment from a file or recipe, ``-s`` overrides on top; ``InputError`` in one line if it is wrong."""
+    file = config_file(name)
+    raw = _overridden(_chain(file), overrides)
+    if _is_ablation(raw):
+        raise ConfigError(f"{_origin(file)} is an ablation, not an experiment: run it with dynaip ablate")
+    return _experiment(raw, file, plugins)
+
+
+def load_ablation(
+    name: str | Path, overrides: Sequence[str] = (), plugins: Iterable[str | Path] = ()
+) -> AblationConfig:
+    """Load an ablation from a file or recipe and validate every arm; ``InputError`` in one line if it is wrong.
+
+    Overrides of an experiment's keys (``-s training.steps=10``) change the base.
+    """
+    file = config_file(name)
+    raw = _chain(file)
+    if not _is_ablation(raw):
+        raise ConfigError(f"{_origin(file)} is an experiment, not an ablation: it has neither axes nor arms")
+    return _ablation(_override_ablation(raw, overrides), file, plugins)
+
+
+def load_any(
+    name: str | Path, overrides: Sequence[str] = (), plugins: Iterable[str | Path] = ()
+) -> ExperimentConfig | AblationConfig:
+    """Load whatever the file or recipe is."""
+    load = load_ablation if _is_ablation(_chain(config_file(name))) else load_experiment
+    return load(name, overrides, plugins)
+
+
+def parse_experiment(raw: Mapping[str, Any], origin: str = "config") -> ExperimentConfig:
+    """Validate an experiment given as plain data, e.g. what ``resolved()`` gave; ``InputError`` if it is wrong."""
+    _load_plugins(raw.get("plugins") or [])
+    with explained(ExperimentConfig, origin):
+        return ExperimentConfig.model_validate(raw)
+
+
+def _chain(file: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a file, laid over its base; an ablation keeps its base apart."""
+    if file in seen:
+        raise ConfigError(f"{_origin(file)}: base leads back to the file itself")
+    raw = _placed(read(file), file)
+    if "base" not in raw:
+        return raw
+    base = _base(raw.pop("base"), file, seen)
+    if _is_ablation(base):
+        return {**base, **{key: value for key, value in raw.items()}}
+    if _is_ablation(raw):
+        return {**raw, "base": base}
+    return merge(base, raw)
+
+
+def _base(base: Any, file: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if isinstance(base, str):
+        return _chain(config_file(str(base), beside=file.parent), (*seen, file))
+    if isinstance(base, Mapping):  # written out, as saved plans have it
+        return dict(cast("Mapping[str, Any]", base))
+    raise ConfigError(f"{_origin(file)}: base: write the name of a recipe or a file, not {base!r}")
+
+
+def _placed(raw: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Make plugin files absolute: they are named relative to the config file."""
+    if raw.get("plugins") is None:
+        return {key: value for key, value in raw.items() if key != "plugins"}
+    plugins = raw["plugins"]
+    if not isinstance(plugins, list):
+        raise ConfigError(f"{_origin(file)}: plugins: write a list of Python files, not {plugins!r}")
+    paths = [str((file.parent / Path(str(each)).expanduser()).resolve()) for each in cast("list[Any]", plugins)]
+    return {**raw, "plugins": paths}
+
+
+def _is_ablation(raw: Mapping[str, Any]) -> bool:
+    return bool(_ABLATION_KEYS & set(raw))
+
+
+def _overridden(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    for text in overrides:
+        path, value = parse_override(text)
+        raw = override(raw, path, value, origin=f"-s {text}")
+    return raw
+
+
+def _override_ablation(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    for text in overrides:
+        path, value = parse_override(text)
+        key, _, rest = path.partition(".")
+        if key in ("axes", "report") and rest:  # names of axes have dots of their own
+            raw = {**raw, key: {**raw.get(key, {}), rest: value}}
+        elif key in AblationConfig.model_fields:
+            raw = override(raw, path, value, origin=f"-s {text}")
+        else:
+            raw = {**raw, "base": override(raw.get("base", {}), path, value, origin=f"-s {text}")}
+    return raw
+
+
+def _experiment(raw: dict[str, Any], file: Path, plugins: Iterable[str | Path]) -> ExperimentConfig:
+    files = _load_plugins([*raw.get("plugins", []), *plugins])
+    with explained(ExperimentConfig, _origin(file)):
+        return ExperimentConfig.model_validate({**raw, "plugins": files}).named(file.stem)
+
+
+def _ablation(raw: dict[str, Any], file: Path, plugins: Iterable[str | Path]) -> AblationConfig:
+    base = cast("dict[str, Any]", raw.get("base") or {})
+    own = list(cast("list[str]", raw.get("plugins") or []))
+    files = _load_plugins([*base.get("plugins", []), *own, *plugins])
+    experiment = _experiment({**base, "plugins": []}, file, ())
+    with explained(AblationConfig, _origin(file)):
+        config = AblationConfig.model_validate({**raw, "base": experiment.resolved(), "plugins": files})
+    for arm in config.expand():
+        config.experiment(arm.settings)
+    return config.named(file.stem)
+
+
+def _load_plugins(files: Sequence[str | Path]) -> list[str]:
+    """Load plugin files before the components that they bring are looked up."""
+    from dynaip.registry import registry
+
+    paths = list(dict.fromkeys(str(Path(each).expanduser().resolve()) for each in files))
+    for path in paths:
+        registry().load_file(path)
+    return paths
+
+
+def _origin(file: Path) -> str:
+    return f"recipe {name}" if (name := _recipe_name(file)) else str(file)
+
+
+def _recipe_name(file: Path) -> str | None:
+    return next((name for name, path in recipes().items() if path.resolve() == file), None)

@@ -1,0 +1,123 @@
+"""YAML as people mean it: version 1.2 scalars, no duplicate keys, strings that know their file's folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dynaip.errors import ConfigError
+
+
+class Located(str):
+    """A string from a config file; ``folder`` is what a relative path in it is relative to."""
+
+    folder: Path
+
+    def __new__(cls, value: str, folder: Path) -> Located:
+        located = super().__new__(cls, value)
+        located.folder = folder
+        return located
+
+
+# YAML 1.1, PyYAML's default, reads `off` as false, `2:10` as 130 and `1e-3` as a string; version 1.2 does not.
+_SCALARS: tuple[tuple[str, str, str], ...] = (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+)
+
+
+def _add_scalars(owner: Any) -> None:
+    for tag, pattern, first in _SCALARS:
+        starts = ["" if letter == "\0" else letter for letter in first]
+        owner.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), starts)
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers: dict[str, Any] = {}
+    folder: Path = Path()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes whatever either version of YAML would read as something else than a string."""
+
+
+_add_scalars(_Loader)
+_add_scalars(_Dumper)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^(?:<<)$"), ["<"])
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if key.value in seen and key.value != "<<":
+            raise ConfigError(f"line {key.start_mark.line + 1}: key {key.value!r} stands there twice")
+        seen.add(str(key.value))
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+def _string(loader: _Loader, node: yaml.ScalarNode) -> str:
+    return Located(str(node.value), loader.folder)
+
+
+def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = str(node.value)
+    return int(text, 0) if re.match(r"0[ox]", text) else int(text)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+_Loader.add_constructor("tag:yaml.org,2002:str", _string)
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+_Dumper.add_representer(Located, lambda dumper, value: dumper.represent_str(str(value)))
+
+
+def parse(text: str, *, origin: str, folder: Path) -> Any:
+    """Parse YAML text; ``ConfigError`` names ``origin`` and the line. Relative paths belong to ``folder``."""
+    loader = _Loader(text)
+    loader.folder = folder
+    try:
+        return loader.get_single_data()
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{origin}: {_explain(error)}") from error
+    finally:
+        loader.dispose()
+
+
+def _explain(error: yaml.YAMLError) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return where + " ".join(f"this is not YAML: {problem or error}".split())
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping; ``ConfigError`` in one line if it does not."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}"
+        ) from error
+    data = parse(text, origin=str(path), folder=path.resolve().parent)
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a config is a mapping of keys to values, and this is {_name(data)}")
+    return {str(key): value for key, value in data.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
+def _name(value: object) -> str:
+    return "empty" if value is None else f"a {type(value).__name__}"
+
+
+def dump(data: Any) -> str:
+    """Write plain data as YAML, keys in the given order."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)

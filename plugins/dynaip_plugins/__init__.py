@@ -1,0 +1,1 @@
+"""Components that ship with DynaIP. Importing this package imports none of them."""

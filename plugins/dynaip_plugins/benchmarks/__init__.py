@@ -1,0 +1,1 @@
+"""Built-in benchmarks, a folder each."""

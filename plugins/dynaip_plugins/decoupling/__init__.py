@@ -1,0 +1,1 @@
+"""Built-in decoupling policies, a folder each."""

@@ -1,0 +1,1 @@
+"""Built-in fusion strategies, a folder each."""

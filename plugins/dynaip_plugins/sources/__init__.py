@@ -1,0 +1,1 @@
+"""Built-in pair sources, a folder each."""
