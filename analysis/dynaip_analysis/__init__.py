@@ -1,0 +1,1 @@
+"""Looks through the windows that the path already has: attention, routing, granularity, decoupling."""

@@ -1,0 +1,91 @@
+"""Arrays whose axes have names and labels, saved as safetensors and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from dynaip.errors import InputError
+
+
+@dataclass(frozen=True)
+class Named:
+    """Values (numpy, one dimension an axis) with the labels of every axis in order; NaN means never seen."""
+
+    values: np.ndarray
+    axes: Mapping[str, Sequence[Hashable]]
+
+    def __post_init__(self) -> None:
+        lengths = tuple(len(labels) for labels in self.axes.values())
+        if lengths != self.values.shape:
+            raise ValueError(f"axes {dict(zip(self.axes, lengths, strict=True))} do not fit values of shape {self.values.shape}")
+
+    def sel(self, **choice: Any) -> Named:
+        """Choose by label: one label drops its axis, a list of labels keeps it; unknown ones raise ``InputError``."""
+        found = self
+        for axis, wanted in choice.items():
+            found = found._one(axis, wanted)
+        return found
+
+    def _one(self, axis: str, wanted: Any) -> Named:
+        at = self._place(axis)
+        if isinstance(wanted, (list, tuple)):
+            index: Any = [self._index(axis, label) for label in wanted]
+            return Named(np.take(self.values, index, axis=at), {**self.axes, axis: list(wanted)})
+        rest = {name: labels for name, labels in self.axes.items() if name != axis}
+        return Named(np.take(self.values, self._index(axis, wanted), axis=at), rest)
+
+    def mean(self, *axes: str) -> Named:
+        """Mean over axes (all without names), leaving out what was never seen."""
+        over = axes or tuple(self.axes)
+        places = tuple(self._place(axis) for axis in over)
+        seen = np.isfinite(self.values)
+        count = seen.sum(axis=places)
+        total = np.where(seen, self.values, 0).sum(axis=places)
+        values = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        return Named(values, {name: labels for name, labels in self.axes.items() if name not in over})
+
+    def rows(self, value: str = "value") -> list[dict[str, Any]]:
+        """Tidy rows: one column an axis, and the value."""
+        names = list(self.axes)
+        return [
+            {**{name: self.axes[name][k] for name, k in zip(names, index, strict=True)}, value: float(found)}
+            for index, found in np.ndenumerate(self.values)
+        ]
+
+    def _place(self, axis: str) -> int:
+        names = list(self.axes)
+        if axis not in names:
+            raise InputError(f"there is no axis {axis!r}; the axes are {', '.join(names)}")
+        return names.index(axis)
+
+    def _index(self, axis: str, label: Any) -> int:
+        labels = list(self.axes[axis])
+        if isinstance(label, int) and label < 0 and label not in labels:
+            return len(labels) + label
+        if label not in labels:
+            raise InputError(f"axis {axis!r} has no {label!r}; it has {', '.join(map(str, labels[:20]))}")
+        return labels.index(label)
+
+
+def save(path: Path, arrays: Mapping[str, Named], extra: Mapping[str, Any] | None = None) -> None:
+    """Write arrays to `path` (safetensors) and their axes beside it (`.json`)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: np.ascontiguousarray(array.values) for name, array in arrays.items()}, path)
+    axes = {name: {axis: list(labels) for axis, labels in array.axes.items()} for name, array in arrays.items()}
+    path.with_suffix(".json").write_text(json.dumps({"axes": axes, "extra": dict(extra or {})}), encoding="utf-8")
+
+
+def load(path: Path) -> tuple[dict[str, Named], dict[str, Any]]:
+    """Read back what ``save`` wrote: arrays and what was saved beside them."""
+    described = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    with safe_open(path, framework="numpy") as stored:
+        arrays = {name: Named(stored.get_tensor(name), axes) for name, axes in described["axes"].items()}
+    return arrays, described["extra"]

@@ -1,0 +1,48 @@
+"""Named axes: choosing, averaging, tidy rows, files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dynaip.errors import InputError
+from dynaip_analysis.named import Named, load, save
+
+
+def array() -> Named:
+    return Named(np.arange(6.0).reshape(2, 3), {"branch": ["image", "text"], "step": [0.0, 0.5, 1.0]})
+
+
+def test_choosing_by_label() -> None:
+    assert array().sel(branch="text", step=0.5).values == 4
+    assert array().sel(step=-1).values.tolist() == [2, 5]
+    kept = array().sel(step=[1.0, 0.0])
+    assert kept.axes["step"] == [1.0, 0.0] and kept.values.tolist() == [[2, 0], [5, 3]]
+
+
+def test_means_leave_out_what_was_never_seen() -> None:
+    values = array().values.copy()
+    values[0, 0] = np.nan
+    assert Named(values, array().axes).mean("step").values.tolist() == [1.5, 4.0]
+    assert np.isnan(Named(np.array([np.nan]), {"step": [0]}).mean().values)
+
+
+def test_tidy_rows() -> None:
+    assert array().rows("weight")[4] == {"branch": "text", "step": 0.5, "weight": 4.0}
+
+
+def test_unknown_labels_and_axes_are_named() -> None:
+    with pytest.raises(InputError, match="no 'joint'; it has image, text"):
+        array().sel(branch="joint")
+    with pytest.raises(InputError, match="the axes are branch, step"):
+        array().mean("head")
+    with pytest.raises(ValueError, match="do not fit"):
+        Named(np.zeros(3), {"step": [0]})
+
+
+def test_files(tmp_path: Path) -> None:
+    save(tmp_path / "deep" / "a.safetensors", {"a": array()}, {"seed": 3})
+    arrays, extra = load(tmp_path / "deep" / "a.safetensors")
+    assert arrays["a"].axes == dict(array().axes) and extra == {"seed": 3}
+    np.testing.assert_array_equal(arrays["a"].values, array().values)
