@@ -1,0 +1,86 @@
+"""``dynaip plugins``: which components there are, and who brings them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dynaip.cli.options import AsJson, PluginFiles
+from dynaip.errors import PluginError
+
+if TYPE_CHECKING:
+    from dynaip.registry import Entry, PluginFailure, Registry
+
+
+def plugins(
+    kind: Annotated[str | None, typer.Argument(help="Only components of this kind, e.g. fusion.")] = None,
+    as_json: AsJson = False,
+    errors: Annotated[bool, typer.Option("--errors", help="Show the plugins that failed, and why.")] = False,
+    plugin: PluginFiles = None,
+) -> None:
+    """List components with the plugin they come from, its version, and whether they can be used."""
+    from dynaip.registry import registry
+
+    for file in plugin or []:
+        try:
+            registry().load_file(file)
+        except PluginError:
+            pass  # it is among the failures, which is what one looks for here
+    entries = registry().components(kind)
+    if as_json:
+        typer.echo(_json(registry(), entries))
+    elif errors:
+        _print_failures(registry().failures)
+    else:
+        _print_table(registry(), entries)
+
+
+def _json(known: Registry, entries: list[Entry]) -> str:
+    rows = [
+        {
+            "kind": each.component.kind,
+            "name": each.component.name,
+            "qualified": each.qualified,
+            "version": each.version,
+            "origin": each.origin,
+            "state": known.state(each),
+            "summary": each.component.summary,
+        }
+        for each in entries
+    ]
+    failures = [vars(each) for each in known.failures]
+    return json.dumps({"components": rows, "failures": failures}, indent=2)
+
+
+def _print_table(known: Registry, entries: list[Entry]) -> None:
+    from dynaip.cli.tables import show_table
+
+    columns = ("kind", "name", "plugin", "version", "state", "summary")
+    rows = [
+        (
+            each.component.kind,
+            each.component.name,
+            each.plugin,
+            _version(each),
+            known.state(each),
+            each.component.summary,
+        )
+        for each in entries
+    ]
+    show_table(columns, rows)
+    count = len(known.failures)
+    if count:
+        typer.echo(f"{count} plugin{'s' * (count > 1)} failed: dynaip plugins --errors says why")
+
+
+def _version(entry: Entry) -> str:
+    return "file" if entry.origin == "file" else entry.version
+
+
+def _print_failures(failures: list[PluginFailure]) -> None:
+    for each in failures:
+        typer.echo(f"{each.plugin}: failed at {each.stage}: {each.error}")
+    if not failures:
+        typer.echo("no plugin failed")

@@ -1,0 +1,62 @@
+"""``dynaip recipes``: the configs that ship."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="List the configs that ship, or copy one to change it.", invoke_without_command=True)
+
+
+@app.callback()
+def recipes(context: typer.Context) -> None:
+    """List the configs that ship, or copy one to change it."""
+    if context.invoked_subcommand is not None:
+        return
+    from dynaip.cli.tables import show_table
+    from dynaip.config import recipes as shipped
+
+    show_table(("recipe", "what it is"), [(name, _purpose(file)) for name, file in shipped().items()])
+
+
+@app.command()
+def copy(
+    name: Annotated[str, typer.Argument(help="Name of a recipe, e.g. microworld/demo.")],
+    file: Annotated[Path | None, typer.Argument(help="Where to write it; by default its own name, here.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Copy a recipe to a file of your own."""
+    from dynaip.config import recipes as shipped
+    from dynaip.errors import InputError
+    from dynaip.suggest import did_you_mean
+
+    if name not in shipped():
+        raise InputError(
+            f"there is no recipe {name!r}.{did_you_mean(name, shipped())} Recipes: {', '.join(shipped())}."
+        )
+    source = shipped()[name]
+    target = file or Path(source.name)
+    if target.is_dir():
+        target = target / source.name
+    if target.exists() and not force:
+        raise InputError(f"{target} exists: give another file name, or --force to overwrite it")
+    _write(target, source.read_text(encoding="utf-8"))
+    typer.echo(f"wrote {target}")
+
+
+def _write(target: Path, text: str) -> None:
+    from dynaip.errors import InputError
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{target} cannot be written: {error.strerror}") from error
+
+
+def _purpose(file: Path) -> str:
+    """A recipe's first line says what it is."""
+    first = file.read_text(encoding="utf-8").partition("\n")[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""

@@ -1,0 +1,23 @@
+"""Tables on the terminal: as wide as it is, and never cut off where no terminal is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under column names; the last column wraps."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=index < len(columns) - 2)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
