@@ -141,6 +141,11 @@ class ExperimentConfig(Strict):
         copy._name = name
         return copy
 
+    def specs(self) -> list[ComponentSpec]:
+        """List every component that the experiment names."""
+        judged = [self.evaluation.benchmark, *self.evaluation.metrics] if self.evaluation else []
+        return [self.backbone, self.encoder, self.fusion, self.decoupling, self.source, *judged]
+
     def resolved(self) -> dict[str, Any]:
         """Give everything as plain data: qualified names, and every default written out."""
         return self.model_dump(mode="json")

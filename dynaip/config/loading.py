@@ -139,19 +139,27 @@ def _override_ablation(raw: dict[str, Any], overrides: Sequence[str]) -> dict[st
 def _experiment(raw: dict[str, Any], file: Path, plugins: Iterable[str | Path]) -> ExperimentConfig:
     files = _load_plugins([*raw.get("plugins", []), *plugins])
     with explained(ExperimentConfig, _origin(file)):
-        return ExperimentConfig.model_validate({**raw, "plugins": files}).named(file.stem)
+        config = ExperimentConfig.model_validate({**raw, "plugins": files})
+    return config.model_copy(update={"plugins": _with_used(config.plugins, [config])}).named(file.stem)
 
 
 def _ablation(raw: dict[str, Any], file: Path, plugins: Iterable[str | Path]) -> AblationConfig:
     base = cast("dict[str, Any]", raw.get("base") or {})
-    own = list(cast("list[str]", raw.get("plugins") or []))
+    own = cast("list[str]", raw.get("plugins") or [])
     files = _load_plugins([*base.get("plugins", []), *own, *plugins])
     experiment = _experiment({**base, "plugins": []}, file, ())
     with explained(AblationConfig, _origin(file)):
         config = AblationConfig.model_validate({**raw, "base": experiment.resolved(), "plugins": files})
-    for arm in config.expand():
-        config.experiment(arm.settings)
-    return config.named(file.stem)
+    arms = [config.experiment(arm.settings) for arm in config.expand()]  # each must be valid before any is run
+    return config.model_copy(update={"plugins": _with_used(config.plugins, arms)}).named(file.stem)
+
+
+def _with_used(files: Sequence[Path], configs: Sequence[ExperimentConfig]) -> list[Path]:
+    """Add the plugin files (loaded by ``--plugin``) whose components are used: a child process needs them too."""
+    from dynaip.registry import registry
+
+    used = {spec.use.partition(":")[0] for config in configs for spec in config.specs()}
+    return list(dict.fromkeys([*files, *(file for file in registry().files if file.stem in used)]))
 
 
 def _load_plugins(files: Sequence[str | Path]) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, FluxPipeline
+from dynaip.errors import InputError
 from dynaip_plugins.microworld import autoencoder, base, measure, tokens
 from dynaip_plugins.microworld.attention import PlainAttention, plain_attention
 from dynaip_plugins.microworld.bundle import ASSETS, MicroworldBundle
@@ -79,9 +80,9 @@ def test_bundle_names_its_parts_and_says_what_is_missing(tmp_path) -> None:
     bundle = MicroworldBundle(root=tmp_path)
     (tmp_path / "vision").mkdir()
     assert bundle.folder("vision") == tmp_path / "vision"
-    with pytest.raises(ValueError, match="pipeline, vision, oracle, adapter"):
+    with pytest.raises(KeyError, match="pipeline, vision, oracle, adapter"):
         bundle.folder("vae")
-    with pytest.raises(FileNotFoundError, match="dynaip microworld build"):
+    with pytest.raises(InputError, match="dynaip microworld build"):
         bundle.folder("oracle")
 
 
