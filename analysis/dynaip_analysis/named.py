@@ -25,7 +25,9 @@ class Named:
     def __post_init__(self) -> None:
         lengths = tuple(len(labels) for labels in self.axes.values())
         if lengths != self.values.shape:
-            raise ValueError(f"axes {dict(zip(self.axes, lengths, strict=True))} do not fit values of shape {self.values.shape}")
+            raise ValueError(
+                f"axes {dict(zip(self.axes, lengths, strict=True))} do not fit values of shape {self.values.shape}"
+            )
 
     def sel(self, **choice: Any) -> Named:
         """Choose by label: one label drops its axis, a list of labels keeps it; unknown ones raise ``InputError``."""

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from dynaip.contracts import Branch, FusedReference
-from dynaip.errors import InputError
 from torch import Tensor
 
+from dynaip.contracts import Branch, FusedReference
+from dynaip.errors import InputError
 from dynaip_analysis.named import Named, load, save
 
 CHUNK = 32 * 2**20

@@ -20,7 +20,7 @@ from dynaip.report.pictures import figure
 from dynaip.report.section import SectionContent
 from dynaip.report.sections import contents, prepare_sections
 from dynaip.report.tables import read_rows, write_csv
-from dynaip.report.view import Look, SuiteView, duration, flatten, looks, suites, summary_rows
+from dynaip.report.view import SuiteView, duration, flatten, looks, suites, summary_rows
 
 __all__ = ["build_report", "prepare_sections"]
 

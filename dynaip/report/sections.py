@@ -31,7 +31,7 @@ def _prepare(spec: ComponentSpec, directory: Path) -> dict[str, Any]:
     try:
         _build(spec).prepare(directory)
         error = ""
-    except Exception as failure:  # whatever a section raises, the report goes on without it
+    except Exception as failure:  # noqa: BLE001 - whatever a section raises, the report goes on without it
         error = _line(failure)
     return {"seconds": round(time.monotonic() - started, 2), "error": error}
 
@@ -43,7 +43,7 @@ def contents(directory: Path) -> Iterator[tuple[str, SectionContent | None, str]
         error = str(states.get(spec.use, {}).get("error", ""))
         try:
             yield spec.use, _build(spec).content(directory), error
-        except Exception as failure:  # as above
+        except Exception as failure:  # noqa: BLE001 - as above
             yield spec.use, None, error or _line(failure)
 
 

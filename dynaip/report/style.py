@@ -15,7 +15,7 @@ MARKERS: tuple[str, ...] = ("o", "s", "D", "^", "v", "P", "X", "p")
 """Shapes, so that nothing rests on colour alone."""
 
 BASELINE = "#8A8F98"
-SEQUENTIAL = "cividis"
+SEQUENTIAL = "viridis"
 """The colour map of every heat map: even in lightness, safe for colour-blind people and in print."""
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dynaip.errors import InputError
 from dynaip_analysis.named import Named, load, save
+
+from dynaip.errors import InputError
 
 
 def array() -> Named:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dynaip.contracts import FusedReference
-from dynaip.errors import InputError
 from dynaip_analysis.recorder import AttentionRequest, Recording, parse_bytes, record, reduce_attention
 from torch import Tensor, nn
+
+from dynaip.contracts import FusedReference
+from dynaip.errors import InputError
 
 HEADS, TOKENS, KEYS, WIDTH = 3, 6, 5, 4
 
@@ -71,7 +72,9 @@ def test_recorded_attention_equals_the_full_softmax() -> None:
     np.testing.assert_allclose(got, manual(sent).numpy(), atol=1e-6)
     np.testing.assert_allclose(got.sum(-1), 1, atol=1e-5)
     share = sent.term.norm(dim=-1) / sent.output.norm(dim=-1)
-    np.testing.assert_allclose(found.share["image"].sel(block=0, step=0.0, reference=0).values, share.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(
+        found.share["image"].sel(block=0, step=0.0, reference=0).values, share.numpy(), rtol=1e-5
+    )
     assert found.weight["image"].values.item() == 0.5 and found.grid == (2, 3)
 
 
@@ -81,7 +84,9 @@ def test_entropy_per_head() -> None:
         window.send(sent)
     weights = (sent.query @ sent.key.mT / math.sqrt(WIDTH)).softmax(-1)
     wanted = -(weights * weights.log()).sum(-1)
-    np.testing.assert_allclose(found.entropy["image"].sel(block=0, step=-1, reference=0).values, wanted.numpy(), atol=1e-5)
+    np.testing.assert_allclose(
+        found.entropy["image"].sel(block=0, step=-1, reference=0).values, wanted.numpy(), atol=1e-5
+    )
 
 
 def test_chunks_change_nothing() -> None:
@@ -111,7 +116,9 @@ def test_tight_budget_merges_steps_by_their_mean() -> None:
     with record(window, budget="4GB") as exact:
         for each in sent:
             window.send(each)
-    one = sum(array.values[:, :1].nbytes for array in (exact.attention["image"], exact.entropy["image"], exact.share["image"]))
+    one = sum(
+        array.values[:, :1].nbytes for array in (exact.attention["image"], exact.entropy["image"], exact.share["image"])
+    )
     with record(window, budget=2 * one + 200) as found:
         for each in sent:
             window.send(each)

@@ -1,0 +1,113 @@
+"""What each branch carries: one adapter, generating through the image branch, the text branch, both, or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from dynaip.ablation.statistics import Bootstrap, collect
+from dynaip.report.style import LIGHT, OKABE_ITO
+from dynaip_analysis import figures
+
+POLICIES: Mapping[str, str | None] = {
+    "neither": None,
+    "image branch": "dynamic",
+    "text branch": "text_only",
+    "both branches": "coupled",
+}
+"""What is shown -> the policy that an adapter trained through both branches is given at inference; None: no reference."""
+
+COLOURS: Mapping[str, str] = {
+    "neither": LIGHT.quiet,
+    "image branch": OKABE_ITO[0],
+    "text branch": OKABE_ITO[1],
+    "both branches": OKABE_ITO[2],
+}
+METRICS = ("cp", "pf", "leak")
+TITLES = {"cp": "CP: identity kept", "pf": "PF: prompt followed", "leak": "leak: context copied"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Generations of the same cases and seeds through the branches of one adapter."""
+
+    references: Sequence[Image.Image]
+    """Of the cases that are shown."""
+    images: Mapping[str, Sequence[Image.Image]]
+    """Branch name of ``POLICIES`` -> images of the cases that are shown."""
+    scores: Sequence[Mapping[str, Any]]
+    """One row a branch and case: branch, suite, case, metrics."""
+
+
+def differences(scores: Sequence[Mapping[str, Any]], against: str = "both branches") -> list[dict[str, Any]]:
+    """Every branch and metric with its 95 % interval, and its paired difference to ``against``."""
+    table: list[dict[str, Any]] = []
+    for aligned in collect([{"seed": 0, **row, "arm": row["branch"]} for row in scores], METRICS):
+        boot = Bootstrap(aligned)
+        for branch in aligned.arms:
+            for metric in METRICS:
+                it, gap = boot.estimate(branch, metric), boot.difference(branch, against, metric)
+                table.append(
+                    {"suite": aligned.suite, "branch": branch, "metric": metric, "value": it.value, "low": it.low, "high": it.high,
+                     "cases": it.cases, "difference": gap.value, "difference_low": gap.low, "difference_high": gap.high}
+                )  # fmt: skip
+    return table
+
+
+def draw(path: Path, comparison: Comparison) -> Path:
+    """Draw CP, PF and leak by branch with their intervals."""
+    table = differences(comparison.scores)
+    branches = [name for name in POLICIES if any(row["branch"] == name for row in table)]
+    with figures.drawing(path, table) as plt:
+        figure, axes = plt.subplots(1, len(METRICS), figsize=(9.2, 0.42 * len(branches) + 1.7), layout="constrained")
+        figures.headline(figure, "What the reference does through each branch")
+        for place, metric in zip(axes, METRICS, strict=True):
+            _panel(place, [row for row in table if row["metric"] == metric], branches)
+            place.set_title(TITLES[metric], fontsize=9.5)
+        for place in axes[1:]:
+            place.set_yticklabels([])
+    return path
+
+
+def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], branches: Sequence[str]) -> None:
+    for row in rows:
+        at = branches.index(row["branch"])
+        colour = COLOURS[row["branch"]]
+        axes.plot([row["low"], row["high"]], [at, at], color=colour, linewidth=2, solid_capstyle="round")
+        axes.plot(row["value"], at, marker="o", color=colour, markersize=6)
+        axes.annotate(
+            f"{row['value']:.2f}",
+            (row["value"], at),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
+    axes.set_yticks(range(len(branches)), branches)
+    axes.set_ylim(len(branches) - 0.5, -0.75)
+    axes.grid(axis="x")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def draw_strip(path: Path, comparison: Comparison) -> Path:
+    """Draw the shown cases: the reference, then the same seed through each branch."""
+    names = list(comparison.images)
+    shape = (len(names) + 1, len(comparison.references))
+    shown = [{"branch": name, "shown": k} for name in names for k in range(shape[1])]
+    with figures.drawing(path, shown) as plt:
+        figure, axes = plt.subplots(
+            *shape, figsize=(1.15 * shape[1] + 1.3, 1.17 * shape[0] + 0.6), layout="constrained", squeeze=False
+        )
+        figures.headline(figure, "The same seeds through each branch")
+        for k, reference in enumerate(comparison.references):
+            figures.show_image(axes[0, k], reference)
+            for j, name in enumerate(names):
+                figures.show_image(axes[j + 1, k], comparison.images[name][k])
+        for place, name in zip(axes[:, 0], ["reference", *names], strict=True):
+            place.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    return path

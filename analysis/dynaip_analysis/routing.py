@@ -1,0 +1,214 @@
+"""What the router does: weights of the levels over patches and images, and how much they depend on the patch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dynaip.report.style import LIGHT
+from dynaip_analysis import figures
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RoutingSummary:
+    """How a router spreads its weights. Entropies in nats; all weights count alike."""
+
+    mean: Floats
+    """Mean weight of each level, L."""
+    spread: Floats
+    """Standard deviation over tokens, L."""
+    load: Floats
+    """Share of the tokens for which the level has the largest weight, L."""
+    entropy_of_mean: float
+    """H(mean w): how many levels are used at all; log L at most."""
+    mean_entropy: float
+    """Mean over tokens of H(w): how many levels a single token uses."""
+    between_images: float
+    """The part of the mutual information that the image explains."""
+    within_images: float
+    """The part that the place in an image explains."""
+
+    @property
+    def mutual_information(self) -> float:
+        """I(level; token) = H(mean w) - mean H(w), in nats: 0 if all tokens are routed alike."""
+        return self.entropy_of_mean - self.mean_entropy
+
+
+def entropy(weights: Floats) -> Floats:
+    """Entropy over the last axis, in nats."""
+    safe = np.where(weights > 0, weights, 1.0)
+    return -(weights * np.log(safe)).sum(axis=-1)
+
+
+def summarise(weights: Floats) -> RoutingSummary:
+    """Summarise router weights, B x N x L (or B x L for a router per image); each row sums to one."""
+    tokens = weights[:, None, :] if weights.ndim == 2 else weights
+    levels = tokens.shape[-1]
+    mean = tokens.mean(axis=(0, 1))
+    whole, alone = float(entropy(mean)), float(entropy(tokens).mean())
+    per_image = float(entropy(tokens.mean(axis=1)).mean())
+    load = np.bincount(tokens.argmax(axis=-1).ravel(), minlength=levels) / tokens[..., 0].size
+    return RoutingSummary(mean, tokens.std(axis=(0, 1)), load, whole, alone, whole - per_image, per_image - alone)
+
+
+@dataclass(frozen=True)
+class PlaceDependence:
+    """How much the place of a patch alone says about its level, against chance."""
+
+    information: float
+    """I(level; place) in nats, over images."""
+    chance: float
+    """Its mean when the patches of each image are shuffled."""
+    p: float
+    """Share of the shuffles that reach it (with the sample counted in)."""
+
+
+def place_dependence(weights: Floats, *, shuffles: int = 199, seed: int = 0) -> PlaceDependence:
+    """I(level; place) of B x N x L weights against a permutation null."""
+    rng = np.random.default_rng(seed)
+    found = _place_information(weights)
+    null = [_place_information(_shuffled(weights, rng)) for _ in range(shuffles)]
+    return PlaceDependence(
+        found, float(np.mean(null)), float((1 + sum(each >= found for each in null)) / (1 + shuffles))
+    )
+
+
+def _shuffled(weights: Floats, rng: np.random.Generator) -> Floats:
+    order = rng.permuted(np.tile(np.arange(weights.shape[1]), (len(weights), 1)), axis=1)
+    return np.take_along_axis(weights, order[:, :, None], axis=1)
+
+
+def _place_information(weights: Floats) -> float:
+    by_place = weights.mean(axis=0)
+    return float(entropy(by_place.mean(axis=0)) - entropy(by_place).mean())
+
+
+def patches(weights: Floats, grid: tuple[int, int]) -> Floats:
+    """B x N x L weights of the patches alone: a class token in front is dropped."""
+    return weights[:, weights.shape[1] - grid[0] * grid[1] :]
+
+
+def rows(weights: Floats, levels: Sequence[str], grid: tuple[int, int]) -> list[dict[str, Any]]:
+    """Tidy rows of patch weights: image, row, column, level, weight."""
+    shaped = weights.reshape(len(weights), *grid, len(levels))
+    return [
+        {"image": b, "row": i, "column": j, "level": levels[k], "weight": float(value)}
+        for (b, i, j, k), value in np.ndenumerate(shaped)
+    ]
+
+
+def draw(
+    path: Path, images: Sequence[Image.Image], weights: Floats, levels: Sequence[str], grid: tuple[int, int]
+) -> Path:
+    """Draw router weights over the patches of some references (B x N x L), level by level."""
+    shaped = weights.reshape(len(images), *grid, len(levels))
+    high = float(max(shaped.max(), 1 / len(levels)))
+    summary = summarise(weights)
+    leader = levels[int(summary.mean.argmax())]
+    with figures.drawing(path, rows(weights, levels, grid)) as plt:
+        shape = (len(images), len(levels) + 1)
+        figure, axes = plt.subplots(
+            *shape, figsize=(1.55 * shape[1] + 1.0, 1.5 * shape[0] + 0.9), layout="constrained", squeeze=False
+        )
+        figures.headline(figure, f"Which level a patch uses: {leader} leads with {summary.mean.max():.2f} on average")
+        drawn = None
+        for b, image in enumerate(images):
+            figures.show_image(axes[b, 0], image, "reference" if b == 0 else "")
+            for k, level in enumerate(levels):
+                title = f"{level}  (mean {summary.mean[k]:.2f})" if b == 0 else ""
+                drawn = figures.show_map(axes[b, k + 1], shaped[b, :, :, k], title, high=high)
+        figures.scale_bar(figure, drawn, axes, "weight")
+    return path
+
+
+def draw_summary(path: Path, summaries: dict[str, RoutingSummary], levels: Sequence[str]) -> Path:
+    """Draw mean weights (with their spread over tokens) and the mutual information of one or more adapters."""
+    table = [
+        {"adapter": name, "level": level, "mean": float(it.mean[k]), "spread": float(it.spread[k]), "load": float(it.load[k]),
+         "entropy_of_mean": it.entropy_of_mean, "mean_entropy": it.mean_entropy, "mutual_information": it.mutual_information,
+         "between_images": it.between_images, "within_images": it.within_images}
+        for name, it in summaries.items() for k, level in enumerate(levels)
+    ]  # fmt: skip
+    with figures.drawing(path, table) as plt:
+        figure, (left, right) = plt.subplots(
+            1, 2, figsize=(8.2, 0.62 * len(summaries) * len(levels) / 2 + 2.0), layout="constrained"
+        )
+        _bars(left, summaries, levels)
+        _information(right, summaries, len(levels))
+    return path
+
+
+def _bars(axes: Any, summaries: dict[str, RoutingSummary], levels: Sequence[str]) -> None:
+    for row, (name, summary) in enumerate(reversed(summaries.items())):
+        start = 0.0
+        for k, level in enumerate(levels):
+            axes.barh(
+                row,
+                summary.mean[k],
+                left=start,
+                color=figures.colour_of_level(k),
+                height=0.55,
+                label=level if row == 0 else None,
+            )
+            if summary.mean[k] > 0.08:
+                axes.text(
+                    start + summary.mean[k] / 2,
+                    row,
+                    f"{summary.mean[k]:.2f}",
+                    ha="center",
+                    va="center",
+                    color="white",
+                    fontsize=8,
+                )
+            start += summary.mean[k]
+    axes.set_yticks(range(len(summaries)), list(reversed(summaries)))
+    axes.set(xlim=(0, 1), ylim=(-0.6, len(summaries) - 0.4), xlabel="mean weight")
+    axes.set_title("Mean weight of each level", pad=26)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(levels), fontsize=8, handlelength=1, borderpad=0)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+
+
+def _information(axes: Any, summaries: dict[str, RoutingSummary], levels: int) -> None:
+    for row, summary in enumerate(reversed(summaries.values())):
+        axes.barh(
+            row,
+            summary.within_images,
+            color=LIGHT.ink,
+            height=0.55,
+            label="patch within its image" if row == 0 else None,
+        )
+        axes.barh(
+            row,
+            summary.between_images,
+            left=summary.within_images,
+            color=LIGHT.quiet,
+            height=0.55,
+            label="image" if row == 0 else None,
+        )
+        axes.text(
+            summary.mutual_information + 0.01 * np.log(levels),
+            row,
+            f"{summary.mutual_information:.3f}",
+            va="center",
+            fontsize=8,
+            color=LIGHT.quiet,
+        )
+    high = max(0.12 * np.log(levels), *(1.25 * summary.mutual_information for summary in summaries.values()))
+    axes.set_yticks([])
+    axes.set(
+        xlim=(0, high),
+        ylim=(-0.6, len(summaries) - 0.4),
+        xlabel=f"nats, of log {levels} = {np.log(levels):.2f} at most",
+    )
+    axes.set_title("How much the level depends on the patch", pad=26)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, fontsize=8, handlelength=1, borderpad=0)
+    axes.spines["left"].set_visible(False)

@@ -1,0 +1,45 @@
+"""Branches compared on the same cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from dynaip_analysis import decoupling
+from PIL import Image
+
+
+def comparison() -> decoupling.Comparison:
+    rng = np.random.default_rng(0)
+    hard = rng.normal(0, 0.1, size=60)
+    means = {"neither": 0.1, "image branch": 0.6, "text branch": 0.3, "both branches": 0.5}
+    scores = [
+        {
+            "branch": name,
+            "suite": "single",
+            "case": f"c{k}",
+            "cp": mean + hard[k],
+            "pf": 0.9,
+            "leak": float(rng.normal(0, 0.1)),
+        }
+        for name, mean in means.items()
+        for k in range(60)
+    ]
+    picture = Image.new("RGB", (16, 16), "teal")
+    return decoupling.Comparison([picture] * 3, {name: [picture] * 3 for name in means}, scores)
+
+
+def test_paired_differences_to_both_branches() -> None:
+    rows = {(row["branch"], row["metric"]): row for row in decoupling.differences(comparison().scores)}
+    found = rows["image branch", "cp"]
+    assert found["difference"] == pytest.approx(0.1) and found["difference_low"] == pytest.approx(0.1)
+    assert rows["both branches", "leak"]["difference"] == 0 and found["cases"] == 60
+
+
+def test_figures_and_their_tables(tmp_path: Path) -> None:
+    path = decoupling.draw(tmp_path / "branches.png", comparison())
+    assert path.stat().st_size > 4000 and len(pq.read_table(path.with_suffix(".parquet"))) == 12
+    path = decoupling.draw_strip(tmp_path / "strip.png", comparison())
+    assert path.stat().st_size > 2000

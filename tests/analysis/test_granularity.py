@@ -1,0 +1,53 @@
+"""Sweeps of coefficients: the settings, their figures and tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from dynaip_analysis import granularity
+from PIL import Image
+
+LEVELS = ("low", "high")
+
+
+def sweep() -> granularity.Sweep:
+    chosen = granularity.settings(LEVELS, gammas=(2.0,))
+    picture = Image.new("RGB", (16, 16), "teal")
+    scores = [
+        {
+            "setting": each.name,
+            "case": f"c{k}",
+            "cp": each.coefficients["low"] / 4 + 0.01 * k,
+            "pf": 0.5,
+            "cp_main": 1.0,
+            "leak": None,
+        }
+        for each in chosen
+        for k in range(3)
+    ]
+    return granularity.Sweep(chosen, [picture] * 2, ["a", "b"], {each.name: [picture] * 2 for each in chosen}, scores)
+
+
+def test_settings_cover_the_router_each_level_alone_and_every_gamma() -> None:
+    found = {each.name: dict(each.coefficients) for each in granularity.settings(LEVELS, gammas=(0.5, 1.0, 2.0))}
+    assert list(found)[:3] == ["as routed", "low alone", "high alone"]
+    assert found["as routed"] == {"low": 1, "high": 1} and found["high alone"] == {"low": 0, "high": 1}
+    assert found["low × 0.5"] == {"low": 0.5, "high": 1} and len(found) == 7
+
+
+def test_estimates_by_setting() -> None:
+    found = granularity.estimates(sweep().scores)
+    assert found["low × 2"]["cp"].value == pytest.approx(0.51) and found["high alone"]["cp"].value == pytest.approx(
+        0.01
+    )
+    assert granularity.metric_names(sweep().scores) == ["cp", "pf", "cp_main"]
+
+
+def test_figures_and_their_tables(tmp_path: Path) -> None:
+    path = granularity.draw_strip(tmp_path / "strip.png", sweep())
+    table = pq.read_table(path.with_suffix(".parquet")).to_pylist()
+    assert path.stat().st_size > 2000 and table[0]["gamma_low"] == 1.0 and len(table) == 15
+    path = granularity.draw_attributes(tmp_path / "attributes.png", sweep(), ["cp", "cp_main"])
+    assert len(pq.read_table(path.with_suffix(".parquet"))) == 10
