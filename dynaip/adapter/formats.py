@@ -1,0 +1,170 @@
+"""Adapters on disk: ``adapter.safetensors`` and ``config.json``, nothing pickled, and refused where they do not fit."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from dynaip.config import AdapterConfig, ComponentSpec
+from dynaip.errors import InputError, MismatchError
+from dynaip.models import local_folder
+
+if TYPE_CHECKING:
+    from dynaip.adapter.model import DynaIP
+
+FORMAT = 1
+WEIGHTS, CONFIG = "adapter.safetensors", "config.json"
+BESIDE_PIPELINE = "dynaip"
+"""Folder of the adapter inside a pipeline that was saved with one attached."""
+
+Model = TypeVar("Model", bound="DynaIP")
+
+
+def describe(adapter: DynaIP) -> dict[str, Any]:
+    """Give ``config.json``: qualified names, options, and what the weights depend on."""
+    from dynaip import __version__
+
+    specs = adapter.specs
+    return {
+        "format": FORMAT,
+        "dynaip_version": __version__,
+        "backbone": specs.backbone.dump() | {"signature": adapter.model_signature},
+        "encoder": specs.encoder.dump() | {"signature": adapter.encoder.signature()},
+        "fusion": specs.fusion.dump(),
+        "decoupling": specs.decoupling.dump(),
+        "adapter": specs.adapter.model_dump(mode="json"),
+        "parameters": sum(parameter.numel() for parameter in adapter.parameters()),
+    }
+
+
+def save(adapter: DynaIP, folder: Path) -> Path:
+    """Write weights and config; each file is complete or absent."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().cpu().contiguous() for name, value in adapter.state_dict().items()}
+    part = folder / f".{WEIGHTS}.part"
+    save_file(weights, part)
+    os.replace(part, folder / WEIGHTS)
+    part = folder / f".{CONFIG}.part"
+    part.write_text(json.dumps(describe(adapter), indent=2) + "\n", encoding="utf-8")
+    os.replace(part, folder / CONFIG)
+    return folder
+
+
+def load(cls: type[Model], run: str | Path, *, revision: str | None = None) -> Model:
+    """Build the adapter that ``run`` describes and load its weights, in evaluation mode."""
+    from dynaip.adapter.model import Specs
+
+    folder = find(run, revision=revision)
+    config = _read(folder / CONFIG)
+    backbone, model = _split(config["backbone"])
+    encoder, trained_with = _split(config["encoder"])
+    specs = Specs(
+        ComponentSpec.parse("backbone", backbone),
+        ComponentSpec.parse("encoder", encoder),
+        ComponentSpec.parse("fusion", config["fusion"]),
+        ComponentSpec.parse("decoupling", config["decoupling"]),
+        AdapterConfig.model_validate(config["adapter"]),
+    )
+    adapter = cls(specs, model)
+    same("encoder", trained_with, adapter.encoder.signature())
+    _fill(adapter, folder / WEIGHTS)
+    return adapter.eval()
+
+
+def find(run: str | Path, *, revision: str | None = None) -> Path:
+    """Find the adapter's folder: ``run`` itself, its ``adapter/``, its ``dynaip/`` (saved with a pipeline)."""
+    folder = local_folder(run, "adapter", revision=revision)
+    for candidate in (folder, folder / "adapter", folder / BESIDE_PIPELINE):
+        if (candidate / CONFIG).is_file() and (candidate / WEIGHTS).is_file():
+            return candidate
+    raise InputError(f"{run}: no adapter there ({WEIGHTS} and {CONFIG} are missing); has the training finished?")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        config = cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise MismatchError(f"{path}: format {dict(config).get('format')!r} is not {FORMAT}; it is no adapter of this version")
+    missing = [key for key in ("backbone", "encoder", "fusion", "decoupling", "adapter") if key not in config]
+    if missing:
+        raise InputError(f"{path}: {', '.join(missing)} is missing; it is no complete adapter config")
+    return config
+
+
+def _split(part: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    options = dict(part)
+    return options, cast(dict[str, Any], options.pop("signature", {}))
+
+
+def _fill(adapter: DynaIP, path: Path) -> None:
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    expected = adapter.state_dict()
+    for name in sorted(expected.keys() ^ weights.keys()):
+        where = "the file" if name in weights else "the adapter's config"
+        raise MismatchError(f"{path}: {name} is only in {where}; weights and config.json do not belong together")
+    for name, value in weights.items():
+        if value.shape != expected[name].shape:
+            raise MismatchError(f"{path}: {name} has the shape {tuple(value.shape)}, not {tuple(expected[name].shape)}")
+    adapter.load_state_dict(weights)
+
+
+def same(part: str, trained: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Compare what an adapter was trained with and what is given, field by field; ``MismatchError`` names the field."""
+    for field in sorted({*trained, *given}):
+        before, now = _plain(trained.get(field)), _plain(given.get(field))
+        if before != now:
+            raise MismatchError(f"the adapter was trained for {part}.{field} = {before}, but this one has {now}")
+
+
+def _plain(value: Any) -> Any:
+    """Tuples and lists are the same after JSON."""
+    return json.loads(json.dumps(value))
+
+
+def save_with_pipeline(pipe: Any, adapter: DynaIP) -> None:
+    """Shadow ``pipe.save_pretrained`` so that an attached adapter is saved beside the pipeline, in ``dynaip/``."""
+    original = getattr(pipe, "save_pretrained", None)
+    if original is None or pipe is getattr(adapter, "_injector", None):
+        return
+
+    def save_pretrained(save_directory: str | Path, *args: Any, **kwargs: Any) -> Any:
+        result = original(save_directory, *args, **kwargs)
+        save(adapter, Path(save_directory) / BESIDE_PIPELINE)
+        return result
+
+    pipe.__dict__["save_pretrained"] = save_pretrained
+
+
+def push(adapter: DynaIP, repo_id: str, *, private: bool, card: str | None) -> str:
+    """Upload the adapter's folder and its card to the hub."""
+    import tempfile
+
+    from huggingface_hub import HfApi
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = save(adapter, Path(name))
+        (folder / "README.md").write_text(card or model_card(adapter), encoding="utf-8")
+        api = HfApi()
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        return str(api.upload_folder(repo_id=repo_id, folder_path=folder))
+
+
+def model_card(adapter: DynaIP) -> str:
+    """Write a model card that says what the adapter was made of."""
+    about = describe(adapter)
+    base = about["backbone"].get("model", "")
+    lines = ["---", "library_name: dynaip", "tags: [dynaip, ip-adapter]", f"base_model: {base}", "---", "", "# DynaIP adapter", ""]
+    for part in ("backbone", "encoder", "fusion", "decoupling", "adapter"):
+        lines.append(f"- **{part}**: `{json.dumps(about[part])}`")
+    return "\n".join([*lines, f"- **parameters**: {about['parameters']}", ""])

@@ -1,0 +1,354 @@
+"""DynaIP: an encoder, a fusion strategy, reference attention and a decoupling policy, attached to a pipeline."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from dynaip.adapter import formats
+from dynaip.adapter.attention import BRANCHES, ReferenceAttention, Slot
+from dynaip.adapter.injection import BlockScale, Injection, Injector, ReferenceEvent
+from dynaip.adapter.reference import Reference, as_samples, normalised
+from dynaip.config import AdapterConfig, ComponentSpec, ExperimentConfig
+from dynaip.contracts import (
+    Backbone,
+    BlockSite,
+    Branch,
+    DecouplingPolicy,
+    FeatureFusion,
+    ForwardPass,
+    FusedReference,
+    VisualEncoder,
+)
+from dynaip.errors import ConfigError, InputError, MismatchError
+from dynaip.registry import registry
+from dynaip.suggest import did_you_mean
+
+
+@dataclass(frozen=True)
+class Specs:
+    """What an adapter is made of, as saved in its ``config.json``."""
+
+    backbone: ComponentSpec
+    encoder: ComponentSpec
+    fusion: ComponentSpec
+    decoupling: ComponentSpec
+    adapter: AdapterConfig
+
+    @classmethod
+    def of(cls, config: ExperimentConfig) -> Specs:
+        """Take an experiment's parts."""
+        return cls(config.backbone, config.encoder, config.fusion, config.decoupling, config.adapter)
+
+
+class DynaIP(nn.Module):
+    """The adapter. Its weights are those of the fusion strategy and of K, V; base and encoder stay frozen.
+
+    ``model`` is the backbone's signature: family, width, heads, numbers of blocks, width of the pooled prompt.
+    """
+
+    fusion: FeatureFusion
+    attention: ReferenceAttention
+
+    def __init__(self, specs: Specs, model: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.specs = specs
+        self.model_signature = dict(model)
+        self.backbone: Backbone = registry().build(specs.backbone)
+        # Behind a list the frozen encoder is no submodule: it is neither trained nor saved.
+        self._encoder: list[VisualEncoder] = [registry().build(specs.encoder).eval().requires_grad_(False)]
+        self.policy: DecouplingPolicy = registry().build(specs.decoupling)
+        self.block_numbers = chosen_blocks(specs.adapter, model)
+        self.fusion = registry().build(
+            specs.fusion,
+            widths=dict(self.encoder.widths),
+            dim=specs.adapter.token_width,
+            condition_dim=model.get("condition_width"),
+        )
+        self.attention = ReferenceAttention(
+            len(self.block_numbers),
+            token_width=specs.adapter.token_width,
+            width=int(model["width"]),
+            heads=int(model["heads"]),
+            share_branches=specs.adapter.share_branches,
+            bias=specs.adapter.bias,
+            key_norm=specs.adapter.key_norm,
+        )
+        self._injector: Injector | None = None
+        self._pipe: weakref.ref[Any] | None = None
+
+    # -- making, saving, loading -----------------------------------------------------------------------------------------
+
+    @classmethod
+    def build(cls, config: ExperimentConfig, transformer: nn.Module) -> DynaIP:
+        """Make an untrained adapter for a transformer; it changes nothing yet, since V starts at zero."""
+        backbone: Backbone = registry().build(config.backbone)
+        return cls(Specs.of(config), backbone.signature(transformer))
+
+    @classmethod
+    def from_pretrained(cls, run: str | Path, *, revision: str | None = None) -> DynaIP:
+        """Load a trained adapter: a run folder, an adapter folder, a bundle such as ``microworld``, or a hub id.
+
+        Raises ``MismatchError`` naming the field where encoder or format are not those that it was trained with.
+        """
+        return formats.load(cls, run, revision=revision)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write ``adapter.safetensors`` and ``config.json`` into ``folder`` and give it back."""
+        return formats.save(self, Path(folder))
+
+    def push_to_hub(self, repo_id: str, *, private: bool = True, card: str | None = None) -> str:
+        """Upload the adapter with a model card (``card`` replaces ours) and give its address."""
+        return formats.push(self, repo_id, private=private, card=card)
+
+    # -- parts ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def encoder(self) -> VisualEncoder:
+        """The frozen visual encoder."""
+        return self._encoder[0]
+
+    @property
+    def attached(self) -> bool:
+        """Whether the adapter's hooks are on a transformer."""
+        return self._injector is not None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the fusion's weights are; references are encoded and fused there."""
+        return next((parameter.device for parameter in self.fusion.parameters()), torch.device("cpu"))
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """List what training changes: the fusion, and K, V of the branches that the policy opens in training."""
+        return [*self.fusion.parameters(), *self.attention.parameters_of(sorted(self.policy.branches("training")))]
+
+    def set_policy(self, policy: str | Mapping[str, Any] | ComponentSpec | DecouplingPolicy) -> None:
+        """Swap the decoupling policy of a trained adapter for good; ``references(decoupling=...)`` does it for once."""
+        if isinstance(policy, DecouplingPolicy):
+            self.policy = policy
+            return
+        spec = policy if isinstance(policy, ComponentSpec) else ComponentSpec.parse("decoupling", policy)
+        self.policy = registry().build(spec)
+        self.specs = Specs(self.specs.backbone, self.specs.encoder, self.specs.fusion, spec, self.specs.adapter)
+
+    # -- attaching --------------------------------------------------------------------------------------------------------
+
+    def attach(self, pipe: Any) -> DynaIP:
+        """Put the hooks onto ``pipe.transformer``. Without references its output stays bit-identical.
+
+        Raises ``InputError`` if this adapter or another one is attached already, ``MismatchError`` naming the field if the
+        transformer is not of the kind that the adapter was trained for.
+        """
+        transformer = cast(nn.Module, getattr(pipe, "transformer", pipe))
+        if self.attached:
+            raise InputError("this adapter is attached already: detach() it first")
+        if getattr(transformer, "_dynaip", None) is not None:
+            raise InputError("another DynaIP adapter is attached to this transformer: detach() it first")
+        formats.same("backbone", self.model_signature, self.backbone.signature(transformer))
+        self._to(transformer)
+        self._injector = Injector(
+            transformer, self.backbone, self.attention, self._sites(transformer),
+            numbers=self.block_numbers, blocks=self._block_count(),
+            site=self.specs.adapter.site, span=self.specs.adapter.single_stream,
+        )  # fmt: skip
+        transformer.__dict__["_dynaip"] = weakref.ref(self)
+        self._pipe = weakref.ref(pipe)
+        formats.save_with_pipeline(pipe, self)
+        return self
+
+    def detach(self) -> None:
+        """Take the hooks away: the base is itself again, bit for bit. Detaching twice does nothing."""
+        if self._injector is None:
+            return
+        self._injector.remove()
+        self._injector.transformer.__dict__.pop("_dynaip", None)
+        pipe = self._pipe() if self._pipe else None
+        if pipe is not None:
+            pipe.__dict__.pop("save_pretrained", None)
+        self._injector = self._pipe = None
+
+    def _to(self, transformer: nn.Module) -> None:
+        device = next(transformer.parameters()).device
+        if device.type != "meta":
+            self.fusion.to(device)
+            self.encoder.to(device)
+
+    def _block_count(self) -> int:
+        single = self.model_signature.get("single_blocks", 0) if self.specs.adapter.single_stream != "off" else 0
+        return int(self.model_signature["double_blocks"]) + int(single)
+
+    def _sites(self, transformer: nn.Module) -> list[BlockSite]:
+        blocks = self.backbone.blocks(transformer)
+        return [blocks[number] for number in self.block_numbers]
+
+    def _hooks(self) -> Injector:
+        if self._injector is None:
+            raise InputError("the adapter is not attached to a pipeline: call attach(pipe) first")
+        return self._injector
+
+    # -- references -> tokens -----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def features(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
+        """Encode pictures into level features, each B x N x C_l, without gradient."""
+        parameter = next(self.encoder.parameters())
+        pixels = self.encoder.preprocess(images).to(parameter.device, parameter.dtype)
+        return {level: values.to(self.device, torch.float32) for level, values in self.encoder(pixels).items()}
+
+    def fuse(
+        self,
+        features: Mapping[str, Tensor],
+        *,
+        coefficients: Mapping[str, float] | None = None,
+        condition: Tensor | None = None,
+    ) -> FusedReference:
+        """Fuse level features (each B x N x C_l) into reference tokens (B x M x D); ``coefficients`` are gamma_l."""
+        if condition is not None:
+            condition = condition.to(self.device, torch.float32)
+        return self.fusion(features, coefficients=coefficients, condition=condition)
+
+    # -- generation ---------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def references(
+        self,
+        *references: Reference | Sequence[Reference],
+        granularity: Mapping[str, float] | None = None,
+        decoupling: str | Mapping[str, Any] | ComponentSpec | DecouplingPolicy | None = None,
+    ) -> Generator[DynaIP]:
+        """Personalise every pipeline call inside the context.
+
+        Give references (for all prompts alike), or one list of references a prompt. ``granularity`` maps level names to
+        gamma_l >= 0 (unnamed levels stay 1); ``decoupling`` swaps the policy for this context. Raises ``InputError`` for an
+        unknown level, too many references or an adapter that is not attached.
+        """
+        hooks = self._hooks()
+        samples = as_samples(references, self.specs.adapter.max_references)
+        self._check_levels(granularity)
+        made = self._slot_maker(samples, granularity)
+        injection = Injection(
+            len(samples) if any(samples) else 0, self._policy(decoupling), "inference", made, self.fusion.uses_condition
+        )
+        with hooks.active(injection):
+            yield self
+
+    def _policy(self, given: Any) -> DecouplingPolicy:
+        if given is None:
+            return self.policy
+        if isinstance(given, DecouplingPolicy):
+            return given
+        spec = given if isinstance(given, ComponentSpec) else ComponentSpec.parse("decoupling", given)
+        return registry().build(spec)
+
+    def _check_levels(self, granularity: Mapping[str, float] | None) -> None:
+        for level, value in (granularity or {}).items():
+            if level not in self.encoder.levels:
+                names = list(self.encoder.levels)
+                raise InputError(f"granularity: no level {level}; there are {', '.join(names)}.{did_you_mean(level, names)}")
+            if not value >= 0 or value == float("inf"):
+                raise InputError(f"granularity: {level}={value} must be a number from 0 up")
+
+    def _slot_maker(
+        self, samples: list[list[Reference]], granularity: Mapping[str, float] | None
+    ) -> Callable[[ForwardPass], list[Slot]]:
+        """Encode every picture once now; fuse at the first pass, when a prompt-aware router can see the prompt."""
+        acting = [[reference for reference in sample if reference.scale != 0] for sample in samples]
+        pictures = {id(reference): reference.picture() for sample in acting for reference in sample}
+        places = {key: place for place, key in enumerate(pictures)}
+        features = self.features(list(pictures.values())) if pictures else {}
+
+        def make(call: ForwardPass) -> list[Slot]:
+            width = max((len(sample) for sample in acting), default=0)
+            regions = [normalised([reference.weights(call.grid) for reference in sample]) for sample in acting]
+            return [self._slot(acting, regions, number, features, places, granularity, call) for number in range(width)]
+
+        return make
+
+    def _slot(
+        self, samples: list[list[Reference]], regions: list[list[Tensor | None]], number: int, features: dict[str, Tensor],
+        places: dict[int, int], granularity: Mapping[str, float] | None, call: ForwardPass,
+    ) -> Slot:  # fmt: skip
+        rows = [row for row, sample in enumerate(samples) if len(sample) > number]
+        chosen = torch.tensor([places[id(samples[row][number])] for row in rows], device=self.device)
+        condition = None
+        if self.fusion.uses_condition and call.condition is not None:
+            condition = call.condition[torch.tensor(rows) * (call.batch // len(samples))]
+        picked = {level: values[chosen] for level, values in features.items()}
+        with torch.no_grad():
+            tokens = self.fuse(picked, coefficients=granularity, condition=condition).tokens
+        scales = torch.tensor([samples[row][number].scale for row in rows], dtype=torch.float32)
+        return Slot(rows, tokens, scales, [regions[row][number] for row in rows])
+
+    # -- training -----------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def training_pass(
+        self, features: Mapping[str, Tensor], keep: Tensor, *, condition: Tensor | None = None
+    ) -> Generator[TrainingPass]:
+        """Inject one reference a sample in phase ``training``, with gradients.
+
+        ``features`` are level features (each B x N x C_l), ``keep`` says which samples see their reference (B, bool). With
+        gradient checkpointing ``backward`` has to run inside the context, since blocks are run again there.
+        """
+        hooks = self._hooks()
+        fused = self.fuse(features, condition=condition)
+        slot = Slot(list(range(len(keep))), fused.tokens, keep.to(fused.tokens.dtype), [None] * len(keep))
+        injection = Injection(len(keep), self.policy, "training", lambda _: [slot])
+        with hooks.active(injection):
+            yield TrainingPass(fused)
+
+    # -- windows ------------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def observe(self, callback: Callable[[ReferenceEvent], None]) -> Generator[None]:
+        """Hear of every reference term that is added while the context is open; nothing is changed by it."""
+        observers = self._hooks().observers
+        observers.append(callback)
+        try:
+            yield
+        finally:
+            observers.remove(callback)
+
+    @contextmanager
+    def intervene(self, scale: BlockScale) -> Generator[None]:
+        """Multiply g_b by ``scale(branch, block, progress)`` while the context is open; 0 drops the term at no cost."""
+        hooks = self._hooks()
+        outer, hooks.block_scale = hooks.block_scale, scale
+        try:
+            yield
+        finally:
+            hooks.block_scale = outer
+
+
+@dataclass(frozen=True)
+class TrainingPass:
+    """What a training pass made of its references: tokens, routing weights and the auxiliary loss."""
+
+    fused: FusedReference
+
+
+def chosen_blocks(settings: AdapterConfig, model: Mapping[str, Any]) -> list[int]:
+    """Numbers of the blocks that take part: double-stream ones by ``blocks``, then all single-stream ones if wanted."""
+    double, single = int(model["double_blocks"]), int(model.get("single_blocks", 0))
+    wanted = settings.blocks
+    if isinstance(wanted, str):
+        parts = [] if wanted == "all" else [int(part) if part else None for part in wanted.split(":")]
+        numbers = list(range(double))[slice(*parts)] if parts else list(range(double))
+    else:
+        numbers = sorted(set(wanted))
+    if not numbers or numbers[-1] >= double:
+        raise ConfigError(f"adapter.blocks: {wanted} does not fit the {double} double-stream blocks 0 to {double - 1}")
+    if settings.single_stream != "off":
+        numbers += list(range(double, double + single))
+    return numbers
+
+
+__all__ = ["BRANCHES", "Branch", "DynaIP", "MismatchError", "Specs", "TrainingPass", "chosen_blocks"]

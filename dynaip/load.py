@@ -1,0 +1,59 @@
+"""A ready pipeline with its adapter, by one name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from dynaip.adapter.formats import BESIDE_PIPELINE
+from dynaip.adapter.model import DynaIP
+from dynaip.adapter.reference import Reference
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A pipeline and the adapter on it; ``pipe, dyna = dynaip.load(...)`` unpacks it."""
+
+    pipe: Any
+    dyna: DynaIP
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.pipe, self.dyna))
+
+    def generate(
+        self,
+        prompt: str,
+        *references: Reference,
+        seed: int = 0,
+        size: tuple[int, int] | None = None,
+        granularity: Mapping[str, float] | None = None,
+        decoupling: str | None = None,
+        **options: Any,
+    ) -> Image.Image:
+        """Paint one image of (height, width) pixels with the references; ``options`` go to the pipeline's call."""
+        with self.dyna.references(*references, granularity=granularity, decoupling=decoupling):
+            return self.dyna.backbone.generate(self.pipe, [prompt], seeds=[seed], size=size, **options)[0]
+
+
+def load(name: str | Path = "microworld", *, device: Any = "cpu", dtype: Any = None) -> Loaded:
+    """Load a trained adapter and the pipeline that it was trained for, attached to each other.
+
+    ``name`` is a run folder, a pipeline folder that was saved with an adapter attached, the bundle ``microworld``, or a hub
+    id; ``dtype`` None takes float32 on a CPU and bfloat16 elsewhere.
+    """
+    import torch
+
+    dyna = DynaIP.from_pretrained(name)
+    beside = Path(name)
+    if (beside / BESIDE_PIPELINE).is_dir() and (beside / "model_index.json").is_file():
+        from diffusers import DiffusionPipeline
+
+        pipe = DiffusionPipeline.from_pretrained(beside, torch_dtype=dtype).to(device)
+    else:
+        dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
+        pipe = dyna.backbone.load(device=device, dtype=dtype)
+    return Loaded(pipe, dyna.attach(pipe))

@@ -1,0 +1,52 @@
+"""Where models lie: a folder, a bundle that a plugin brings, or a hub id."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from dynaip.config import ComponentSpec
+from dynaip.errors import InputError
+from dynaip.registry import registry
+from dynaip.suggest import did_you_mean
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def resolve(name: str | Path, part: str) -> Path | str:
+    """Find a model by name: an existing folder, ``part`` of a bundle such as ``microworld``, or else a hub id (a string).
+
+    Raises ``InputError`` for anything else, naming the bundles there are.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    bundles = [entry.component.name for entry in registry().components("bundle")]
+    if str(name) in bundles:
+        return bundle_folder(str(name), part)
+    if _HUB_ID.fullmatch(str(name)):
+        return str(name)
+    known = ", ".join(bundles) or "none"
+    raise InputError(f"{name}: no such folder, no bundle ({known}) and no hub id.{did_you_mean(str(name), bundles)}")
+
+
+def bundle_folder(name: str, part: str) -> Path:
+    """Give the folder of a bundle's part; ``InputError`` if the bundle does not have it."""
+    try:
+        return registry().build(ComponentSpec.parse("bundle", name)).folder(part)
+    except KeyError as error:
+        raise InputError(f"the bundle {name} has no {part}") from error
+
+
+def local_folder(name: str | Path, part: str, *, revision: str | None = None) -> Path:
+    """Like ``resolve``, but fetches a hub id (or finds it in the hub's cache) and gives its folder."""
+    found = resolve(name, part)
+    if isinstance(found, Path):
+        return found
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(found, revision=revision))
+    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        raise InputError(f"{found}: not a folder here, and the hub does not give it ({type(error).__name__})") from error
