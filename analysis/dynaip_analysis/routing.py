@@ -138,7 +138,7 @@ def draw_summary(path: Path, summaries: dict[str, RoutingSummary], levels: Seque
         for name, it in summaries.items() for k, level in enumerate(levels)
     ]  # fmt: skip
     with figures.drawing(path, table) as plt:
-        figure, (left, right) = plt.subplots(
+        _figure, (left, right) = plt.subplots(
             1, 2, figsize=(8.2, 0.62 * len(summaries) * len(levels) / 2 + 2.0), layout="constrained"
         )
         _bars(left, summaries, levels)

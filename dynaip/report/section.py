@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dynaip.errors import InputError
+
 
 @dataclass(frozen=True)
 class SectionContent:
@@ -20,8 +22,29 @@ class SectionContent:
     """Caption and parquet or csv file."""
 
 
+@dataclass(frozen=True)
+class AnalysisRequest:
+    """What `dynaip analyze` asks a section for."""
+
+    run: str
+    """RUN: a run folder, a hub id, or the name of a bundle such as ``microworld``."""
+    out: Path
+    """Folder for figures and tables."""
+    reference: Path | None = None
+    """The user's picture; None takes cases of the run's benchmark."""
+    prompt: str | None = None
+    seed: int = 0
+
+
 class ReportSection(ABC):
     """Contributes to the report. Built as ``Section(config)``; its config's ``order`` says where it stands (0 to 100)."""
+
+    def analyse(self, request: AnalysisRequest) -> Sequence[Path]:
+        """Write figures (PNG) and their tables (parquet) for a single run, and give the files of the figures.
+
+        Raises ``InputError`` if the section has nothing to say about a single run.
+        """
+        raise InputError(f"{type(self).__name__} makes no analysis of a single run")
 
     @abstractmethod
     def prepare(self, directory: Path) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from dynaip.config import ComponentSpec
 from dynaip.registry import registry
 from dynaip.report.section import ReportSection, SectionContent
 from dynaip.report.tables import read_mapping
+
+Result = TypeVar("Result")
 
 STATE_FILE = Path("analysis") / "sections.json"
 
@@ -20,45 +22,52 @@ def prepare_sections(directory: Path) -> dict[str, str]:
     """Compute the files of every section; give the error of those that failed, by name (also kept in a file)."""
     (directory / "analysis").mkdir(parents=True, exist_ok=True)
     states: dict[str, dict[str, Any]] = {}
-    for spec in wanted(read_mapping(directory / "plan.yaml")):
-        states[spec.use] = _prepare(spec, directory)
+    for name, options in wanted(directory):
+        started = time.monotonic()
+        error = _attempt(lambda: build(name, options).prepare(directory))[1]  # noqa: B023 - called at once
+        states[name] = {"seconds": round(time.monotonic() - started, 2), "error": error}
         (directory / STATE_FILE).write_text(json.dumps(states, indent=2), encoding="utf-8")
     return {name: str(state["error"]) for name, state in states.items() if state["error"]}
 
 
-def _prepare(spec: ComponentSpec, directory: Path) -> dict[str, Any]:
-    started = time.monotonic()
-    try:
-        _build(spec).prepare(directory)
-        error = ""
-    except Exception as failure:  # noqa: BLE001 - whatever a section raises, the report goes on without it
-        error = _line(failure)
-    return {"seconds": round(time.monotonic() - started, 2), "error": error}
-
-
-def contents(directory: Path) -> Iterator[tuple[str, SectionContent | None, str]]:
+def contents(directory: Path) -> list[tuple[str, SectionContent | None, str]]:
     """Name, content and error of every section, in their order; content is None where there is nothing to show."""
     states: Mapping[str, Any] = read_mapping(directory / STATE_FILE)
-    for spec in wanted(read_mapping(directory / "plan.yaml")):
-        error = str(states.get(spec.use, {}).get("error", ""))
-        try:
-            yield spec.use, _build(spec).content(directory), error
-        except Exception as failure:  # noqa: BLE001 - as above
-            yield spec.use, None, error or _line(failure)
+    found: list[tuple[int, str, SectionContent | None, str]] = []
+    for name, options in wanted(directory):
+        content, problem = _attempt(lambda: build(name, options).content(directory))  # noqa: B023 - called at once
+        error = str(states.get(name, {}).get("error", "")) or problem
+        found.append((_order(name, options), name, content, error))
+    return [(name, content, error) for _, name, content, error in sorted(found, key=lambda each: each[0])]
 
 
-def wanted(plan: Mapping[str, Any]) -> list[ComponentSpec]:
-    """The sections that the plan names, or all that are registered; by their ``order``."""
-    named: Any = plan.get("report") or {}
-    raw: list[Any] = list(named.get("sections") or [])
-    if not raw:
-        raw = [entry.qualified for entry in registry().components("report_section")]
-    specs = [ComponentSpec.parse("report_section", entry, "report.sections") for entry in raw]
-    return sorted(specs, key=lambda spec: int(getattr(spec.config, "order", 50)))
+def _attempt(work: Callable[[], Result]) -> tuple[Result | None, str]:
+    try:
+        return work(), ""
+    except Exception as failure:  # noqa: BLE001 - whatever a section raises, the report goes on without it
+        return None, _line(failure)
 
 
-def _build(spec: ComponentSpec) -> ReportSection:
+def wanted(directory: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Qualified name and options of the sections: all that are registered, but for those that the plan sets to false."""
+    chosen: Mapping[str, Any] = read_mapping(directory / "plan.yaml").get("report") or {}
+    found: list[tuple[str, dict[str, Any]]] = []
+    for entry in registry().components("report_section"):
+        options: Any = chosen.get(entry.qualified, chosen.get(entry.component.name, {}))
+        if options is not False:
+            found.append((entry.qualified, cast("dict[str, Any]", options) if isinstance(options, dict) else {}))
+    return found
+
+
+def build(name: str, options: Mapping[str, Any] | None = None) -> ReportSection:
+    """Build a section by name, with its options."""
+    spec = ComponentSpec.parse("report_section", {"use": name, **(options or {})}, "report")
     return cast("ReportSection", registry().build(spec))
+
+
+def _order(name: str, options: Mapping[str, Any]) -> int:
+    spec, _ = _attempt(lambda: ComponentSpec.parse("report_section", {"use": name, **options}, "report"))
+    return int(getattr(spec.config, "order", 50)) if spec else 100
 
 
 def _line(failure: BaseException) -> str:

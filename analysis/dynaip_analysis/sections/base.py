@@ -1,0 +1,88 @@
+"""What the sections share: which run of an ablation they look into, and how they name it."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from dynaip.report.directory import AblationDirectory, Arm
+from dynaip.report.section import AnalysisRequest, ReportSection, SectionContent
+from dynaip.report.tables import read_mapping
+from dynaip_analysis.sections.config import SectionConfig
+
+Config = TypeVar("Config", bound=SectionConfig)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A run that a section looks into."""
+
+    label: str
+    run: str
+    steps: int | None
+    shipped: bool
+
+    def words(self) -> str:
+        """How the text names it."""
+        trained = f", trained for {self.steps:,} steps" if self.steps else ""
+        return f"the shipped adapter ({self.label}{trained})" if self.shipped else f"the arm {self.label}{trained}"
+
+
+def choose(directory: Path, wanted: str | None = None) -> list[Chosen]:
+    """Runs worth looking into: the one that is wanted; else the shipped adapter beside the arms, then the reference arm."""
+    if wanted:
+        return [Chosen(Path(wanted).name, wanted, None, shipped=not Path(wanted).is_dir())]
+    arms = AblationDirectory.read(directory).arms
+    shipped = [_chosen(arm) for arm in arms if arm.baseline and arm.name != "base"]
+    trained = [_chosen(arm) for arm in arms if not arm.baseline and arm.adapter_folder is not None]
+    return [*shipped[:1], *trained[:1]]
+
+
+def _chosen(arm: Arm) -> Chosen:
+    run = arm.name if arm.baseline else str(arm.adapter_folder.parent if arm.adapter_folder else arm.folder)
+    return Chosen(arm.name, run, arm.steps, arm.baseline)
+
+
+class RunSection(ReportSection, Generic[Config]):
+    """A section that looks into one run (or a few) and leaves its files in `analysis/`."""
+
+    name: str
+    runs = 1
+    """How many of the chosen runs are looked into."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def prepare(self, directory: Path) -> None:
+        """Look into the chosen runs; the files are named after the section."""
+        chosen = choose(directory, self.config.run)[: self.runs]
+        if not chosen:
+            return
+        out = directory / "analysis"
+        self.look(chosen, out, AnalysisRequest(chosen[0].run, out, seed=self.config.seed))
+        state = [asdict(each) for each in chosen]
+        (out / f"{self.name}.json").write_text(json.dumps({"runs": state}), encoding="utf-8")
+
+    def analyse(self, request: AnalysisRequest) -> Sequence[Path]:
+        """Look into one run; give its figures."""
+        label = Path(request.run).name
+        return self.look([Chosen(label, request.run, None, shipped=False)], request.out, request)
+
+    def content(self, directory: Path) -> SectionContent | None:
+        """What was prepared; None if nothing was."""
+        stored: list[dict[str, Any]] = read_mapping(directory / "analysis" / f"{self.name}.json").get("runs", [])
+        if not stored:
+            return None
+        return self.tell([Chosen(**each) for each in stored], directory / "analysis")
+
+    @abstractmethod
+    def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
+        """Run the models, write figures and tables into ``out``, give the figures."""
+
+    @abstractmethod
+    def tell(self, chosen: Sequence[Chosen], out: Path) -> SectionContent:
+        """Words from the tables, and the figures."""

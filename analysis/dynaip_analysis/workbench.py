@@ -1,0 +1,113 @@
+"""A trained adapter on its pipeline, with the cases and metrics of its benchmark: what every analysis starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+import dynaip
+from dynaip.adapter.reference import Reference
+from dynaip.config import EvaluationConfig, load_experiment
+from dynaip.contracts import Backbone, Benchmark, Case, CaseReference, Metric
+from dynaip.errors import InputError
+from dynaip.images import load_image
+from dynaip.registry import registry
+from dynaip.report.tables import read_mapping
+
+SUITE = "user"
+"""Suite of a case made from the user's own picture: nothing is known of it, so it is not scored."""
+
+
+@dataclass
+class Workbench:
+    """One adapter, ready to generate."""
+
+    name: str
+    pipe: Any
+    dyna: Any
+    backbone: Backbone
+    evaluation: EvaluationConfig | None
+
+    @classmethod
+    def open(cls, run: str) -> Workbench:
+        """Load a RUN with its pipeline, and what it was evaluated with."""
+        loaded = dynaip.load(run)
+        backbone = registry().build(loaded.dyna.specs["backbone"])
+        return cls(Path(run).name, loaded.pipe, loaded.dyna, backbone, evaluation_of(run))
+
+    def cases(self, suite: str, count: int, seed: int = 0) -> list[Case]:
+        """The first cases of a suite of the run's benchmark."""
+        if self.evaluation is None:
+            raise InputError(
+                f"{self.name} names no benchmark to take cases from; give a picture with --ref and a --prompt"
+            )
+        benchmark: Benchmark = registry().build(self.evaluation.benchmark)
+        if suite not in benchmark.suites:
+            raise InputError(f"there is no suite {suite!r}; the benchmark has {', '.join(benchmark.suites)}")
+        return list(benchmark.cases(suite, seed=seed)[:count])
+
+    def case_of(self, reference: Path, prompt: str | None, seed: int) -> Case:
+        """A case of the user's own picture."""
+        if not prompt:
+            raise InputError("a picture given with --ref needs a --prompt that says what to generate")
+        return Case(SUITE, SUITE, prompt, (CaseReference(load_image(reference)),), seed)
+
+    def generate(
+        self,
+        cases: Sequence[Case],
+        *,
+        decoupling: str | None = None,
+        granularity: Mapping[str, float] | None = None,
+        bare: bool = False,
+    ) -> list[Image.Image]:
+        """Generate cases in batches; ``bare`` leaves the references out."""
+        size = self.evaluation.batch_size if self.evaluation else 8
+        images: list[Image.Image] = []
+        for start in range(0, len(cases), size):
+            batch = cases[start : start + size]
+            if bare:
+                images += self._run(batch)
+                continue
+            references = [[Reference(each.image, region=each.region) for each in case.references] for case in batch]
+            with self.dyna.references(*references, granularity=granularity, decoupling=decoupling):
+                images += self._run(batch)
+        return images
+
+    def _run(self, cases: Sequence[Case]) -> list[Image.Image]:
+        options = self.evaluation.options if self.evaluation else {}
+        prompts, seeds = [case.prompt for case in cases], [case.seed for case in cases]
+        return self.backbone.generate(self.pipe, prompts, seeds=seeds, size=cases[0].size, **options)
+
+    def score(self, cases: Sequence[Case], images: Sequence[Image.Image]) -> list[dict[str, float]]:
+        """One row a case with the columns of all metrics; nothing for the user's own pictures."""
+        if self.evaluation is None or any(case.suite == SUITE for case in cases):
+            return []
+        rows: list[dict[str, float]] = [{} for _ in cases]
+        for spec in self.evaluation.metrics:
+            metric: Metric = registry().build(spec)
+            for row, found in zip(rows, metric.score(cases, images), strict=True):
+                row.update(found)
+        return rows
+
+    def words(self, prompt: str) -> list[str]:
+        """The text tokens of a prompt, without padding, as the text encoder that makes them cuts them."""
+        tokenizer = getattr(self.pipe, "tokenizer_2", None) or self.pipe.tokenizer
+        ids = tokenizer(prompt).input_ids
+        return [
+            str(token).replace("▁", "").replace("</w>", "") or "▁" for token in tokenizer.convert_ids_to_tokens(ids)
+        ]
+
+
+def evaluation_of(run: str) -> EvaluationConfig | None:
+    """What a run was evaluated with: its own config, or for a bundle's adapter the bundle's recipe; None without either."""
+    raw = read_mapping(Path(run) / "config.yaml").get("evaluation")
+    if raw:
+        return EvaluationConfig.model_validate(raw)
+    try:
+        return load_experiment(f"{run}/dynaip").evaluation
+    except InputError:
+        return None
