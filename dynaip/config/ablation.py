@@ -68,6 +68,9 @@ class AblationConfig(Strict):
             raise ValueError("exclude leaves no arm")
         return self
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AblationConfig) and self.resolved() == other.resolved()
+
     @property
     def name(self) -> str:
         """What the config is called: the stem of its file. No part of its meaning."""

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from dynaip.config.explain import Complaint, complaints, explained
+from dynaip.config.explain import Complaint, complaints, raised
 from dynaip.config.yaml_text import Located
 from dynaip.errors import InputError
 
@@ -25,16 +33,14 @@ class Strict(BaseModel):
 class ComponentConfig(Strict):
     """The options of a component; every component's config derives from it.
 
-    A relative path given in a file for a field of type ``Path`` is relative to that file.
+    Fields of type ``Path`` are made absolute: relative to the config file that gives them, otherwise to the
+    working directory.
     """
 
-    @model_validator(mode="before")
+    @field_validator("*", mode="before")
     @classmethod
-    def _place_paths(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
-            return data
-        options: Mapping[str, Any] = data  # pyright: ignore[reportUnknownVariableType]
-        return {key: _placed(value) if key in _path_fields(cls) else value for key, value in options.items()}
+    def _place_paths(cls, value: Any, info: ValidationInfo) -> Any:
+        return _placed(value) if info.field_name in _path_fields(cls) else value
 
     def training_part(self) -> dict[str, Any]:
         """The options that change what training gives; by default all of them."""
@@ -70,8 +76,11 @@ class ComponentSpec:
     @classmethod
     def parse(cls, kind: str, raw: Any, path: str = "") -> ComponentSpec:
         """Read ``"name"`` or ``{use: name, **options}``; ``ConfigError`` or ``UnknownComponent`` begin with ``path``."""
-        with explained(Strict, path or kind):
+        try:
             return TypeAdapter[ComponentSpec](Annotated[ComponentSpec, OfKind(kind)]).validate_python(raw)
+        except ValidationError as error:
+            found = [replace(each, path=(path or kind, *each.path)) for each in complaints(error, Strict)]
+            raise raised(found) from error
 
     def dump(self) -> dict[str, Any]:
         """Give ``{use: qualified name, **all options}`` as plain data; ``parse`` reads it back."""
@@ -133,8 +142,9 @@ def _mentions_path(annotation: Any) -> bool:
 
 
 def _placed(value: Any) -> Any:
-    if isinstance(value, Located):
-        return value.folder / Path(value).expanduser()
-    if isinstance(value, list):
+    if isinstance(value, (str, Path)):
+        folder = value.folder if isinstance(value, Located) else Path.cwd()
+        return folder / Path(value).expanduser()
+    if isinstance(value, list | tuple):
         return [_placed(each) for each in value]  # pyright: ignore[reportUnknownVariableType]
     return value

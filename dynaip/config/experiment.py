@@ -130,6 +130,9 @@ class ExperimentConfig(Strict):
     """Plugin files that the components come from."""
     _name: str = PrivateAttr("experiment")
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ExperimentConfig) and self.resolved() == other.resolved()
+
     @property
     def name(self) -> str:
         """What the config is called: the stem of its file. No part of its meaning."""

@@ -33,6 +33,12 @@ def dynaip_components():
     return [Component("executor", "NAME", "PLUGIN:Runs", "PLUGIN:Config", "runs jobs")]
 """
 
+
+def others() -> Registry:
+    """A registry of the plugins that a test installs, without ours."""
+    return Registry(lambda: [each for each in installed_plugins() if each.distribution != "dynaip"])
+
+
 Install = Callable[..., None]
 
 
@@ -62,7 +68,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
 def test_an_installed_plugin_is_found_built_and_named_with_its_version(install: Install) -> None:
     install("acme", GOOD)
-    registry = Registry()
+    registry = others()
     entry = registry.find("executor", "mine")
     assert (entry.qualified, entry.version, entry.origin, entry.importable) == ("acme:mine", "1.2", "installed", True)
     config = registry.config_class("executor", "acme:mine").model_validate({"amount": 5})
@@ -72,7 +78,7 @@ def test_an_installed_plugin_is_found_built_and_named_with_its_version(install: 
 
 def test_nothing_is_imported_before_it_is_asked_for(install: Install) -> None:
     install("lazy", GOOD.replace('"PLUGIN:Runs"', '"lazy_target:Runs"'))
-    registry = Registry()
+    registry = others()
     assert "lazy" not in sys.modules
     assert [each.qualified for each in registry.components("executor") if each.plugin == "lazy"] == ["lazy:mine"]
     assert "lazy" in sys.modules and "lazy_target" not in sys.modules
@@ -120,7 +126,7 @@ def test_nothing_is_imported_before_it_is_asked_for(install: Install) -> None:
 def test_a_broken_plugin_is_recorded_and_the_others_go_on(install: Install, fault: str, stage: str, words: str) -> None:
     install("bad", fault)
     install("good", GOOD)
-    registry = Registry()
+    registry = others()
     assert registry.find("executor", "mine").plugin == "good"
     [failure] = [each for each in registry.failures if each.plugin == "bad"]
     assert failure.stage == stage and words in failure.error
@@ -131,25 +137,27 @@ def test_a_lookup_that_fails_counts_the_plugins_that_failed(install: Install) ->
     install("bad_one", "raise ValueError")
     install("bad_two", "raise ValueError")
     with pytest.raises(UnknownComponent, match=r"2 plugins failed to load: see dynaip plugins --errors"):
-        Registry().find("fusion", "nothing_like_it")
+        others().find("fusion", "nothing_like_it")
 
 
 def test_an_unknown_name_answers_with_the_nearest_and_all(install: Install) -> None:
     install("acme", GOOD, component="cluster")
     install("bcme", GOOD, component="ray")
-    with pytest.raises(UnknownComponent, match=r"no executor named 'clutser'. Did you mean cluster\? Known: .*cluster") as caught:
-        Registry().find("executor", "clutser")
+    with pytest.raises(
+        UnknownComponent, match=r"no executor named 'clutser'. Did you mean cluster\? Known: .*cluster"
+    ) as caught:
+        others().find("executor", "clutser")
     assert "ray" in str(caught.value)
     with pytest.raises(UnknownComponent, match="It is the name of a executor"):
-        Registry().find("metric", "cluster")
+        others().find("metric", "cluster")
     with pytest.raises(UnknownComponent, match=r"no kind of component named 'fusions'. Did you mean fusion\?"):
-        Registry().components("fusions")
+        others().components("fusions")
 
 
 def test_a_name_that_two_plugins_give_has_no_winner(install: Install) -> None:
     install("acme", GOOD)
     install("bcme", GOOD)
-    registry = Registry()
+    registry = others()
     with pytest.raises(UnknownComponent, match=r"given by 2 plugins: write acme:mine or bcme:mine"):
         registry.find("executor", "mine")
     assert registry.find("executor", "bcme:mine").plugin == "bcme"
@@ -166,18 +174,22 @@ def test_missing_dependency_gives_the_line_that_installs_it(install: Install) ->
     source = GOOD.replace('"PLUGIN:Runs", "PLUGIN:Config", "runs jobs"', '"needy:Runs", "PLUGIN:Config", "", "cluster"')
     install("acme", source, distribution="acme-dynaip")
     Path(sys.path[0], "needy.py").write_text("import package_not_there.part")
-    registry = Registry()
+    registry = others()
     spec = ComponentSpec("executor", "acme:mine", registry.config_class("executor", "mine")())
-    with pytest.raises(MissingDependency, match=r'needs package .package_not_there.: run pip install "acme-dynaip\[cluster\]"'):
+    with pytest.raises(
+        MissingDependency, match=r'needs package .package_not_there.: run pip install "acme-dynaip\[cluster\]"'
+    ):
         registry.build(spec)
     assert registry.failures[-1].stage == "build"
 
 
 def test_state_names_the_extra_whose_packages_are_missing(install: Install) -> None:
     source = GOOD.replace('"runs jobs"', '"", "cluster"')
-    requires = 'Provides-Extra: cluster\nRequires-Dist: package-not-there>=2; extra == "cluster"\nRequires-Dist: pluggy\n'
+    requires = (
+        'Provides-Extra: cluster\nRequires-Dist: package-not-there>=2; extra == "cluster"\nRequires-Dist: pluggy\n'
+    )
     install("acme_extra", source, requires=requires)
-    registry = Registry()
+    registry = others()
     assert registry.state(registry.find("executor", "mine")) == 'needs pip install "dist-acme-extra[cluster]"'
 
 
@@ -202,7 +214,7 @@ def test_failures_while_building_are_one_line_and_recorded(install: Install, tar
     )
     install("acme_build", source)
     Path(sys.path[0], "raising_module.py").write_text("1 / 0")
-    registry = Registry()
+    registry = others()
     with pytest.raises(PluginError) as caught:
         registry.build(ComponentSpec("executor", "acme_build:mine", ComponentConfig()))
     assert words in str(caught.value) and "\n" not in str(caught.value)
@@ -214,7 +226,7 @@ def test_failures_while_building_are_one_line_and_recorded(install: Install, tar
 def test_a_config_class_must_derive_from_ours(install: Install) -> None:
     install("acme", GOOD.replace("class Config(ComponentConfig)", "class Config"))
     with pytest.raises(PluginError, match=r"must derive from dynaip.config.ComponentConfig"):
-        Registry().config_class("executor", "mine")
+        others().config_class("executor", "mine")
 
 
 def test_a_file_brings_components_and_is_run_again_only_when_it_changed(tmp_path: Path) -> None:

@@ -1,0 +1,208 @@
+"""Files, recipes, base chains, overrides: the same meaning gives the same hash, mistakes name file and path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dynaip.config import (
+    AblationConfig,
+    ExperimentConfig,
+    load_ablation,
+    load_any,
+    load_experiment,
+    parse_experiment,
+    recipes,
+)
+from dynaip.config.yaml_text import read
+from dynaip.errors import ConfigError, InputError, PluginError
+from dynaip.registry import Registry
+
+
+def test_spelling_does_not_change_the_hash(write, experiment: dict[str, Any]) -> None:
+    short = load_experiment(write("a.yaml", experiment))
+    experiment["fusion"] = {"use": "test:hmoe", "router": "token", "hidden": 8}
+    experiment["adapter"] = {"site": "attention"}
+    experiment["training"] |= {"learning_rate": 1e-4, "weight_decay": 0.010}
+    full = load_experiment(write("b.yaml", dict(reversed(experiment.items()))))
+    assert short.hash() == full.hash() and len(short.hash()) == 12
+    assert short.name == "a" and full.name == "b"
+    assert load_experiment(write("c.yaml", experiment | {"fusion": "concat"})).hash() != short.hash()
+
+
+def test_what_is_written_loads_back_equal(write, experiment: dict[str, Any]) -> None:
+    experiment["evaluation"] = {"benchmark": "bench", "metrics": ["oracle"], "options": {"steps": 4}}
+    config = load_experiment(write("a.yaml", experiment))
+    again = load_experiment(write("b.yaml", config.to_yaml()))
+    assert again == config and again.to_yaml() == config.to_yaml()
+    assert parse_experiment(config.resolved()) == config
+    assert config.resolved()["fusion"]["use"] == "test:hmoe"
+
+
+def test_training_hash_leaves_out_what_training_does_not_see(write, experiment: dict[str, Any]) -> None:
+    base = load_experiment(write("a.yaml", experiment))
+    same = ["decoupling=coupled", "decoupling.at_inference=0.5", "training.log_every=3", "training.threads=1"]
+    for change in [*same, "evaluation={benchmark: bench, metrics: [oracle]}"]:
+        assert load_experiment(write("a.yaml", experiment), [change]).training_hash() == base.training_hash(), change
+    for change in ("fusion.hidden=9", "training.seed=1", "adapter.site=residual", "encoder.model=other"):
+        assert load_experiment(write("a.yaml", experiment), [change]).training_hash() != base.training_hash(), change
+
+
+def test_base_chains_lay_option_over_option(write, experiment: dict[str, Any]) -> None:
+    write("root.yaml", experiment | {"fusion": {"use": "hmoe", "hidden": 3}})
+    write("deep/middle.yaml", {"base": "../root.yaml", "fusion": {"router": "image"}, "training": {"steps": 5}})
+    config = load_experiment(write("leaf.yaml", {"base": "deep/middle.yaml", "training": {"seed": 4}}))
+    assert config.fusion.dump() == {"use": "test:hmoe", "router": "image", "hidden": 3}
+    assert (config.training.steps, config.training.batch_size, config.training.seed) == (5, 2, 4)
+
+
+def test_another_component_does_not_inherit_options(write, experiment: dict[str, Any]) -> None:
+    write("root.yaml", experiment | {"fusion": {"use": "hmoe", "hidden": 3}})
+    assert load_experiment(write("leaf.yaml", {"base": "root.yaml", "fusion": "concat"})).fusion.dump()["width"] == 1.0
+    for change in ("fusion=concat", "fusion.use=concat", "fusion={use: concat, width: 1}"):
+        assert load_experiment(write("leaf.yaml", {"base": "root.yaml"}), [change]).fusion.use == "test:concat"
+    kept = load_experiment(write("leaf.yaml", {"base": "root.yaml", "fusion": "hmoe"}))
+    assert kept.fusion.config.model_dump()["hidden"] == 3
+
+
+def test_mapping_options_are_replaced_whole(write, experiment: dict[str, Any]) -> None:
+    write("root.yaml", experiment)
+    config = load_experiment(write("leaf.yaml", {"base": "root.yaml", "encoder": {"levels": {"only": 7}}}))
+    assert config.encoder.config.model_dump()["levels"] == {"only": 7}
+    one = load_experiment(write("leaf.yaml", experiment | {"encoder": {"use": "clip"}}), ["encoder.levels.top=9"])
+    assert one.encoder.config.model_dump()["levels"] == {"top": 9}
+
+
+def test_a_circle_of_bases_is_refused(write) -> None:
+    write("a.yaml", {"base": "b.yaml"})
+    with pytest.raises(ConfigError, match="base leads back to the file itself"):
+        load_experiment(write("b.yaml", {"base": "a.yaml"}))
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "expected"),
+    [
+        ("training.learning_rate=1e-3", "training.learning_rate", 1e-3),
+        ("adapter.blocks=2:10", "adapter.blocks", "2:10"),
+        ("adapter.blocks=[0, 3]", "adapter.blocks", [0, 3]),
+        ("adapter.single_stream=off", "adapter.single_stream", "off"),
+        ("training.threads=null", "training.threads", None),
+        ("training.cache=false", "training.cache", False),
+        ("fusion.router=image", "fusion.router", "image"),
+    ],
+)
+def test_overrides_have_yaml_types(write, experiment: dict[str, Any], override: str, path: str, expected: Any) -> None:
+    section, _, key = path.partition(".")
+    assert load_experiment(write("a.yaml", experiment), [override]).resolved()[section][key] == expected
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("fusion.routr=image", r"a.yaml: fusion.routr: there is no option 'routr' here. Did you mean router\?"),
+        ("trainin.steps=3", r"a.yaml: trainin: there is no option 'trainin' here. Did you mean training\?"),
+        ("training.steps=many", r"a.yaml: training.steps: .*integer.*not 'many'"),
+        ("training.steps=-1", r"a.yaml: training.steps: input should be greater than 0, not -1"),
+        ("training.steps.deep=1", r"-s training.steps.deep=1: training.steps holds 10 and no options"),
+        ("training.steps", r"-s training.steps: write path=value"),
+        ("a..b=1", r"'a..b' is no path"),
+        ("fusion={", r"-s fusion=\{: line 1"),
+        ("fusion=hmeo", r"a.yaml: fusion: there is no fusion named 'hmeo'. Did you mean hmoe\?"),
+        (
+            "adapter.blocks=2-10",
+            r"a.yaml: adapter.blocks: must be all, a list of block numbers, or a slice such as 2:10",
+        ),
+        ("training.keep_checkpoints=1", r"greater than or equal to 2"),
+    ],
+)
+def test_wrong_overrides_name_what_to_change(write, experiment: dict[str, Any], override: str, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        load_experiment(write("a.yaml", experiment), [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_items_of_a_list_can_be_overridden(write, experiment: dict[str, Any]) -> None:
+    experiment["evaluation"] = {"benchmark": "bench", "metrics": ["oracle"]}
+    file = write("a.yaml", experiment)
+    assert load_experiment(file, ["evaluation.metrics.0.use=test:oracle"]).evaluation is not None
+    with pytest.raises(ConfigError, match="the list has items 0 to 0, and '1' is none of them"):
+        load_experiment(file, ["evaluation.metrics.1.use=oracle"])
+    with pytest.raises(InputError, match=r"evaluation.metrics\[0\]: there is no metric named 'oracl'"):
+        load_experiment(file, ["evaluation.metrics.0=oracl"])
+
+
+def test_a_file_that_does_not_exist_lists_the_recipes() -> None:
+    with pytest.raises(
+        ConfigError, match=r"microworld/dmo: neither a config file nor a recipe. Did you mean microworld/demo"
+    ):
+        load_any("microworld/dmo")
+
+
+def test_missing_parts_are_named(write, experiment: dict[str, Any]) -> None:
+    del experiment["fusion"]
+    with pytest.raises(ConfigError, match="fusion: this option is missing"):
+        load_experiment(write("a.yaml", experiment))
+
+
+def test_experiments_and_ablations_are_told_apart(write, experiment: dict[str, Any]) -> None:
+    one = write("one.yaml", experiment)
+    many = write("many.yaml", {"base": "one.yaml", "axes": {"fusion": ["hmoe", "concat"]}})
+    assert isinstance(load_any(one), ExperimentConfig) and isinstance(load_any(many), AblationConfig)
+    with pytest.raises(ConfigError, match="run it with dynaip ablate"):
+        load_experiment(many)
+    with pytest.raises(ConfigError, match="neither axes nor arms"):
+        load_ablation(one)
+
+
+PLUGIN = """
+from dynaip.config import ComponentConfig
+from dynaip.registry import Component, hookimpl
+
+class Config(ComponentConfig):
+    strength: float = 0.5
+
+@hookimpl
+def dynaip_components():
+    return [Component("fusion", "mine", ":Config", ":Config")]
+"""
+
+
+def test_plugin_files_are_relative_to_the_config_file(write, experiment: dict[str, Any]) -> None:
+    file = write("plug/own.py", PLUGIN)
+    path = write("plug/a.yaml", experiment | {"fusion": {"use": "mine", "strength": 1}, "plugins": ["own.py"]})
+    config = load_experiment(path)
+    assert config.fusion.use == "own:mine" and config.plugins == [file]
+    assert load_experiment(write("saved.yaml", config.to_yaml())) == config
+
+
+def test_a_plugin_given_on_the_command_line_is_saved_if_it_is_used(write, experiment, stand_ins: Registry) -> None:
+    file = write("own.py", PLUGIN)
+    stand_ins.load_file(file)
+    assert load_experiment(write("a.yaml", experiment)).plugins == []
+    assert load_experiment(write("a.yaml", experiment), ["fusion=mine"]).plugins == [file]
+    ablation = load_ablation(write("b.yaml", {"base": "a.yaml", "axes": {"fusion": ["hmoe", "mine"]}}))
+    assert ablation.plugins == [file]
+    assert load_experiment(write("c.yaml", experiment), plugins=[file]).plugins == [file]
+
+
+def test_plugins_that_are_no_files_are_refused(write, experiment: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"plugin file .*absent.py does not exist"):
+        load_experiment(write("a.yaml", experiment | {"plugins": ["absent.py"]}))
+    with pytest.raises(ConfigError, match="plugins: write a list of Python files"):
+        load_experiment(write("a.yaml", experiment | {"plugins": "own.py"}))
+    write("bad.py", "1 / 0")
+    with pytest.raises(PluginError, match="failed at import: ZeroDivisionError"):
+        load_experiment(write("a.yaml", experiment | {"plugins": ["bad.py"]}))
+
+
+def test_paths_of_a_base_stay_with_the_base(write, experiment: dict[str, Any], tmp_path: Path) -> None:
+    write("below/root.yaml", experiment | {"source": {"use": "pairs", "folder": "data"}})
+    config = load_experiment(write("leaf.yaml", {"base": "below/root.yaml"}))
+    assert config.source.dump()["folder"] == str(tmp_path / "below/data")
+
+
+def test_every_recipe_is_yaml_with_a_line_that_says_what_it_is() -> None:
+    assert {"microworld/dynaip", "microworld/demo", "flux/dynaip"} <= set(recipes())
+    for file in recipes().values():
+        assert file.read_text(encoding="utf-8").startswith("# ") and read(file)

@@ -1,0 +1,87 @@
+"""YAML 1.2 scalars, duplicate keys, and text that reads back as itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dynaip.config.yaml_text import Located, dump, parse, read
+from dynaip.errors import ConfigError
+
+
+def value(text: str) -> Any:
+    return parse(text, origin="test", folder=Path("/here"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1e-3", 0.001),
+        ("1E3", 1000.0),
+        ("-.5", -0.5),
+        (".inf", float("inf")),
+        ("12", 12),
+        ("0x1f", 31),
+        ("0o17", 15),
+        ("017", 17),
+        ("true", True),
+        ("null", None),
+        ("", None),
+        ("~", None),
+        ("off", "off"),
+        ("yes", "yes"),
+        ("2:10", "2:10"),
+        ("2024-01-02", "2024-01-02"),
+        ("1.2.3", "1.2.3"),
+        ("'1e-3'", "1e-3"),
+        ("[1, {a: 2.0}]", [1, {"a": 2.0}]),
+    ],
+)
+def test_scalars_are_read_as_yaml_1_2(text: str, expected: Any) -> None:
+    found = value(text)
+    assert found == expected and type(found) in (type(expected), Located)
+
+
+def test_strings_know_the_folder_of_their_file() -> None:
+    assert value("{a: [b]}")["a"][0].folder == Path("/here")
+
+
+@pytest.mark.parametrize("text", ["a: 1\na: 2", "x: {b: 1, c: 2, b: 3}"])
+def test_a_key_that_stands_twice_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"test: line \d: key '[ab]' stands there twice"):
+        value(text)
+
+
+@pytest.mark.parametrize("text", ["a: [1", "a: !!python/object/apply:os.system [ls]", "a: 1\n b: 2", "*x"])
+def test_what_is_not_plain_yaml_is_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match="test: line") as caught:
+        value(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_merge_keys_still_work() -> None:
+    assert value("a: &x {b: 1}\nc: {<<: *x, d: 2}")["c"] == {"b": 1, "d": 2}
+
+
+@pytest.mark.parametrize("data", [{"a": "off", "b": "1e-3", "c": 1e-5, "d": "2:10", "e": None, "f": ["ä", "", "0x1"]}])
+def test_what_is_written_reads_back_equal(data: Any) -> None:
+    assert value(dump(data)) == data
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [("- 1", "this is a list"), ("", "this is empty"), ("text", "this is a")]
+)
+def test_a_config_file_holds_a_mapping(tmp_path: Path, content: str, words: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=words):
+        read(file)
+
+
+def test_unreadable_files_are_one_line(tmp_path: Path) -> None:
+    binary = tmp_path / "b.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    for path in (binary, tmp_path, tmp_path / "absent.yaml"):
+        with pytest.raises(ConfigError, match=f"{path} cannot be read"):
+            read(path)
