@@ -14,8 +14,11 @@ from .training import Plan, Progress, Training
 LATENT_CHANNELS = 12
 MIXTURE = {1: 0.3, 2: 0.3, 3: 0.2, 4: 0.2}
 PLAN = Plan(steps=4000, batch_size=12, learning_rate=2e-3, hold=0.3, warmup=100)
+REFINE_PLAN = Plan(steps=2500, batch_size=12, learning_rate=1.5e-3, hold=0.2, warmup=50, ema=0.995)
 POOL = 6144
 KL_WEIGHT = 1e-4
+REFINE_NOISE = 0.05
+"""Noise on latents (deviation 1) that the refined decoder gets used to, as samples are never exact."""
 
 
 def create() -> AutoencoderKL:
@@ -84,4 +87,26 @@ def train(folder: Path, plan: Plan = PLAN, pool: int = POOL, progress: Progress 
 
     Training("autoencoder", model, plan, folder).run(step, progress)
     calibrate(model, plan.seed + 2)
+    return model.to(memory_format=torch.contiguous_format)
+
+
+def refine(
+    folder: Path, model: AutoencoderKL, plan: Plan = REFINE_PLAN, pool: int = POOL, progress: Progress | None = None
+) -> AutoencoderKL:
+    """Train the decoder alone on the final latents: what the transformer learned stays valid."""
+    images = pixels(draw(plan.seed + 3, pool, mixture=MIXTURE))
+    scale, shift = model.config.scaling_factor, model.config.shift_factor
+    latents = encode(model, images) / scale + shift
+    model.to(memory_format=torch.channels_last)
+
+    def step(generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(images), (plan.batch_size,), generator=generator)
+        noise = torch.randn(latents[rows].shape, generator=generator)
+        given = (latents[rows] + REFINE_NOISE / scale * noise).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            shown = model.decoder(given)
+        error = shown.float() - signed(images[rows])
+        return error.abs().mean() + 2 * error.square().mean()
+
+    Training("decoder", model.decoder, plan, folder).run(step, progress)
     return model.to(memory_format=torch.contiguous_format)

@@ -18,7 +18,7 @@ from .vocabulary import MAX_TOKENS
 from .world import prompt
 
 WIDTH, LAYERS, PATCH = 112, 6, 8
-PLAN = Plan(steps=3000, batch_size=96, learning_rate=1e-3, hold=0.4, weight_decay=0.05, warmup=200)
+PLAN = Plan(steps=2000, batch_size=96, learning_rate=1e-3, hold=0.4, weight_decay=0.05, warmup=200)
 POOL = 32_768
 MIXTURE = {1: 0.85, 2: 0.15}
 DENSE = 0.7
