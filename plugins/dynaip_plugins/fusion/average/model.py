@@ -1,0 +1,39 @@
+"""Mean of the projected levels: ``z = (1/L) sum_l E_l(LN F_l)``: hmoe without a router (ours)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from dynaip.contracts import FeatureFusion, FusedReference
+from torch import Tensor, nn
+
+from ..layers import MLP, coefficient_values, level_norms, output_norm, steered
+from .config import AverageConfig
+
+
+class AverageFusion(FeatureFusion):
+    """Every level counts the same, unless the user's coefficients say otherwise."""
+
+    def __init__(
+        self, config: AverageConfig, *, widths: Mapping[str, int], dim: int, condition_dim: int | None = None
+    ) -> None:
+        super().__init__()
+        self.levels = tuple(widths)
+        self.norms = level_norms(widths)
+        self.experts = nn.ModuleDict({level: MLP(width, config.hidden or dim, dim) for level, width in widths.items()})
+        self.output_norm = output_norm(config.output_norm, dim)
+
+    def forward(
+        self,
+        levels: Mapping[str, Tensor],
+        *,
+        coefficients: Mapping[str, float] | None = None,
+        condition: Tensor | None = None,
+    ) -> FusedReference:
+        """Project levels (each B x N x C_l) and take their mean, B x N x D."""
+        projected = [self.experts[level](self.norms[level](levels[level])) for level in self.levels]
+        equal = torch.full((len(self.levels),), 1 / len(self.levels), device=projected[0].device)
+        weights = steered(equal, coefficient_values(coefficients, self.levels))
+        mixed = (torch.stack(projected, dim=-1) * weights).sum(dim=-1)
+        return FusedReference(self.output_norm(mixed), weights.expand(len(mixed), -1))

@@ -1,0 +1,15 @@
+"""Options that every fusion strategy has."""
+
+from __future__ import annotations
+
+from dynaip.config import ComponentConfig
+from pydantic import PositiveInt
+
+
+class FusionConfig(ComponentConfig):
+    """Size of a fusion strategy."""
+
+    hidden: PositiveInt | None = None
+    """Width of the hidden layers; None takes the width of the reference tokens. Parameter matching sets it."""
+    output_norm: bool = True
+    """LayerNorm of the reference tokens."""

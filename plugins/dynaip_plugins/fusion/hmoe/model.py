@@ -1,0 +1,94 @@
+"""The hierarchical mixture of experts: ``z = P(sum_l w_l E_l(LN F_l))``, ``w = softmax(Router(...) / tau)``.
+
+Experts for low, mid and high levels and a router with weights w_l are the paper's (eq. 7, fig. 4); the experts' form, the
+router's inputs and P are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from dynaip.contracts import FeatureFusion, FusedReference
+from dynaip.errors import ConfigError, InputError
+from torch import Tensor, nn
+
+from ..layers import MLP, coefficient_values, level_norms, output_norm, steered
+from .config import HMoEConfig
+
+
+class LevelExpert(nn.Module):
+    """E_l: one MLP, or a gated mixture of several."""
+
+    def __init__(self, width: int, hidden: int, dim: int, experts: int) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(MLP(width, hidden, dim) for _ in range(experts))
+        self.gate = nn.Linear(width, experts) if experts > 1 else None
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Map features (B x N x C_l) to B x N x D, and give the gates (B x N x E) if there are several experts."""
+        if self.gate is None:
+            return self.experts[0](features), None
+        gates = self.gate(features).softmax(dim=-1)
+        outputs = torch.stack([expert(features) for expert in self.experts], dim=-2)
+        return (gates[..., None] * outputs).sum(dim=-2), gates
+
+
+class HMoEFusion(FeatureFusion):
+    """HMoE-FFM: an expert for every level, mixed by a router."""
+
+    def __init__(self, config: HMoEConfig, *, widths: Mapping[str, int], dim: int, condition_dim: int | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.levels = tuple(widths)
+        self.uses_condition = config.router == "prompt"
+        if self.uses_condition and condition_dim is None:
+            raise ConfigError("fusion.router: prompt needs a backbone with a pooled prompt; use token or image")
+        hidden = config.hidden or dim
+        self.norms = level_norms(widths)
+        self.experts = nn.ModuleDict(
+            {level: LevelExpert(width, hidden, dim, config.experts_per_level) for level, width in widths.items()}
+        )
+        inputs = sum(widths.values()) + (condition_dim or 0 if self.uses_condition else 0)
+        wide = config.router_hidden
+        self.router = MLP(inputs, wide, len(widths)) if wide else nn.Linear(inputs, len(widths))
+        self.projection = nn.Linear(dim, dim)
+        self.output_norm = output_norm(config.output_norm, dim)
+
+    def forward(
+        self,
+        levels: Mapping[str, Tensor],
+        *,
+        coefficients: Mapping[str, float] | None = None,
+        condition: Tensor | None = None,
+    ) -> FusedReference:
+        """Mix the levels' experts; weights are B x N x L (token, prompt) or B x L (image)."""
+        gamma = coefficient_values(coefficients, self.levels)
+        normed = {level: self.norms[level](levels[level]) for level in self.levels}
+        routed = self.route(normed, condition)
+        weights = steered(routed, gamma)
+        outputs, gates = zip(*(self.experts[level](normed[level]) for level in self.levels), strict=True)
+        per_token = weights if weights.ndim == 3 else weights[:, None, :]
+        mixed = (per_token[..., None, :] * torch.stack(outputs, dim=-1)).sum(dim=-1)
+        tokens = self.output_norm(self.projection(mixed))
+        expert_weights = None if gates[0] is None else torch.stack(gates, dim=-2)
+        return FusedReference(tokens, weights, expert_weights, self._balance(routed))
+
+    def route(self, normed: Mapping[str, Tensor], condition: Tensor | None) -> Tensor:
+        """w = softmax(Router([LN F_low; LN F_mid; LN F_high]) / tau)."""
+        inputs = torch.cat([normed[level] for level in self.levels], dim=-1)
+        if self.config.router == "image":
+            inputs = inputs.mean(dim=1)
+        if self.uses_condition:
+            if condition is None:
+                raise InputError("the prompt-aware router needs the prompt: fuse(..., condition=pooled prompt)")
+            inputs = torch.cat([inputs, condition[:, None].expand(-1, inputs.shape[1], -1).to(inputs)], dim=-1)
+        return (self.router(inputs) / self.config.temperature).softmax(dim=-1)
+
+    def _balance(self, weights: Tensor) -> Tensor | None:
+        """Switch load balance over levels: L sum_l f_l P_l, f_l = share of tokens whose first choice is l, P_l = mean w_l."""
+        if self.config.balance_loss == 0:
+            return None
+        flat = weights.reshape(-1, len(self.levels))
+        chosen = nn.functional.one_hot(flat.argmax(dim=-1), len(self.levels)).to(flat.dtype).mean(dim=0)
+        return self.config.balance_loss * len(self.levels) * (chosen * flat.mean(dim=0)).sum()

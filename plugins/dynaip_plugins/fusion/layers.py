@@ -1,0 +1,62 @@
+"""What the fusion strategies share: the two-layer expert, and the user's coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from dynaip.errors import InputError
+from dynaip.suggest import did_you_mean
+from torch import Tensor, nn
+
+
+class MLP(nn.Sequential):
+    """Two linear layers with GELU between them: width -> hidden -> dim."""
+
+    def __init__(self, width: int, hidden: int, dim: int) -> None:
+        super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, dim))
+
+
+def level_norms(widths: Mapping[str, int]) -> nn.ModuleDict:
+    """One LayerNorm a level."""
+    return nn.ModuleDict({level: nn.LayerNorm(width) for level, width in widths.items()})
+
+
+def output_norm(wanted: bool, dim: int) -> nn.Module:
+    """LayerNorm of the tokens, or nothing (ours: it keeps the keys' scale independent of the strategy)."""
+    return nn.LayerNorm(dim) if wanted else nn.Identity()
+
+
+def coefficient_values(coefficients: Mapping[str, float] | None, levels: Iterable[str]) -> list[float] | None:
+    """gamma_l in the levels' order; None if all are 1.
+
+    Raises ``InputError`` for an unknown level, a negative value, or zeros alone.
+    """
+    names = list(levels)
+    for level, value in (coefficients or {}).items():
+        if level not in names:
+            raise InputError(f"granularity: no level {level}; there are {', '.join(names)}.{did_you_mean(level, names)}")
+        if not 0 <= value < float("inf"):
+            raise InputError(f"granularity: {level}={value} must be a number from 0 up")
+    values = [float((coefficients or {}).get(level, 1.0)) for level in names]
+    if all(value == 1 for value in values):
+        return None
+    if not any(values):
+        raise InputError(f"granularity: all of {', '.join(names)} are 0; give at least one level a value above 0")
+    return values
+
+
+def steered(weights: Tensor, coefficients: list[float] | None) -> Tensor:
+    """Multiply weights over levels (... x L) by gamma_l and make them sum to one again (ours; fig. 1b shows the effect)."""
+    if coefficients is None:
+        return weights
+    gamma = torch.tensor(coefficients, device=weights.device, dtype=weights.dtype)
+    # The floor keeps a level alone at 1 even where the router had given it nothing.
+    raised = weights.clamp_min(torch.finfo(weights.dtype).tiny * 1e4) * gamma
+    return raised / raised.sum(dim=-1, keepdim=True)
+
+
+def refuse_coefficients(name: str, coefficients: Mapping[str, float] | None, levels: Iterable[str]) -> None:
+    """Raise ``InputError`` if a strategy without weights over levels is asked to steer them."""
+    if coefficient_values(coefficients, levels) is not None:
+        raise InputError(f"granularity: the fusion {name} has no weights over levels to steer; use hmoe or average")

@@ -1,0 +1,18 @@
+"""Options of the resampler."""
+
+from __future__ import annotations
+
+from pydantic import PositiveInt
+
+from ..config import FusionConfig
+
+
+class ResamplerConfig(FusionConfig):
+    """A perceiver as in IP-Adapter Plus."""
+
+    queries: PositiveInt = 16
+    """M, the number of reference tokens."""
+    depth: PositiveInt = 2
+    """Layers of cross attention."""
+    heads: PositiveInt = 4
+    """Attention heads; they divide the width of the reference tokens."""
