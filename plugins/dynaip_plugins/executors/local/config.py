@@ -1,0 +1,15 @@
+"""Options of the local executor."""
+
+from __future__ import annotations
+
+from dynaip.config import ComponentConfig
+from pydantic import PositiveInt
+
+
+class LocalConfig(ComponentConfig):
+    """How many jobs at a time, and how many threads each."""
+
+    jobs: PositiveInt = 2
+    """Jobs at a time."""
+    threads: PositiveInt | None = 1
+    """CPU threads of each job; None leaves the libraries' choice."""

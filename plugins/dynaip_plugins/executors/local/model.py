@@ -1,0 +1,84 @@
+"""Runs jobs as child processes: each writes to its log, none stops another, and all end when this process is told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Lock, main_thread, current_thread
+from typing import Any
+
+from dynaip.contracts import Executor, Job
+
+from .config import LocalConfig
+
+
+class LocalExecutor(Executor):
+    """Child processes, ``config.jobs`` at a time, in the order given."""
+
+    def __init__(self, config: LocalConfig) -> None:
+        self.config = config
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.stopped = False
+        self.lock = Lock()
+
+    def run(self, jobs: Sequence[Job], *, on_change: Callable[[Job, str], None]) -> dict[str, int]:
+        """Run all jobs; exit codes by name (-signal for a job that was killed)."""
+        with self._forwarding(), ThreadPoolExecutor(self.config.jobs) as pool:
+            codes = list(pool.map(lambda job: self._run(job, on_change), jobs))
+        return {job.name: code for job, code in zip(jobs, codes, strict=True)}
+
+    def _run(self, job: Job, on_change: Callable[[Job, str], None]) -> int:
+        if self.stopped:
+            return -signal.SIGTERM
+        on_change(job, "started")
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        with job.log.open("ab") as log:
+            process = subprocess.Popen(
+                job.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self._environment()
+            )
+            with self.lock:
+                self.running[job.name] = process
+            code = process.wait()
+        with self.lock:
+            del self.running[job.name]
+        on_change(job, "finished" if code == 0 else "failed")
+        return code
+
+    def _environment(self) -> dict[str, str]:
+        environment = dict(os.environ)
+        if self.config.threads:
+            for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+                environment[name] = str(self.config.threads)
+        return environment
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Pass a signal on to every running job; jobs that wait are not started."""
+        self.stopped = True
+        with self.lock:
+            for process in self.running.values():
+                process.send_signal(number)
+
+    @contextmanager
+    def _forwarding(self) -> Generator[None]:
+        """Let SIGTERM and Ctrl-C reach the jobs, so that they save and end, before they end this process."""
+        if current_thread() is not main_thread():
+            yield
+            return
+        caught: list[int] = []
+
+        def forward(number: int, frame: Any) -> None:
+            caught.append(number)
+            self.stop(signal.SIGTERM)
+
+        before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if caught:
+            raise KeyboardInterrupt

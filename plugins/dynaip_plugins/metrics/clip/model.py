@@ -1,0 +1,73 @@
+"""CLIP-I: cosine x 100 between image and reference (mean over references); CLIP-T: between image and prompt (DreamBench)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from dynaip.contracts import Case, Metric
+from dynaip.errors import InputError
+from dynaip.models import resolve
+from PIL import Image
+from torch import Tensor
+from transformers import AutoTokenizer, CLIPModel
+
+from dynaip_plugins.encoders.clip.model import MEAN, STD, square
+
+from .config import ClipMetricConfig
+
+
+class ClipMetric(Metric):
+    """Scores any images with any CLIP."""
+
+    columns = ("clip_i", "clip_t")
+
+    def __init__(self, config: ClipMetricConfig) -> None:
+        self.config = config
+        where = resolve(config.model, "vision")
+        try:
+            self.model: Any = CLIPModel.from_pretrained(where, revision=config.revision).eval()
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(where, revision=config.revision)
+        except (OSError, ValueError) as error:
+            raise InputError(f"metric clip: {config.model} cannot be loaded as a CLIPModel ({error})") from error
+
+    @torch.no_grad()
+    def score(self, cases: Sequence[Case], images: Sequence[Image.Image]) -> list[dict[str, float]]:
+        """Cosine x 100, from -100 to 100; NaN for CLIP-I of a case without reference."""
+        pictures = self._images(images)
+        prompts = self._prompts([case.prompt for case in cases])
+        references = [self._images([reference.image for reference in case.references]) for case in cases]
+        return [
+            {"clip_i": _cosine(one, many), "clip_t": _cosine(one, text[None])}
+            for one, many, text in zip(pictures, references, prompts, strict=True)
+        ]
+
+    def _images(self, images: Sequence[Image.Image]) -> Tensor:
+        found = []
+        for start in range(0, len(images), self.config.batch_size):
+            pixels = _normalised(images[start : start + self.config.batch_size], self.model.config.vision_config.image_size)
+            found.append(_embedding(self.model.get_image_features(pixel_values=pixels)))
+        return torch.cat(found) if found else torch.empty(0, self.model.config.projection_dim)
+
+    def _prompts(self, prompts: Sequence[str]) -> Tensor:
+        longest = self.model.config.text_config.max_position_embeddings
+        tokens = self.tokenizer(list(prompts), padding="max_length", max_length=longest, truncation=True, return_tensors="pt")
+        return _embedding(self.model.get_text_features(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask))
+
+
+def _normalised(images: Sequence[Image.Image], size: int) -> Tensor:
+    arrays = np.stack([np.asarray(square(image, size, "crop"), dtype=np.float32) for image in images]) / 255
+    values = (arrays - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
+    return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
+
+
+def _embedding(output: Any) -> Tensor:
+    return output if isinstance(output, Tensor) else output.pooler_output
+
+
+def _cosine(one: Tensor, many: Tensor) -> float:
+    if not len(many):
+        return float("nan")
+    return float(torch.cosine_similarity(one[None], many).mean() * 100)

@@ -1,0 +1,82 @@
+"""CP, PF and leak, read from pixels by microworld's oracle (definitions ours; CP and PF as terms are DreamBench++'s).
+
+- CP: share of identity attributes (main and second colour, texture, emblem) that the generated subject has.
+- PF: share of prompted attributes (category, background, place, size) that are shown; for several subjects also the count.
+- leak: share of unprompted context attributes (posture, perspective, illumination) that equal the reference's, above
+  chance: (agreement - 1/k) / (1 - 1/k) for an attribute of k values. 0 is chance, 1 is a copy, below 0 is avoidance.
+
+Every value is a mean over the case's subjects; each subject is read inside its own region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from dynaip.contracts import Case, Metric
+from dynaip.errors import InputError
+from dynaip.models import local_folder
+from PIL import Image
+from torch import Tensor
+
+from dynaip_plugins.microworld.oracle import Oracle
+from dynaip_plugins.microworld.vocabulary import ATTRIBUTES, IDENTITY, PROMPTED, UNPROMPTED
+
+from .config import OracleConfig
+
+
+class OracleMetric(Metric):
+    """Scores cases of the microworld benchmark."""
+
+    columns = (
+        *("cp", "pf", "leak"),
+        *(f"cp_{name}" for name in IDENTITY),
+        *(f"pf_{name}" for name in (*PROMPTED, "count")),
+        *(f"leak_{name}" for name in UNPROMPTED),
+    )
+
+    def __init__(self, config: OracleConfig) -> None:
+        self.oracle = Oracle.from_pretrained(local_folder(config.model, "oracle"))
+
+    def score(self, cases: Sequence[Case], images: Sequence[Image.Image]) -> list[dict[str, float]]:
+        """Score images (64 x 64) of cases whose ``truth`` the microworld benchmark made."""
+        if not cases:
+            return []
+        if any("subjects" not in case.truth for case in cases):
+            raise InputError("the oracle metric scores cases of the microworld benchmark; use clip for others")
+        subjects = [(row, subject) for row, case in enumerate(cases) for subject in case.truth["subjects"]]
+        pixels = _pixels(images)[torch.tensor([row for row, _ in subjects])]
+        answers = self.oracle.read(pixels, [subject["region"] for _, subject in subjects])
+        shown = {name: values.tolist() for name, values in answers.items()}
+        scored: list[list[dict[str, float]]] = [[] for _ in cases]
+        for place, (row, subject) in enumerate(subjects):
+            several = len(cases[row].truth["subjects"]) > 1
+            scored[row].append(_score({name: values[place] for name, values in shown.items()}, subject, several))
+        return [_mean(parts) for parts in scored]
+
+
+def _pixels(images: Sequence[Image.Image]) -> Tensor:
+    arrays = [np.asarray(image.convert("RGB").resize((64, 64)) if image.size != (64, 64) else image) for image in images]
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
+
+
+def _score(shown: Mapping[str, int], subject: Mapping[str, Any], several: bool) -> dict[str, float]:
+    wanted, reference = subject["labels"], subject["reference"]
+    prompted = [*PROMPTED, *(["count"] if several else [])]
+    values = {f"cp_{name}": float(shown[name] == wanted[name]) for name in IDENTITY}
+    values |= {f"pf_{name}": float(shown[name] == wanted[name]) for name in prompted}
+    values |= {f"leak_{name}": _above_chance(name, shown[name] == reference[name]) for name in UNPROMPTED}
+    for score, names in (("cp", IDENTITY), ("pf", prompted), ("leak", UNPROMPTED)):
+        values[score] = float(np.mean([values[f"{score}_{name}"] for name in names]))
+    return values
+
+
+def _above_chance(name: str, same: bool) -> float:
+    chance = 1 / len(ATTRIBUTES[name])
+    return (float(same) - chance) / (1 - chance)
+
+
+def _mean(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([part.get(name, np.nan) for part in parts])) for name in OracleMetric.columns}

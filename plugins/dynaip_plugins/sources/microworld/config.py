@@ -1,0 +1,19 @@
+"""Options of microworld's pairs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from dynaip.config import ComponentConfig
+from pydantic import NonNegativeInt, PositiveInt
+
+
+class MicroworldPairsConfig(ComponentConfig):
+    """How many pairs, and whether the reference shows another scene than the target."""
+
+    pairs: Literal["cross", "self"] = "cross"
+    """cross: two scenes of one subject in different contexts; self: reference and target are the same image."""
+    size: PositiveInt = 6000
+    """Number of pairs."""
+    seed: NonNegativeInt = 0
+    """Which pairs."""

@@ -1,0 +1,59 @@
+"""Pairs (reference, target) of one subject, drawn by the seed; identities of the test split never occur."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from dynaip.contracts import Pair, PairSource
+from PIL import Image
+
+from dynaip_plugins.microworld.render import render
+from dynaip_plugins.microworld.world import Scene, prompt, sample_scene
+
+from .config import MicroworldPairsConfig
+
+
+class MicroworldPairs(PairSource):
+    """An indexable set of single-subject pairs; prompts name category and context, never the identity."""
+
+    def __init__(self, config: MicroworldPairsConfig) -> None:
+        self.config = config
+
+    def __len__(self) -> int:
+        return self.config.size
+
+    def __getitem__(self, index: int) -> Pair:
+        """Draw pair ``index``; ``IndexError`` outside the set."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        reference, target = self.scenes(index)
+        images = pictures([target] if reference is target else [reference, target])
+        return Pair(
+            id=f"{self.config.pairs}-{self.config.seed}-{index}",
+            reference=images[0],
+            target=images[-1],
+            prompt=prompt(target),
+            subject=target.subjects[0].category,
+        )
+
+    def scenes(self, index: int) -> tuple[Scene, Scene]:
+        """The scenes behind a pair: the target, and (for cross pairs) its subject in another context as reference."""
+        rng = np.random.default_rng((self.config.seed, index, 0x9A1))
+        target = sample_scene(rng, 1, "train")
+        return (target, target) if self.config.pairs == "self" else (another_context(rng, target, 0), target)
+
+
+def another_context(rng: np.random.Generator, scene: Scene, number: int) -> Scene:
+    """Subject ``number`` of a scene, alone, in a context drawn anew."""
+    subject = scene.subjects[number]
+    drawn = sample_scene(rng, 1, None)
+    return replace(
+        drawn, subjects=(replace(drawn.subjects[0], category=subject.category, identity=subject.identity),)
+    )
+
+
+def pictures(scenes: Sequence[Scene]) -> list[Image.Image]:
+    """Render scenes as PIL images."""
+    return [Image.fromarray(pixels) for pixels in render(scenes)]
