@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import dynaip
 from dynaip.cli.options import Debug, PluginFiles
@@ -61,9 +62,16 @@ def _usage(error: typer.TyperException) -> str:
     return f"{command}: {text.rstrip('.')}{'' if text.endswith('?') else '.'} See {command} --help."
 
 
+class _Sorted(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx))
+
+
 def build() -> typer.Typer:
     """Make the application of all command modules beside this file."""
-    app = typer.Typer(help=_HELP, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app = typer.Typer(
+        cls=_Sorted, help=_HELP, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
     app.callback(invoke_without_command=True)(_root)
     for module in _command_modules():
         _wire(app, module)
@@ -92,7 +100,8 @@ def _wire(app: typer.Typer, module: ModuleType) -> None:
     command = getattr(module, name, None)
     group = getattr(module, "app", None)
     if isinstance(group, typer.Typer):
-        for registered in group.registered_commands:
+        listing = [group.registered_callback] if group.registered_callback else []
+        for registered in [*group.registered_commands, *listing]:
             if registered.callback:
                 registered.callback = with_common_options(registered.callback)
         app.add_typer(group, name=name)

@@ -1,0 +1,145 @@
+"""The command line as a user meets it: help in a moment, every mistake one line, exit codes that mean something."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import dynaip.registry
+import pytest
+from dynaip.cli import app
+from dynaip.cli.app import main, with_common_options
+from dynaip.errors import ConfigError, DynaIPError
+from dynaip.registry import Registry
+
+Run = Callable[..., tuple[int, str, str]]
+PLUGIN = "import dynaip\nfrom dynaip.config import ComponentConfig\n@dynaip.register('executor', 'own', config=ComponentConfig)\nclass Own: pass\n"
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    monkeypatch.setattr(dynaip.registry, "_current", [Registry()])
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return command
+
+
+HEAVY = "{'torch', 'diffusers', 'transformers', 'pandas', 'matplotlib'}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["plugins"], ["recipes"], ["show", "bundle", "microworld"], ["train", "--help"], ["--version"]],
+)
+def test_looking_around_imports_no_torch(arguments: list[str]) -> None:
+    code = (
+        f"import sys\nfrom dynaip.cli.app import main\ncode = main({arguments!r})\n"
+        f"heavy = {HEAVY} & set(sys.modules)\nassert not heavy, heavy\nsys.exit(code)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+
+
+def test_help_comes_within_half_a_second_of_cpu_time() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
+    before = os.times()
+    subprocess.run([sys.executable, "-m", "dynaip.cli", "--help"], capture_output=True, check=True, env=environment)
+    after = os.times()  # CPU time, because the wall clock belongs to whatever else the machine does
+    assert (after.children_user - before.children_user) + (after.children_system - before.children_system) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["chekc", "x"], r"No such command 'chekc'. Did you mean 'check'\? See dynaip --help"),
+        (["--versoin"], r"there is no option --versoin. Did you mean --version\?"),
+        (["plugins", "--jsn"], r"dynaip plugins: there is no option --jsn. Did you mean --json\?"),
+        (["plugins", "fusoin"], r"no kind of component named 'fusoin'. Did you mean fusion\?"),
+        (["show", "fusion"], r"dynaip show: Missing argument 'name'"),
+        (["show", "bundle", "microwrld"], r"no bundle named 'microwrld'. Did you mean microworld\?"),
+        (["check", "nothing.yaml"], r"nothing.yaml: neither a config file nor a recipe"),
+        (["check"], r"Missing argument 'FILE'"),
+        (["check", "microworld/dynaip", "-s"], r"(?i)option '?-s'? requires"),
+        (["recipes", "cpoy"], r"No such command 'cpoy'. Did you mean 'copy'"),
+        (["recipes", "copy", "microworld/dmeo"], r"no recipe 'microworld/dmeo'. Did you mean microworld/demo\?"),
+        (["plugins", "extra", "words"], r"unexpected extra argument"),
+        (["check", "x", "--plugin", "absent.py"], r"plugin file absent.py does not exist"),
+        (["microworld", "measure", "absent"], r"absent is no folder of models"),
+        (["microworld", "build", "out", "--seed", "x"], r"Invalid value for '--seed'"),
+        (["microworld"], r"Missing command"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(run: Run, arguments: list[str], words: str) -> None:
+    code, _, error = run(*arguments)
+    assert code == 2 and error.count("\n") == 1 and "Traceback" not in error
+    import re
+
+    assert re.search(words, error), error
+
+
+def test_a_plugin_that_raises_is_one_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("raise RuntimeError('two\\nlines')")
+    code, _, error = run("recipes", "--plugin", "bad.py")
+    assert code == 2 and error == "dynaip: plugin file bad.py failed at import: RuntimeError: two lines\n"
+
+
+def test_no_arguments_show_the_help(run: Run) -> None:
+    assert run()[0] == 0 and run()[1] == run("--help")[1] and "check" in run()[1]
+
+
+def test_the_version(run: Run) -> None:
+    assert run("--version")[1] == f"dynaip {dynaip.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ConfigError("say what"), 2, "dynaip: say what\n"),
+        (DynaIPError("an arm failed"), 1, "dynaip: an arm failed\n"),
+        (
+            ZeroDivisionError("by\nzero"),
+            1,
+            "dynaip: unexpected ZeroDivisionError: by zero (run again with --debug for the traceback)\n",
+        ),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_errors_of_commands(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, line: str
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("dynaip.cli.recipes._purpose", lambda file: fail())
+    found, _, text = run("recipes")
+    assert (found, text if code != 130 else "") == (code, line)
+    assert "Traceback" not in text
+    if code == 2:
+        assert "Traceback" in run("recipes", "--debug")[2]
+
+
+def test_every_command_takes_plugin_files(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    assert run("show", "executor", "own", "--plugin", "mine.py")[0] == 0
+    for command in app.build().registered_commands:
+        code, out, _ = run(str(command.name), "--help")
+        assert code == 0 and "--plugin" in out and "--debug" in out, command.name
+
+
+def test_options_of_a_command_are_kept(tmp_path: Path) -> None:
+    seen: list[object] = []
+
+    def command(number: int, plugin: int = 3) -> int:
+        seen.append((number, plugin))
+        return number
+
+    assert with_common_options(command)(5, debug=True) == 5 and seen == [(5, 3)]
