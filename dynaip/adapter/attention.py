@@ -91,8 +91,6 @@ class Slot:
     scales: Tensor
     """P."""
     regions: list[Tensor | None]
-    differentiable: bool = False
-    """Whether scales multiply as a tensor that may hold zeros (training), rather than leaving rows out."""
 
 
 @dataclass(frozen=True)

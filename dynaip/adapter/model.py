@@ -14,21 +14,20 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dynaip.adapter import formats
-from dynaip.adapter.attention import BRANCHES, ReferenceAttention, Slot
+from dynaip.adapter.attention import ReferenceAttention, Slot
 from dynaip.adapter.injection import BlockScale, Injection, Injector, ReferenceEvent
 from dynaip.adapter.reference import Reference, as_samples, normalised
 from dynaip.config import AdapterConfig, ComponentSpec, ExperimentConfig
 from dynaip.contracts import (
     Backbone,
     BlockSite,
-    Branch,
     DecouplingPolicy,
     FeatureFusion,
     ForwardPass,
     FusedReference,
     VisualEncoder,
 )
-from dynaip.errors import ConfigError, InputError, MismatchError
+from dynaip.errors import ConfigError, InputError
 from dynaip.registry import registry
 from dynaip.suggest import did_you_mean
 
@@ -290,20 +289,23 @@ class DynaIP(nn.Module):
     # -- training -----------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def training_pass(
-        self, features: Mapping[str, Tensor], keep: Tensor, *, condition: Tensor | None = None
-    ) -> Generator[TrainingPass]:
+    def training_pass(self, features: Mapping[str, Tensor], keep: Tensor) -> Generator[TrainingPass]:
         """Inject one reference a sample in phase ``training``, with gradients.
 
-        ``features`` are level features (each B x N x C_l), ``keep`` says which samples see their reference (B, bool). With
-        gradient checkpointing ``backward`` has to run inside the context, since blocks are run again there.
+        ``features`` are level features (each B x N x C_l), ``keep`` says which samples see their reference (B, bool). The
+        references are fused at the first call of the transformer, which knows the prompt. With gradient checkpointing
+        ``backward`` has to run inside the context, since blocks are run again there.
         """
         hooks = self._hooks()
-        fused = self.fuse(features, condition=condition)
-        slot = Slot(list(range(len(keep))), fused.tokens, keep.to(fused.tokens.dtype), [None] * len(keep))
-        injection = Injection(len(keep), self.policy, "training", lambda _: [slot])
-        with hooks.active(injection):
-            yield TrainingPass(fused)
+        made = TrainingPass()
+
+        def make(call: ForwardPass) -> list[Slot]:
+            made.fused = self.fuse(features, condition=call.condition if self.fusion.uses_condition else None)
+            tokens = made.fused.tokens
+            return [Slot(list(range(len(keep))), tokens, keep.to(tokens), [None] * len(keep))]
+
+        with hooks.active(Injection(len(keep), self.policy, "training", make)):
+            yield made
 
     # -- windows ------------------------------------------------------------------------------------------------------------
 
@@ -328,11 +330,11 @@ class DynaIP(nn.Module):
             hooks.block_scale = outer
 
 
-@dataclass(frozen=True)
+@dataclass
 class TrainingPass:
-    """What a training pass made of its references: tokens, routing weights and the auxiliary loss."""
+    """What a training pass made of its references (tokens, routing weights, auxiliary loss), once the transformer has run."""
 
-    fused: FusedReference
+    fused: FusedReference | None = None
 
 
 def chosen_blocks(settings: AdapterConfig, model: Mapping[str, Any]) -> list[int]:
@@ -349,6 +351,3 @@ def chosen_blocks(settings: AdapterConfig, model: Mapping[str, Any]) -> list[int
     if settings.single_stream != "off":
         numbers += list(range(double, double + single))
     return numbers
-
-
-__all__ = ["BRANCHES", "Branch", "DynaIP", "MismatchError", "Specs", "TrainingPass", "chosen_blocks"]

@@ -54,6 +54,8 @@ class TrainingConfig(Strict):
     """Largest norm of the gradient."""
     warmup: NonNegativeInt = 0
     """Steps over which the learning rate rises from zero; then it is constant."""
+    decay: float = Field(0.0, ge=0, le=1)
+    """Share of the steps, at the end, over which the learning rate falls to zero; 0 keeps it constant."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Type of the frozen base; the adapter's master weights are fp32 in any case."""
     timestep: Literal["sigmoid_normal", "uniform", "shifted"] = "sigmoid_normal"
@@ -80,6 +82,8 @@ class TrainingConfig(Strict):
     """Keep encoder features, latents and text of a pair once they are computed."""
     cache_size: NonNegativeInt = 100_000
     """Pairs that the cache holds at most."""
+    max_bad_share: float = Field(0.01, ge=0, le=1)
+    """Share of pairs that may be unusable before training stops and lists them."""
     max_bad_steps: PositiveInt = 20
     """Steps in a row whose loss is not finite before training gives up."""
 

@@ -1,0 +1,70 @@
+"""``dynaip train``: one adapter from one config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dynaip.cli.options import ConfigName, Overrides
+
+if TYPE_CHECKING:
+    from dynaip.training.trainer import OnProgress
+
+
+def train(
+    file: ConfigName,
+    set_: Overrides = None,
+    run: Annotated[Path | None, typer.Option("--run", "-o", help="Run folder; runs/NAME-HASH by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest complete checkpoint.")] = False,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Short for -s training.seed=SEED.")] = None,
+) -> None:
+    """Train one adapter. Asked to stop (SIGTERM), it saves and exits with 75: start it again with --resume."""
+    from dynaip.config import load_experiment
+
+    overrides = [*(set_ or ()), *([f"training.seed={seed}"] if seed is not None else [])]
+    config = load_experiment(file, overrides)
+    folder = run or Path("runs") / f"{config.name}-{config.hash()}"
+    from rich.progress import Progress
+
+    from dynaip.training import trainer
+
+    with Progress(*_columns(), transient=False) as progress:
+        trainer.train(config, folder, resume=resume, on_progress=_bars(progress))
+    typer.echo(f"adapter: {folder / 'adapter'}")
+
+
+def _columns() -> list[Any]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[details]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    ]
+
+
+def _bars(progress: Any) -> OnProgress:
+    """Two bars: pairs being encoded, then steps with their loss (a mean over about 50 steps)."""
+    from dynaip.training.trainer import Preparation, StepReport
+
+    encoding = progress.add_task("encode", total=None, details="", visible=False)
+    training = progress.add_task("train", total=None, details="", visible=False)
+    smooth: list[float] = []
+
+    def show(report: StepReport | Preparation) -> None:
+        if isinstance(report, Preparation):
+            progress.update(encoding, total=report.total, completed=report.done, visible=True)
+            return
+        if report.loss == report.loss:
+            smooth[:] = [report.loss if not smooth else 0.98 * smooth[0] + 0.02 * report.loss]
+        details = f"loss {smooth[0] if smooth else float('nan'):.4f}"
+        if report.skipped:
+            details += f", {report.skipped} skipped"
+        progress.update(training, total=report.steps, completed=report.step, visible=True, details=details)
+
+    return show

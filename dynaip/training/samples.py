@@ -1,0 +1,37 @@
+"""Sample images during training: references above what the adapter makes of them, in one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from dynaip.adapter.model import DynaIP
+from dynaip.adapter.reference import Reference
+from dynaip.config import EvaluationConfig
+from dynaip.contracts import Benchmark
+from dynaip.registry import registry
+
+SHOWN = 6
+
+
+def sample_grid(dyna: DynaIP, pipe: Any, evaluation: EvaluationConfig, path: Path) -> Path:
+    """Paint the first cases of the benchmark's first suite and write one PNG."""
+    benchmark: Benchmark = registry().build(evaluation.benchmark)
+    cases = list(benchmark.cases(benchmark.suites[0], seed=evaluation.seed))[:SHOWN]
+    lists = [[Reference(one.image, region=one.region) for one in case.references] for case in cases]
+    with dyna.references(*lists):
+        painted = dyna.backbone.generate(
+            pipe, [case.prompt for case in cases], seeds=[case.seed for case in cases], size=cases[0].size, **evaluation.options
+        )
+    width, height = painted[0].size
+    canvas = Image.new("RGB", (width * len(cases), 2 * height), "white")
+    for column, (case, image) in enumerate(zip(cases, painted, strict=True)):
+        canvas.paste(case.references[0].image.resize((width, height)), (column * width, 0))
+        canvas.paste(image, (column * width, height))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    canvas.save(part, format="PNG")
+    part.replace(path)
+    return path
