@@ -12,6 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from . import autoencoder, tokens
 from .attention import PlainAttention
+from .hints import HintHead, Hints, make_hints
 from .pool import draw, pixels
 from .training import Plan, Progress, Training, save_atomically
 from .vocabulary import MAX_TOKENS
@@ -23,6 +24,10 @@ GRID = 8
 PLAN = Plan(steps=12_000, batch_size=48, learning_rate=1.5e-3, hold=0.55, ema=0.999, warmup=300)
 POOL = 65_536
 NO_PROMPT, DENSE = 0.1, 0.5
+NOISE_SHIFT = 0.4
+"""Mean of logit(t): a little towards noise, where colours and shapes are decided."""
+HINT_WEIGHT, HINTS_END = 0.1, 0.7
+"""Weight of the hints at the start; it falls linearly to zero at this share of the steps."""
 CODED_AT_ONCE = 2048
 
 
@@ -73,6 +78,12 @@ class Base(nn.Module):
             guidance_embeds=False,
             axes_dims_rope=AXES,
         )
+        self.head = HintHead(HEADS * HEAD_WIDTH)
+        self.features: dict[str, Tensor] = {}
+        self.transformer.transformer_blocks[-1].register_forward_hook(self._keep)
+
+    def _keep(self, block: nn.Module, given: object, result: tuple[Tensor, Tensor]) -> None:
+        self.features["image"] = result[1]
 
     def forward(self, latents_BTC: Tensor, time_B: Tensor, ids_BX: Tensor) -> Tensor:
         """Velocity of packed latents [B,64,48] at times in [0, 1] under token ids [B,24]."""
@@ -113,9 +124,10 @@ class Pool:
     latents: Tensor
     plain: Tensor
     dense: Tensor
+    hints: Hints
 
-    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Latents [B,64,48] and ids [B,24]: half dense, a tenth empty."""
+    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents [B,64,48], ids [B,24] (half dense, a tenth empty) and hints [B,64,A]."""
         rows = torch.randint(len(self.latents), (size,), generator=generator)
         choice = torch.rand(size, 1, generator=generator)
         ids = torch.where(choice < DENSE, self.dense[rows], self.plain[rows]).long()
@@ -123,7 +135,7 @@ class Pool:
         empty = torch.full((MAX_TOKENS,), tokens.PAD).index_copy(
             0, torch.tensor([0, 1]), torch.tensor([tokens.START, tokens.END])
         )
-        return self.latents[rows].float(), torch.where(silent, empty, ids)
+        return self.latents[rows].float(), torch.where(silent, empty, ids), self.hints.of(rows)
 
 
 def prompt_ids(scenes: list[Scene], dense: bool) -> Tensor:
@@ -132,30 +144,30 @@ def prompt_ids(scenes: list[Scene], dense: bool) -> Tensor:
     return tokens.encode(tokens.create(), texts).to(torch.int16)
 
 
-def make_pool(vae: AutoencoderKL, seed: int, count: int) -> Pool:
-    """Draw, render and encode `count` scenes."""
-    scenes = draw(seed, count)
+def packed_latents(vae: AutoencoderKL, scenes: list[Scene]) -> Tensor:
+    """Render, encode and pack. [N,64,48] in half precision."""
     parts = []
-    for start in range(0, count, CODED_AT_ONCE):
+    for start in range(0, len(scenes), CODED_AT_ONCE):
         images = pixels(scenes[start : start + CODED_AT_ONCE])
         with torch.autocast("cpu", torch.bfloat16):
             latents = autoencoder.encode(vae, images)
         parts.append(pack(latents.float()).half())
-    return Pool(torch.cat(parts), prompt_ids(scenes, dense=False), prompt_ids(scenes, dense=True))
+    return torch.cat(parts)
 
 
-def cached_pool(file: Path, vae: AutoencoderKL, seed: int, count: int) -> Pool:
-    """The pool from `file`, which is made first where it is missing."""
+def make_pool(vae: AutoencoderKL, seed: int, count: int, file: Path) -> Pool:
+    """Draw `count` scenes; their latents come from `file`, which is made first where it is missing."""
+    scenes = draw(seed, count)
     if not file.exists():
-        pool = make_pool(vae, seed, count)
-        save_atomically([pool.latents, pool.plain, pool.dense], file)
-    return Pool(*torch.load(file, weights_only=True))
+        save_atomically(packed_latents(vae, scenes), file)
+    latents = torch.load(file, weights_only=True)
+    return Pool(latents, prompt_ids(scenes, dense=False), prompt_ids(scenes, dense=True), make_hints(scenes))
 
 
 def flow_loss(model: Base, clean: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
-    """Flow matching: x_t = (1-t) x_0 + t eps, target eps - x_0, t logit-normal."""
+    """Flow matching: x_t = (1-t) x_0 + t eps, target eps - x_0, t logit-normal around NOISE_SHIFT."""
     noise = torch.randn(clean.shape, generator=generator)
-    time = torch.sigmoid(torch.randn(len(clean), generator=generator))
+    time = torch.sigmoid(torch.randn(len(clean), generator=generator) + NOISE_SHIFT)
     t = time[:, None, None]
     with torch.autocast("cpu", torch.bfloat16), PlainAttention():
         velocity = model((1 - t) * clean + t * noise, time, ids)
@@ -176,12 +188,16 @@ def train(
     """
     torch.manual_seed(plan.seed + 11)
     model = Base()
-    scenes = cached_pool(folder / "base-pool.pt", vae, plan.seed + 12, pool)
+    scenes = make_pool(vae, plan.seed + 12, pool, folder / "base-latents.pt")
+    training = Training("base", model, plan, folder)
     if compiled:
         model.transformer.compile(dynamic=False)
 
     def step(generator: torch.Generator) -> Tensor:
-        return flow_loss(model, *scenes.batch(plan.batch_size, generator), generator)
+        clean, ids, hints = scenes.batch(plan.batch_size, generator)
+        loss = flow_loss(model, clean, ids, generator)
+        weight = HINT_WEIGHT * (1 - training.step / (HINTS_END * plan.steps))
+        return loss + weight * model.head(model.features["image"], hints) if weight > 0 else loss
 
-    Training("base", model, plan, folder).run(step, progress)
+    training.run(step, progress)
     return model

@@ -53,7 +53,7 @@ _Y, _X = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) + 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class _Pose:
+class Placement:
     """Where a subject stands, in pixels."""
 
     x: float
@@ -61,14 +61,25 @@ class _Pose:
     radius: float
 
 
-def _pose(scene: Scene, subject: Subject, offset: NDArray[np.float64]) -> _Pose:
+def _place(scene: Scene, subject: Subject, offset: NDArray[np.float64]) -> Placement:
     """Places of single subjects lie nearer the middle, and single subjects are larger and jitter more."""
     single = len(scene.subjects) == 1
     reach, wander = (10.0, 1.5) if single else (16.0, 0.7)
     radii = {"small": 15.5, "large": 21.0} if single else {"small": 12.5, "large": 16.0}
     cx, cy = CENTRES[subject.place]
     shift = (offset * 2 - 1) * wander
-    return _Pose(SIZE / 2 + cx * reach + shift[0], SIZE / 2 + cy * reach + shift[1], radii[subject.size])
+    return Placement(SIZE / 2 + cx * reach + shift[0], SIZE / 2 + cy * reach + shift[1], radii[subject.size])
+
+
+def _chance(scene: Scene) -> NDArray[np.float64]:
+    """Offsets of up to four subjects and the background's phases. [5,2]."""
+    return np.random.default_rng(scene.jitter).random((5, 2))
+
+
+def placements(scene: Scene) -> list[Placement]:
+    """Where every subject of a scene stands."""
+    chance = _chance(scene)
+    return [_place(scene, subject, chance[k]) for k, subject in enumerate(scene.subjects)]
 
 
 def _column(values: Sequence[float]) -> Field:
@@ -133,7 +144,7 @@ def backgrounds(scenes: Sequence[Scene], phases: NDArray[np.float64]) -> Field:
     return (low + (high - low) * mix) * (1 + 0.13 * slope[..., None])
 
 
-def _draw(image: Field, scenes: Sequence[Scene], subjects: Sequence[Subject], poses: Sequence[_Pose]) -> Field:
+def _draw(image: Field, scenes: Sequence[Scene], subjects: Sequence[Subject], poses: Sequence[Placement]) -> Field:
     """Draw one subject onto each image. [n,64,64,3]."""
     radius = _column([pose.radius for pose in poses])
     dx, dy = _X - _column([pose.x for pose in poses]), _Y - _column([pose.y for pose in poses])
@@ -163,13 +174,13 @@ def _draw(image: Field, scenes: Sequence[Scene], subjects: Sequence[Subject], po
 
 def render(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
     """Draw scenes. [B,64,64,3] uint8; the same scenes always give the same bytes."""
-    chance = np.stack([np.random.default_rng(scene.jitter).random((5, 2)) for scene in scenes])
+    chance = np.stack([_chance(scene) for scene in scenes])
     image = backgrounds(scenes, chance[:, 4])
     for k in range(max(len(scene.subjects) for scene in scenes)):
         rows = [row for row, scene in enumerate(scenes) if len(scene.subjects) > k]
         chosen = [scenes[row] for row in rows]
         subjects = [scene.subjects[k] for scene in chosen]
-        poses = [_pose(scene, subject, chance[row, k]) for row, scene, subject in zip(rows, chosen, subjects, strict=True)]
+        poses = [_place(scene, subject, chance[row, k]) for row, scene, subject in zip(rows, chosen, subjects, strict=True)]
         image[rows] = _draw(image[rows], chosen, subjects, poses)
     return np.clip(image + 0.5, 0, 255).astype(np.uint8)
 
