@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from packaging.markers import Marker
 
 
 @cache
@@ -15,13 +19,12 @@ def missing_packages(distribution: str, extra: str) -> list[str]:
         lines = requires(distribution) or []
     except PackageNotFoundError:
         return []
-    wanted = [each for each in map(Requirement, lines) if each.marker and _belongs(each, extra)]
+    wanted = [each for each in map(Requirement, lines) if _belongs(each.marker, extra)]
     return [each.name for each in wanted if not _installed(each.name)]
 
 
-def _belongs(requirement: object, extra: str) -> bool:
-    marker = getattr(requirement, "marker")
-    return bool(marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""}))
+def _belongs(marker: Marker | None, extra: str) -> bool:
+    return bool(marker and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""}))
 
 
 def _installed(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,10 +25,8 @@ def plugins(
     from dynaip.registry import registry
 
     for file in plugin or []:
-        try:
+        with suppress(PluginError):  # it is among the failures, which is what one looks for here
             registry().load_file(file)
-        except PluginError:
-            pass  # it is among the failures, which is what one looks for here
     entries = registry().components(kind)
     if as_json:
         typer.echo(_json(registry(), entries))

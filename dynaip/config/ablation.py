@@ -120,7 +120,8 @@ def _matches(settings: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
 
 
 def _one_of(path: str, value: Any, wanted: Any) -> bool:
-    choices = cast("list[Any]", wanted) if isinstance(wanted, list) and not isinstance(value, list) else [wanted]
+    several = isinstance(wanted, list) and not isinstance(value, list)
+    choices: list[Any] = cast("list[Any]", wanted) if several else [wanted]
     return any(_equal(path, value, choice) for choice in choices)
 
 

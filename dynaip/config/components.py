@@ -75,7 +75,7 @@ class ComponentSpec:
 
     @classmethod
     def parse(cls, kind: str, raw: Any, path: str = "") -> ComponentSpec:
-        """Read ``"name"`` or ``{use: name, **options}``; ``ConfigError`` or ``UnknownComponent`` begin with ``path``."""
+        """Read ``"name"`` or ``{use: name, **options}``; the ``InputError`` of a mistake begins with ``path``."""
         try:
             return TypeAdapter[ComponentSpec](Annotated[ComponentSpec, OfKind(kind)]).validate_python(raw)
         except ValidationError as error:

@@ -25,13 +25,19 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any], path: str = "") -> d
 
 def _laid(below: Any, above: Any, path: str) -> Any:
     if path in COMPONENTS:
-        below, above = as_mapping(below), as_mapping(above)
-        if isinstance(below, Mapping) and isinstance(above, Mapping) and _same_component(below, above):
-            return {**below, **{key: value for key, value in above.items() if key != "use"}}
-        return above
+        return _component_laid(as_mapping(below), as_mapping(above))
     if path in SECTIONS and isinstance(below, Mapping) and isinstance(above, Mapping):
         return merge(cast("Mapping[str, Any]", below), cast("Mapping[str, Any]", above), path)
     return above
+
+
+def _component_laid(below: Any, above: Any) -> Any:
+    if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+        return above
+    old, new = cast("Mapping[str, Any]", below), cast("Mapping[str, Any]", above)
+    if not _same_component(old, new):
+        return new
+    return {**old, **{key: value for key, value in new.items() if key != "use"}}
 
 
 def as_mapping(value: Any) -> Any:

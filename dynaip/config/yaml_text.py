@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -24,6 +24,7 @@ class Located(str):
 
 # YAML 1.1, PyYAML's default, reads `off` as false, `2:10` as 130 and `1e-3` as a string; version 1.2 does not.
 _SCALARS: tuple[tuple[str, str, str], ...] = (
+    ("merge", r"<<", "<"),
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", "~nN\0"),
     ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
@@ -42,7 +43,7 @@ def _add_scalars(owner: Any) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[str, Any] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
     folder: Path = Path()
 
 
@@ -52,7 +53,6 @@ class _Dumper(yaml.SafeDumper):
 
 _add_scalars(_Loader)
 _add_scalars(_Dumper)
-_Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^(?:<<)$"), ["<"])
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -82,7 +82,7 @@ _Dumper.add_representer(Located, lambda dumper, value: dumper.represent_str(str(
 
 def parse(text: str, *, origin: str, folder: Path) -> Any:
     """Parse YAML text; ``ConfigError`` names ``origin`` and the line. Relative paths belong to ``folder``."""
-    loader = _Loader(text)
+    loader: Any = _Loader(text)
     loader.folder = folder
     try:
         return loader.get_single_data()

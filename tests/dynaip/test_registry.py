@@ -201,6 +201,9 @@ def test_state_names_the_extra_whose_packages_are_missing(install: Install) -> N
         ("PLUGIN:Raises", "ValueError: two lines"),
         ("PLUGIN:Poor", "Poor lacks run of dynaip.contracts.Executor"),
         ("raising_module:Thing", "ZeroDivisionError"),
+        ("acme_build.nowhere:Thing", "there is no module 'acme_build.nowhere'"),
+        ("nowhere_at_all:Thing", "there is no module 'nowhere_at_all'"),
+        ("attribute_module:Thing", "AttributeError: inside"),
     ],
 )
 def test_failures_while_building_are_one_line_and_recorded(install: Install, target: str, words: str) -> None:
@@ -214,6 +217,7 @@ def test_failures_while_building_are_one_line_and_recorded(install: Install, tar
     )
     install("acme_build", source)
     Path(sys.path[0], "raising_module.py").write_text("1 / 0")
+    Path(sys.path[0], "attribute_module.py").write_text("raise AttributeError('inside')")
     registry = others()
     with pytest.raises(PluginError) as caught:
         registry.build(ComponentSpec("executor", "acme_build:mine", ComponentConfig()))
