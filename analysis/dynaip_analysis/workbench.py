@@ -36,8 +36,7 @@ class Workbench:
     def open(cls, run: str) -> Workbench:
         """Load a RUN with its pipeline, and what it was evaluated with."""
         loaded = dynaip.load(run)
-        backbone = registry().build(loaded.dyna.specs["backbone"])
-        return cls(Path(run).name, loaded.pipe, loaded.dyna, backbone, evaluation_of(run))
+        return cls(Path(run).name, loaded.pipe, loaded.dyna, loaded.dyna.backbone, evaluation_of(run))
 
     def cases(self, suite: str, count: int, seed: int = 0) -> list[Case]:
         """The first cases of a suite of the run's benchmark."""
