@@ -1,0 +1,78 @@
+"""Shows an ablation while it runs: one bar a group of arms, read from the files that the workers write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from dynaip.ablation.worker import GROUPS, state
+
+
+@contextmanager
+def watching(directory: Path) -> Generator[Callable[[str, str], None]]:
+    """Draw bars until the context is left; it gives what ``ablate(on_change=...)`` should be told through."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[details]}"), TimeElapsedColumn())
+    with Progress(*columns) as progress:
+        tasks: dict[str, Any] = {}
+        done = Event()
+
+        def hear(name: str, what: str) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(_label(directory, name), total=1.0, details=what)
+            progress.update(tasks[name], details=what, completed=1.0 if what in ("finished", "done") else None)
+            if not progress.console.is_terminal:
+                progress.console.print(f"{_label(directory, name)}: {what}")
+
+        def poll() -> None:
+            while not done.wait(1.0):
+                for name, task in list(tasks.items()):
+                    if not progress.tasks[task].finished:
+                        share, details = progress_of(directory, name)
+                        progress.update(task, completed=share, details=details)
+
+        watcher = Thread(target=poll, daemon=True)
+        watcher.start()
+        try:
+            yield hear
+        finally:
+            done.set()
+            watcher.join()
+
+
+def _task(directory: Path, name: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads((directory / GROUPS / f"{name}.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _label(directory: Path, name: str) -> str:
+    arms = [str(arm["name"]) for arm in _task(directory, name).get("arms", [])]
+    return ", ".join(arms) or name
+
+
+def progress_of(directory: Path, name: str) -> tuple[float, str]:
+    """How far a group is (0 to 1), and in words."""
+    task = _task(directory, name)
+    arms = task.get("arms", [])
+    finished = sum(state(directory / "arms" / arm["folder"]) == "finished" for arm in arms)
+    steps = task.get("steps") or 0
+    step, loss = _last_step(directory / "trainings" / str(task.get("training")) / "metrics.jsonl") if steps else (0, None)
+    share = (step / steps * 0.8 if steps else 0.0) + (0.2 if steps else 1.0) * finished / max(len(arms), 1)
+    if steps and step < steps:
+        return share, f"step {step}/{steps}" + (f", loss {loss:.3f}" if loss is not None else "")
+    return share, f"{finished}/{len(arms)} arms evaluated"
+
+
+def _last_step(file: Path) -> tuple[int, float | None]:
+    try:
+        last = json.loads(file.read_text(encoding="utf-8").splitlines()[-1])
+    except (OSError, ValueError, IndexError):
+        return 0, None
+    return int(last["step"]), last["loss"]

@@ -1,0 +1,178 @@
+"""The plan of an ablation: axes become arms, arms share trainings, and ``plan.yaml`` says which and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dynaip.config import AblationConfig, ComponentSpec, ExperimentConfig, PolicyConfig
+from dynaip.config.experiment import fingerprint
+from dynaip.errors import InputError
+
+BASE = "base"
+"""The baseline without any reference."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One adapter to train; it serves one arm or several."""
+
+    hash: str
+    config: ExperimentConfig
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm with one seed, or a baseline that is only evaluated."""
+
+    name: str
+    seed: int
+    config: ExperimentConfig
+    training: str | None = None
+    """Hash of the training that serves it; None for a baseline."""
+    why: str = ""
+    """Why that training serves it."""
+    run: str | None = None
+    """RUN of a baseline: ``base`` or a trained adapter."""
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder below ``arms/``."""
+        return f"{self.name}-{fingerprint([self.config.hash(), self.run])}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that an ablation will do."""
+
+    name: str
+    question: str
+    arms: tuple[Arm, ...]
+    trainings: tuple[Training, ...]
+    report: Mapping[str, Any]
+    jobs: int = 1
+    threads: int | None = None
+
+    def groups(self) -> list[tuple[str, list[Arm]]]:
+        """What is done in one process: a training and the arms it serves; the baselines."""
+        trained = [(each.hash, [arm for arm in self.arms if arm.training == each.hash]) for each in self.trainings]
+        baselines = [arm for arm in self.arms if arm.training is None]
+        return trained + ([("baselines", baselines)] if baselines else [])
+
+    def resolved(self) -> dict[str, Any]:
+        """Plain data for ``plan.yaml``."""
+        return {
+            "name": self.name,
+            "question": self.question,
+            "arms": [_arm_entry(arm) for arm in self.arms],
+            "trainings": [
+                {"hash": each.hash, "steps": each.config.training.steps, "config": each.config.resolved()}
+                for each in self.trainings
+            ],
+            "report": dict(self.report),
+            "jobs": self.jobs,
+            "threads": self.threads,
+        }
+
+    def write(self, path: Path) -> None:
+        """Write ``plan.yaml``."""
+        path.write_text(yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _arm_entry(arm: Arm) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": arm.name, "folder": arm.folder, "seed": arm.seed}
+    if arm.run is not None:
+        return entry | {"baseline": True, "run": arm.run}
+    policy = arm.config.decoupling.dump()
+    return entry | {"training": arm.training, "why": arm.why, "decoupling": policy, "config": arm.config.hash()}
+
+
+def make_plan(ablation: AblationConfig, *, limit: int | None = None) -> Plan:
+    """Expand an ablation; ``limit`` cuts the cases of every suite. Raises ``InputError`` if an arm cannot be evaluated."""
+    drafts = [
+        Arm(settings.name, seed, _limited(ablation.experiment(settings.settings, seed), limit))
+        for seed in ablation.seeds
+        for settings in ablation.expand()
+    ]
+    if any(arm.config.evaluation is None for arm in drafts):
+        raise InputError(f"ablation {ablation.name}: its experiments have no evaluation section, so nothing can be compared")
+    if ablation.match_parameters:
+        drafts = _matched(drafts)
+    arms = _served(drafts)
+    trainings = {arm.training: arm.config for arm in drafts_by_own_training(arms)}
+    baselines = [Arm(_baseline_name(run), 0, drafts[0].config, run=run) for run in ablation.baselines]
+    return Plan(
+        ablation.name,
+        ablation.question,
+        (*arms, *baselines),
+        tuple(Training(str(key), config) for key, config in trainings.items()),
+        ablation.report,
+        ablation.jobs,
+        ablation.threads,
+    )
+
+
+def _limited(config: ExperimentConfig, limit: int | None) -> ExperimentConfig:
+    if limit is None or config.evaluation is None:
+        return config
+    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"limit": limit})}).named(config.name)
+
+
+def _baseline_name(run: str) -> str:
+    return BASE if run == BASE else Path(run).name
+
+
+def drafts_by_own_training(arms: Sequence[Arm]) -> list[Arm]:
+    """The arms whose own config is the one that is trained, one for each training."""
+    found: dict[str, Arm] = {}
+    for arm in arms:
+        if arm.training == arm.config.training_hash():
+            found.setdefault(str(arm.training), arm)
+    return list(found.values())
+
+
+def _served(drafts: Sequence[Arm]) -> list[Arm]:
+    """Give each arm its training: its own, or that of another arm whose adapter can serve its policy."""
+    own = {arm.config.training_hash() for arm in drafts}
+    takes: dict[int, tuple[str, str]] = {}
+    for place, arm in enumerate(drafts):
+        other = next((key for key in _alternatives(arm.config) if key in own), None)
+        if other is not None:
+            takes[place] = (other, "an adapter trained with other branch weights serves this policy at inference")
+    arms: list[Arm] = []
+    for place, arm in enumerate(drafts):
+        key, why = takes.get(place, (arm.config.training_hash(), ""))
+        shared = sum(arm.config.training_hash() == other.config.training_hash() for other in drafts) > 1
+        why = why or ("several arms differ only in what happens at inference" if shared else "its own")
+        arms.append(replace(arm, training=key, why=why))
+    return arms
+
+
+def _alternatives(config: ExperimentConfig) -> list[str]:
+    """Hashes of the trainings that could serve a policy instead of its own."""
+    policy = config.decoupling.config
+    if not isinstance(policy, PolicyConfig):
+        return []
+    return [fingerprint(config.training_part() | {"decoupling": part}) for part in policy.served_by()]
+
+
+def _matched(drafts: Sequence[Arm]) -> list[Arm]:
+    """Widen the smaller fusions (``match_parameters``); the encoder is built to learn its widths."""
+    from dynaip.ablation.matching import match_parameters
+    from dynaip.registry import registry
+
+    encoder = registry().build(drafts[0].config.encoder)
+    specs = {fingerprint(arm.config.fusion.dump()): arm.config.fusion for arm in drafts}
+    matched, _ = match_parameters(
+        specs, widths=encoder.widths, dim=drafts[0].config.adapter.token_width, condition_dim=None
+    )
+
+    def widened(arm: Arm) -> Arm:
+        fusion: ComponentSpec = matched[fingerprint(arm.config.fusion.dump())]
+        return replace(arm, config=arm.config.model_copy(update={"fusion": fusion}).named(arm.config.name))
+
+    return [widened(arm) for arm in drafts]

@@ -1,0 +1,157 @@
+"""One process of an ablation: train one adapter, then evaluate every arm that it serves (or evaluate the baselines).
+
+``python -m dynaip.ablation.worker DIRECTORY GROUP`` is what executors run; ``work`` does the same in this process.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from dynaip.ablation.plan import BASE
+from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment
+from dynaip.errors import DynaIPError
+from dynaip.runs import write_text
+from dynaip.suggest import one_line
+
+GROUPS = "groups"
+"""Folder with one JSON file a group: what a worker has to do."""
+
+
+def work(directory: Path, group: str) -> int:
+    """Do one group; give the exit code: 0 if all its arms have scores, 75 if it was asked to stop, 1 otherwise."""
+    task = json.loads((directory / GROUPS / f"{group}.json").read_text(encoding="utf-8"))
+    arms = [arm for arm in task["arms"] if state(directory / "arms" / arm["folder"]) != "finished"]
+    if not arms:
+        return 0
+    try:
+        if task["training"]:
+            _train(directory, task["training"], int(task["steps"]))
+    except DynaIPError as error:
+        code = error.exit_code if error.exit_code == 75 else 1
+        _fail(directory, arms, str(error), "waiting" if code == 75 else "failed")
+        return code
+    except Exception as error:  # whatever breaks a training breaks its arms alone
+        traceback.print_exc()
+        _fail(directory, arms, one_line(error))
+        return 1
+    return _evaluate_all(directory, task, arms)
+
+
+def _train(directory: Path, training: str, steps: int) -> None:
+    from dynaip.training.trainer import Preparation, StepReport, train
+
+    config = load_experiment(directory / "trainings" / f"{training}.yaml")
+
+    def tell(report: StepReport | Preparation) -> None:
+        if isinstance(report, StepReport) and report.step % 50 == 0:
+            print(f"step {report.step}/{steps} loss {report.loss:.4f}", flush=True)
+
+    train(config, directory / "trainings" / training, resume=True, on_progress=tell)
+
+
+def _evaluate_all(directory: Path, task: Mapping[str, Any], arms: list[Mapping[str, Any]]) -> int:
+    failed = 0
+    shelf: dict[str, Any] = {}
+    for arm in arms:
+        folder = directory / "arms" / arm["folder"]
+        started = time.monotonic()
+        set_state(folder, "running")
+        try:
+            _evaluate(directory, task, arm, shelf)
+            set_state(folder, "finished", seconds=round(time.monotonic() - started, 2), steps=_steps(task, arm, folder))
+        except Exception as error:  # one arm never stops the others
+            traceback.print_exc()
+            set_state(folder, "failed", error=one_line(error) if not isinstance(error, DynaIPError) else str(error))
+            failed += 1
+    return 1 if failed else 0
+
+
+def _evaluate(directory: Path, task: Mapping[str, Any], arm: Mapping[str, Any], shelf: dict[str, Any]) -> None:
+    """Evaluate one arm as a run of its own: config, adapter with the arm's policy, samples, scores."""
+    from dynaip.adapter.model import DynaIP
+    from dynaip.evaluation.scoring import evaluate
+
+    folder = directory / "arms" / arm["folder"]
+    config = load_experiment(folder / "config.yaml")
+    if task["training"]:
+        lend_adapter(directory / "trainings" / task["training"] / "adapter", folder / "adapter", config)
+    pipe, backbone = _pipeline(config, shelf, task)
+    dyna = None
+    if arm.get("run") != BASE:
+        dyna = DynaIP.from_pretrained(arm.get("run") or folder).attach(pipe)
+    try:
+        print(f"evaluate {arm['name']}", flush=True)
+        evaluate(cast(EvaluationConfig, config.evaluation), pipe, backbone, dyna, folder)
+    finally:
+        if dyna is not None:
+            dyna.detach()
+
+
+def _pipeline(config: ExperimentConfig, shelf: dict[str, Any], task: Mapping[str, Any]) -> Any:
+    """Load the pipeline once for all arms of a group."""
+    import torch
+
+    from dynaip.registry import registry
+
+    if task.get("threads"):
+        torch.set_num_threads(int(task["threads"]))
+    if "pipe" not in shelf:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        shelf["backbone"] = registry().build(config.backbone)
+        dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        shelf["pipe"] = shelf["backbone"].load(device=device, dtype=dtype)
+    return shelf["pipe"], shelf["backbone"]
+
+
+def lend_adapter(trained: Path, folder: Path, config: ExperimentConfig) -> None:
+    """Copy a trained adapter into an arm, with the arm's own decoupling policy in its config."""
+    from dynaip.adapter.formats import CONFIG, WEIGHTS
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(trained / WEIGHTS, folder / WEIGHTS)
+    about = json.loads((trained / CONFIG).read_text(encoding="utf-8"))
+    about["decoupling"] = config.decoupling.dump()
+    write_text(folder / CONFIG, json.dumps(about, indent=2) + "\n")
+
+
+def _steps(task: Mapping[str, Any], arm: Mapping[str, Any], folder: Path) -> int | None:
+    """Training steps behind an arm; for a baseline adapter what its own config tells."""
+    if task["training"]:
+        return int(task["steps"])
+    if arm.get("run") == BASE:
+        return None
+    from dynaip.runs import resolve_run
+
+    file = resolve_run(str(arm["run"])) / "config.yaml"
+    return load_experiment(file).training.steps if file.is_file() else None
+
+
+def state(folder: Path) -> str:
+    """State of an arm: finished, failed, running, waiting or missing."""
+    try:
+        return str(json.loads((folder / "status.json").read_text(encoding="utf-8"))["state"])
+    except (OSError, ValueError, KeyError):
+        return "missing"
+
+
+def set_state(folder: Path, name: str, **details: Any) -> None:
+    """Write an arm's ``status.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "status.json", json.dumps({"state": name, **details}) + "\n")
+
+
+def _fail(directory: Path, arms: list[Mapping[str, Any]], error: str, name: str = "failed") -> None:
+    print(error, file=sys.stderr, flush=True)
+    for arm in arms:
+        set_state(directory / "arms" / arm["folder"], name, error=error)
+
+
+if __name__ == "__main__":
+    sys.exit(work(Path(sys.argv[1]), sys.argv[2]))

@@ -1,0 +1,42 @@
+"""``dynaip ablate``: axes -> arms -> train, evaluate, analyse, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dynaip.cli.options import ConfigName, Overrides
+
+
+def ablate(
+    file: ConfigName,
+    set_: Overrides = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; runs/NAME by default.")] = None,
+    executor: Annotated[str | None, typer.Option("--executor", help="local, or another executor by name.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the ablation in the folder.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Cases of every suite, at most.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="One training seed instead of the config's.")] = None,
+) -> None:
+    """Train and evaluate all arms of an ablation and write results.csv and report.html. Finished work is never repeated."""
+    from dynaip.config import load_ablation
+    from dynaip.errors import InputError
+
+    overrides = [*(set_ or ()), *([f"seeds=[{seed}]"] if seed is not None else [])]
+    config = load_ablation(file, overrides)
+    folder = out or Path("runs") / config.name
+    if (folder / "results.csv").exists() and not resume:
+        raise InputError(f"{folder} holds a finished ablation: add --resume to run what is missing, or choose another -o")
+    from dynaip.ablation.execute import AblationResult
+    from dynaip.ablation.execute import ablate as run
+    from dynaip.ablation.live import watching
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with watching(folder) as on_change:
+        result: AblationResult = run(config, folder, executor=executor, limit=limit, on_change=on_change)
+    typer.echo(f"results: {folder / 'results.csv'}")
+    typer.echo(f"report:  {result.report}")
+    if result.failed:
+        typer.echo(f"failed:  {', '.join(result.failed)} (logs in {folder / 'logs'}; --resume runs them again)", err=True)
+        raise typer.Exit(1)

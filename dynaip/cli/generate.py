@@ -1,0 +1,137 @@
+"""``dynaip generate``: one prompt, one or several references, one or several images."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dynaip.errors import InputError
+
+if TYPE_CHECKING:
+    from dynaip.adapter.reference import Reference
+
+_SCALE = re.compile(r"^(?P<rest>.+)\*(?P<scale>[^*@]+)$")
+_BOX = re.compile(r"^(?P<rest>.+)@(?P<box>[^@]+)$")
+
+
+def generate(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a hub id, or microworld.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to paint.")],
+    ref: Annotated[
+        list[str] | None,
+        typer.Option("--ref", metavar="IMAGE[@l,t,r,b][*scale]", help="A reference; its region and scale. Repeatable."),
+    ] = None,
+    granularity: Annotated[
+        list[str] | None, typer.Option("--granularity", metavar="LEVEL=VALUE", help="Fusion coefficient. Repeatable.")
+    ] = None,
+    decoupling: Annotated[str | None, typer.Option("--decoupling", help="Another policy than the adapter's own.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first image.")] = 0,
+    number: Annotated[int, typer.Option("-n", "--number", min=1, help="Images; their seeds count up.")] = 1,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps.")] = None,
+    guidance: Annotated[float | None, typer.Option("--guidance", help="True classifier-free guidance; 1 is off.")] = None,
+    size: Annotated[str | None, typer.Option("--size", metavar="HxW", help="Height x width in pixels.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.png", help="Where to write.")] = Path("out.png"),
+) -> None:
+    """Personalise: paint the prompt with the subjects of the references."""
+    if not prompt.strip():
+        raise InputError("the prompt is empty: say what to paint")
+    coefficients = dict(_coefficient(text) for text in granularity or ())
+    pixels = parse_size(size) if size else None
+    given = [split_reference(text) for text in ref or ()]
+    from dynaip.adapter.reference import Reference
+
+    references = [Reference(path, region=box, scale=scale) for path, box, scale in given]
+    options = {"num_inference_steps": steps, "true_cfg_scale": guidance}
+    images = _paint(
+        run, prompt, references, seeds=list(range(seed, seed + number)), granularity=coefficients or None,
+        decoupling=decoupling, size=pixels, options={key: value for key, value in options.items() if value is not None},
+    )  # fmt: skip
+    for place, image in enumerate(images):
+        path = out if number == 1 else out.with_stem(f"{out.stem}-{seed + place}")
+        write_image(image, path)
+        typer.echo(f"wrote {path}")
+
+
+def split_reference(text: str) -> tuple[str, tuple[float, ...] | None, float]:
+    """Split ``IMAGE[@l,t,r,b][*scale]``; a file whose own name holds ``@`` or ``*`` is taken as it is if it exists."""
+    if Path(text).exists():
+        return text, None, 1.0
+    scale, box, rest = 1.0, None, text
+    if found := _SCALE.match(rest):
+        rest, scale = found["rest"], _number(found["scale"], text)
+    if not Path(rest).exists() and (found := _BOX.match(rest)):
+        edges = tuple(_number(edge, text) for edge in found["box"].split(","))
+        if len(edges) != 4:
+            raise InputError(f"--ref {text}: a region is left,top,right,bottom, each within 0 and 1")
+        rest, box = found["rest"], edges
+    return rest, box, scale
+
+
+def _number(text: str, whole: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--ref {whole}: {text!r} is no number; write IMAGE@left,top,right,bottom*scale") from None
+
+
+def _coefficient(text: str) -> tuple[str, float]:
+    level, sign, value = text.partition("=")
+    try:
+        if not sign:
+            raise ValueError
+        return level.strip(), float(value)
+    except ValueError:
+        raise InputError(f"--granularity {text}: write LEVEL=VALUE, e.g. low=1.5") from None
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read ``HxW`` in pixels."""
+    found = re.fullmatch(r"(\d+)x(\d+)", text.strip().lower())
+    if not found or not int(found[1]) or not int(found[2]):
+        raise InputError(f"--size {text}: write height x width in pixels, e.g. 512x768")
+    return int(found[1]), int(found[2])
+
+
+def _paint(
+    run: str, prompt: str, references: list[Reference], *, seeds: list[int], granularity: dict[str, float] | None,
+    decoupling: str | None, size: tuple[int, int] | None, options: dict[str, Any],
+) -> list[Any]:  # fmt: skip
+    import torch
+
+    import dynaip
+    from dynaip.evaluation.runs import evaluation_of
+
+    pipe, dyna = dynaip.load(run, device="cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        defaults = evaluation_of(run, {}).options
+    except InputError:
+        defaults = {}
+    _warn_unknown(pipe, prompt)
+    with dyna.references(*references, granularity=granularity, decoupling=decoupling):
+        return dyna.backbone.generate(pipe, [prompt] * len(seeds), seeds=seeds, size=size, **{**defaults, **options})
+
+
+def _warn_unknown(pipe: Any, prompt: str) -> None:
+    """Say which words the text encoder has never seen (a model of the full size knows them all)."""
+    tokenizer = getattr(pipe, "tokenizer_2", None) or pipe.tokenizer
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    words = re.findall(r"[^\s,.;:!?]+", prompt)
+    lost = [word for word in words if unknown is not None and unknown in tokenizer(word, add_special_tokens=False).input_ids]
+    if lost:
+        typer.echo(f"note: the text encoder does not know {', '.join(dict.fromkeys(lost))}", err=True)
+
+
+def write_image(image: Any, path: Path) -> None:
+    """Write an image that is complete or absent; ``InputError`` if the file cannot be written."""
+    from PIL import UnidentifiedImageError
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_stem(f".{path.stem}.part")
+    try:
+        image.save(part)
+        part.replace(path)
+    except (OSError, ValueError, UnidentifiedImageError) as error:
+        raise InputError(f"{path} cannot be written ({error}): name a file such as out.png") from error

@@ -1,0 +1,1 @@
+"""Generating a benchmark's cases and scoring them."""

@@ -1,0 +1,29 @@
+"""How a trained run is evaluated: by its own config, or by the recipe of the bundle that it came with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dynaip.config import EvaluationConfig, load_experiment
+from dynaip.errors import InputError
+from dynaip.runs import resolve_run
+
+
+def evaluation_of(run: str | Path, given: Mapping[str, Any], overrides: Sequence[str] = ()) -> EvaluationConfig:
+    """Read the evaluation settings of a run and change what is given.
+
+    ``given`` are fields of ``evaluation``, ``overrides`` are ``path=value`` as for a config. Raises ``InputError`` if the run
+    names no benchmark and none is given.
+    """
+    file = resolve_run(run) / "config.yaml"
+    if not file.is_file():
+        raise InputError(f"{run} has no config.yaml, so its benchmark and metrics are not known; evaluate a run folder")
+    config = load_experiment(file, overrides)
+    if config.evaluation is None:
+        raise InputError(f"{file} has no evaluation section; add benchmark and metrics to it")
+    if "benchmark" not in given:
+        return EvaluationConfig.model_validate(config.evaluation.model_dump(mode="json") | dict(given))
+    changed = config.evaluation.model_dump(mode="json") | {"suites": None} | dict(given)
+    return EvaluationConfig.model_validate(changed)

@@ -1,0 +1,93 @@
+"""Scores of a run: one row a case, and the means that tables show."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dynaip.adapter.model import DynaIP
+from dynaip.config import EvaluationConfig
+from dynaip.contracts import Backbone, Benchmark, Case, Metric
+from dynaip.errors import InputError
+from dynaip.evaluation.generation import generate_cases, painted
+from dynaip.registry import registry
+from dynaip.suggest import did_you_mean
+
+KEYS = ["case", "suite", "seed"]
+
+
+def benchmark_cases(config: EvaluationConfig) -> list[Case]:
+    """The cases that an evaluation asks for, suite by suite; ``InputError`` for an unknown suite."""
+    benchmark: Benchmark = registry().build(config.benchmark)
+    wanted = config.suites or list(benchmark.suites)
+    for suite in wanted:
+        if suite not in benchmark.suites:
+            known = ", ".join(benchmark.suites)
+            hint = did_you_mean(suite, benchmark.suites)
+            raise InputError(f"evaluation.suites: {config.benchmark.name} has no suite {suite}; there are {known}.{hint}")
+    return [case for suite in wanted for case in list(benchmark.cases(suite, seed=config.seed))[: config.limit]]
+
+
+def evaluate(
+    config: EvaluationConfig,
+    pipe: Any,
+    backbone: Backbone,
+    dyna: DynaIP | None,
+    out: Path,
+    *,
+    on_image: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Generate what is missing below ``out/samples``, score all cases and write ``out/scores.parquet``.
+
+    The table has one row a case: case, suite, seed, then the metrics' columns. ``dyna`` None leaves the references out.
+    """
+    cases = benchmark_cases(config)
+    images = painted(
+        out / "samples",
+        cases,
+        lambda missing: generate_cases(
+            pipe, backbone, missing, dyna=dyna, batch_size=config.batch_size, options=config.options
+        ),
+        (lambda done: on_image(done, len(cases))) if on_image else None,
+    )
+    scores = score(config, cases, images)
+    write_table(scores, out / "scores.parquet")
+    return scores
+
+
+def score(config: EvaluationConfig, cases: Sequence[Case], images: Sequence[Any]) -> pd.DataFrame:
+    """Score images of cases with every metric of the evaluation."""
+    table = pd.DataFrame({"case": [c.id for c in cases], "suite": [c.suite for c in cases], "seed": [c.seed for c in cases]})
+    for spec in config.metrics:
+        metric: Metric = registry().build(spec)
+        found = pd.DataFrame(metric.score(cases, images), columns=list(metric.columns))
+        table = pd.concat([table, found[[name for name in found if name not in table]]], axis=1)
+    return table
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a parquet file that is complete or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    table.to_parquet(part, index=False)
+    os.replace(part, path)
+
+
+def summary(scores: pd.DataFrame) -> pd.DataFrame:
+    """Means by suite, in the suites' order: n, cp, pf, cp_pf, mean_cp_pf, then every other metric.
+
+    ``cp_pf`` is the product of the two overall means (DreamBench++), ``mean_cp_pf`` the mean of the cases' products.
+    """
+    rows: list[dict[str, Any]] = []
+    for suite, cases in scores.groupby("suite", sort=False):
+        means = cases.drop(columns=KEYS).mean()
+        row: dict[str, Any] = {"suite": suite, "n": len(cases)}
+        if {"cp", "pf"} <= set(means.index):
+            row |= {"cp": means["cp"], "pf": means["pf"], "cp_pf": means["cp"] * means["pf"]}
+            row["mean_cp_pf"] = (cases["cp"] * cases["pf"]).mean()
+        rows.append(row | {name: value for name, value in means.items() if name not in row})
+    return pd.DataFrame(rows)
