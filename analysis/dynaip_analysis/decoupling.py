@@ -94,6 +94,12 @@ def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], branches: Sequence[str]
     axes.tick_params(length=0)
 
 
+def draw_attributes(path: Path, comparison: Comparison) -> Path:
+    """Draw what each branch carries, attribute by attribute: identity (CP) beside the reference's context (leak)."""
+    found = figures.estimates(comparison.scores, "branch")
+    return figures.draw_numbers(path, found, "branch", "Identity kept, and context copied, through each branch", "leak")
+
+
 def draw_strip(path: Path, comparison: Comparison) -> Path:
     """Draw the shown cases: the reference, then the same seed through each branch."""
     names = list(comparison.images)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from pyarrow import parquet
 
+from dynaip.ablation.statistics import Bootstrap, Estimate, collect
 from dynaip.report.style import LIGHT, OKABE_ITO, SEQUENTIAL, figure_style
 
 BRANCH_COLOURS: Mapping[str, str] = {"image": OKABE_ITO[0], "text": OKABE_ITO[1]}
@@ -98,3 +99,61 @@ def scale_bar(figure: Any, drawn: Any, axes: Any, label: str) -> None:
 def headline(figure: Any, text: str) -> None:
     """The title of a figure, on the left; it says what to see."""
     figure.suptitle(text, x=0.01, ha="left", fontsize=11.5, color=LIGHT.ink)
+
+
+def metric_names(scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Columns that hold a finite number in some row, in their order."""
+    names = dict.fromkeys(name for row in scores for name in row if name not in ("seed", "case", "suite"))
+    return [name for name in names if any(_is_number(row.get(name)) for row in scores)]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) and bool(np.isfinite(value))
+
+
+def estimates(scores: Sequence[Mapping[str, Any]], key: str) -> dict[str, dict[str, Estimate]]:
+    """Mean with a 95 % interval over cases of every metric, by the value of column ``key``."""
+    names = metric_names(scores)
+    aligned = collect([{"seed": 0, **row, "suite": "all", "arm": row[key]} for row in scores], names)
+    boot = [Bootstrap(each) for each in aligned]
+    return {arm: {name: each.estimate(arm, name) for name in names} for each in boot for arm in each.scores.arms}
+
+
+def shown_metrics(names: Sequence[str], extra: str = "") -> list[str]:
+    """CP with its attributes, PF, leak with its attributes if ``extra`` is ``leak``."""
+    wanted = [name for name in names if name.split("_")[0] in ("cp", extra)]
+    return [*wanted, *(name for name in ("pf", "leak") if name in names and name not in wanted)]
+
+
+def draw_numbers(
+    path: Path, found: Mapping[str, Mapping[str, Estimate]], key: str, title: str, extra: str = ""
+) -> Path:
+    """Draw means as a table of colours with its numbers: one row a value of ``key``, one column a metric."""
+    metrics = shown_metrics(list(next(iter(found.values()))), extra)
+    values = np.array([[row[metric].value for metric in metrics] for row in found.values()])
+    table = [
+        {key: name, "metric": metric, "value": it.value, "low": it.low, "high": it.high, "cases": it.cases}
+        for name, row in found.items()
+        for metric, it in row.items()
+    ]
+    with drawing(path, table) as plt:
+        figure, axes = plt.subplots(figsize=(0.95 * len(metrics) + 1.8, 0.34 * len(found) + 1.3), layout="constrained")
+        headline(figure, title)
+        axes.imshow(values, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+        for (i, j), value in np.ndenumerate(values):
+            tone = "white" if value < 0.65 else "black"
+            axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=tone)
+        axes.set_xticks(range(len(metrics)), [_short(metric) for metric in metrics], fontsize=8)
+        axes.xaxis.tick_top()
+        axes.set_yticks(range(len(found)), list(found), fontsize=8)
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+    return path
+
+
+def _short(metric: str) -> str:
+    family, _, attribute = metric.partition("_")
+    if not attribute:
+        return family.upper() if family in ("cp", "pf") else family
+    return attribute if family == "cp" else f"{family}\n{attribute}"

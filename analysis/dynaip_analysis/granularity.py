@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from dynaip.ablation.statistics import Bootstrap, Estimate, collect
+from dynaip.ablation.statistics import Estimate
 from dynaip_analysis import figures
 
 GAMMAS = (0.5, 2.0, 4.0)
@@ -57,20 +56,9 @@ def rows(sweep: Sweep) -> list[dict[str, Any]]:
     return [{"setting": row["setting"], **gammas[str(row["setting"])], **row} for row in sweep.scores]
 
 
-def metric_names(scores: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Metrics that have a number in some row, in the order of the columns."""
-    names = [name for name in (scores[0] if scores else {}) if name not in ("setting", "case", "suite", "seed", "arm")]
-    return [
-        name for name in names if any(isinstance(row.get(name), float) and np.isfinite(row[name]) for row in scores)
-    ]
-
-
-def estimates(scores: Sequence[Mapping[str, Any]], key: str = "setting") -> dict[str, dict[str, Estimate]]:
+def estimates(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Estimate]]:
     """Mean with a 95 % interval over cases of every metric, by setting."""
-    names = metric_names(scores)
-    table = collect([{"suite": "all", "seed": 0, **row, "arm": row[key]} for row in scores], names)
-    boot = [Bootstrap(each) for each in table]
-    return {arm: {name: each.estimate(arm, name) for name in names} for each in boot for arm in each.scores.arms}
+    return figures.estimates(scores, "setting")
 
 
 def draw_strip(path: Path, sweep: Sweep) -> Path:
@@ -94,33 +82,8 @@ def _caption(name: str, found: Mapping[str, Estimate]) -> str:
     return "\n".join([name, *parts])
 
 
-def draw_attributes(path: Path, sweep: Sweep, metrics: Sequence[str]) -> Path:
-    """Draw the mean of every metric under every setting as a table of colours with its numbers."""
-    found = estimates(sweep.scores)
-    names = [setting.name for setting in sweep.settings if setting.name in found]
-    values = np.array([[found[name][metric].value for metric in metrics] for name in names])
-    table = [
-        {"setting": name, "metric": metric, "value": it.value, "low": it.low, "high": it.high, "cases": it.cases}
-        for name in names
-        for metric, it in ((metric, found[name][metric]) for metric in metrics)
-    ]
-    with figures.drawing(path, table) as plt:
-        size = (1.0 * len(metrics) + 1.8, 0.34 * len(names) + 1.5)
-        figure, axes = plt.subplots(figsize=size, layout="constrained")
-        figures.headline(figure, "How often each attribute is kept, by setting")
-        axes.imshow(values, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-        for (i, j), value in np.ndenumerate(values):
-            axes.text(
-                j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if value < 0.65 else "black"
-            )
-        _frame(axes, [metric.removeprefix("cp_").replace("_", " ") for metric in metrics], names)
-    return path
-
-
-def _frame(axes: Any, across: Sequence[str], down: Sequence[str]) -> None:
-    axes.set_xticks(range(len(across)), across, fontsize=8)
-    axes.xaxis.tick_top()
-    axes.set_yticks(range(len(down)), down, fontsize=8)
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+def draw_attributes(path: Path, sweep: Sweep) -> Path:
+    """Draw CP of every attribute, and the other scores, under every setting."""
+    return figures.draw_numbers(
+        path, estimates(sweep.scores), "setting", "How often each attribute is kept, by setting"
+    )

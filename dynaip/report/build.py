@@ -86,11 +86,11 @@ def _baselines(ablation: AblationDirectory) -> dict[str, str]:
     for arm in ablation.arms:
         if not arm.baseline:
             continue
-        if arm.adapter_folder is None:
+        if arm.bare:
             notes[arm.name] = "the base model without any reference: not trained here, sees the prompt only"
         else:
             steps = f"trained for {arm.steps:,} steps" if arm.steps else "trained before"
-            notes[arm.name] = f"an adapter that ships: not trained here, {steps}"
+            notes[arm.name] = f"an adapter trained elsewhere: not trained here, {steps}"
     return notes
 
 

@@ -11,7 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dynaip.errors import DynaIPError
+from dynaip.models import resolve
 from dynaip.report.tables import Row, last_line, read_mapping, read_rows
+
+WEIGHTS = "adapter.safetensors"
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,15 @@ class Arm:
     baseline: bool = False
     training: Path | None = None
     """The run whose training this arm uses."""
+    why: str = ""
+    """Why that training serves this arm."""
+    run: str = ""
+    """RUN of a baseline; ``base`` is the base model without any reference."""
+
+    @property
+    def bare(self) -> bool:
+        """Whether this is the base model without any reference."""
+        return self.baseline and (self.run or self.name) == "base"
 
     @cached_property
     def status(self) -> dict[str, Any]:
@@ -66,10 +79,12 @@ class Arm:
 
     @cached_property
     def adapter_folder(self) -> Path | None:
-        """The folder with the adapter's weights, in the arm itself or in its training."""
+        """The folder with the adapter's weights: in the arm, in its training, or where the baseline's RUN is."""
         owners = [self.folder, *([self.training] if self.training else [])]
-        folders = [owner / "adapter" for owner in owners] + ([self.training] if self.training else [])
-        return next((folder for folder in folders if (folder / "adapter.safetensors").is_file()), None)
+        folders = [owner / "adapter" for owner in owners]
+        if self.baseline and not self.bare:
+            folders += _folders_of(self.run or self.name)
+        return next((folder for folder in folders if (folder / WEIGHTS).is_file()), None)
 
     @cached_property
     def adapter(self) -> dict[str, Any]:
@@ -79,14 +94,16 @@ class Arm:
     @property
     def parameters(self) -> int | None:
         """Trained parameters, counted from the header of the weights."""
-        return count_parameters(self.adapter_folder / "adapter.safetensors") if self.adapter_folder else None
+        return count_parameters(self.adapter_folder / WEIGHTS) if self.adapter_folder else None
 
     @property
     def steps(self) -> int | None:
         """Training steps as the run, its config or the adapter's config tell; None without an adapter."""
-        if self.baseline and self.adapter_folder is None:
+        if self.bare:
             return None
-        return _steps(self.status, self.adapter, self.config)
+        beside = read_mapping(self.adapter_folder.parent / "config.yaml") if self.adapter_folder else {}
+        own = () if self.baseline else (self.config,)
+        return _steps(self.status, self.adapter, beside, *own)
 
     @cached_property
     def scores(self) -> list[Row]:
@@ -98,6 +115,15 @@ class Arm:
         folder = self.folder / "samples" / case.id
         wanted = folder / f"{case.seed}.png"
         return wanted if wanted.is_file() else next(iter(sorted(folder.glob("*.png"))), None)
+
+
+def _folders_of(run: str) -> list[Path]:
+    """Where the adapter of a RUN may lie on this machine, without loading anything."""
+    try:
+        found = resolve(run, "adapter")
+    except DynaIPError:
+        return []
+    return [found / "adapter", found] if isinstance(found, Path) else []
 
 
 def _steps(*places: Mapping[str, Any]) -> int | None:
@@ -160,6 +186,8 @@ class AblationDirectory:
             seed=int(entry.get("seed", 0)),
             baseline=bool(entry.get("baseline", False)),
             training=self.path / "trainings" / str(training) if training else None,
+            why=str(entry.get("why") or ""),
+            run=str(entry.get("run") or ""),
         )
 
     @property

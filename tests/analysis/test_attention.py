@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
+
 from dynaip_analysis import attention
 from dynaip_analysis.named import Named
 from dynaip_analysis.recorder import Recording
-from PIL import Image
 
 GRID = (2, 2)
 

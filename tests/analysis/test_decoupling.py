@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from dynaip_analysis import decoupling
 from PIL import Image
+
+from dynaip_analysis import decoupling
 
 
 def comparison() -> decoupling.Comparison:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from dynaip_analysis import granularity
 from PIL import Image
+
+from dynaip_analysis import figures, granularity
 
 LEVELS = ("low", "high")
 
@@ -42,12 +43,13 @@ def test_estimates_by_setting() -> None:
     assert found["low × 2"]["cp"].value == pytest.approx(0.51) and found["high alone"]["cp"].value == pytest.approx(
         0.01
     )
-    assert granularity.metric_names(sweep().scores) == ["cp", "pf", "cp_main"]
+    assert figures.metric_names(sweep().scores) == ["cp", "pf", "cp_main"]
+    assert figures.shown_metrics(["cp", "pf", "leak", "cp_main", "pf_place"]) == ["cp", "cp_main", "pf", "leak"]
 
 
 def test_figures_and_their_tables(tmp_path: Path) -> None:
     path = granularity.draw_strip(tmp_path / "strip.png", sweep())
     table = pq.read_table(path.with_suffix(".parquet")).to_pylist()
     assert path.stat().st_size > 2000 and table[0]["gamma_low"] == 1.0 and len(table) == 15
-    path = granularity.draw_attributes(tmp_path / "attributes.png", sweep(), ["cp", "cp_main"])
-    assert len(pq.read_table(path.with_suffix(".parquet"))) == 10
+    path = granularity.draw_attributes(tmp_path / "attributes.png", sweep())
+    assert len(pq.read_table(path.with_suffix(".parquet"))) == 15

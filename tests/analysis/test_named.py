@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dynaip_analysis.named import Named, load, save
 
 from dynaip.errors import InputError
+from dynaip_analysis.named import Named, load, save
 
 
 def array() -> Named:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dynaip_analysis.recorder import AttentionRequest, Recording, parse_bytes, record, reduce_attention
 from torch import Tensor, nn
 
 from dynaip.contracts import FusedReference
 from dynaip.errors import InputError
+from dynaip_analysis.recorder import AttentionRequest, Recording, parse_bytes, record, reduce_attention
 
 HEADS, TOKENS, KEYS, WIDTH = 3, 6, 5, 4
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from dynaip_analysis import routing
 from PIL import Image
+
+from dynaip_analysis import routing
 
 GRID = (2, 4)
 LEVELS = ("low", "mid", "high")

@@ -55,8 +55,10 @@ class AttentionSection(RunSection[AttentionConfig]):
         )
         pictures = sorted(out.glob("attention-[0-9]*.png"))
         captions = [
-            ("Top: the reference, the image, how much of the image branch's output comes from the reference, and which reference "
-            "patches each branch looks at (one scale). Bottom: what three places of the image look at; the words' share."),
+            (
+                "Top: the reference, the image, how much of the image branch's output comes from the reference, and which reference "
+                "patches each branch looks at (one scale). Bottom: what three places of the image look at; the words' share."
+            ),
             "The same for another case.",
         ]
         figures = [(path, captions[min(k, 1)]) for k, path in enumerate(pictures)]

@@ -37,13 +37,15 @@ def choose(directory: Path, wanted: str | None = None) -> list[Chosen]:
     if wanted:
         return [Chosen(Path(wanted).name, wanted, None, shipped=not Path(wanted).is_dir())]
     arms = AblationDirectory.read(directory).arms
-    shipped = [_chosen(arm) for arm in arms if arm.baseline and arm.name != "base"]
+    shipped = [_chosen(arm) for arm in arms if arm.baseline and not arm.bare]
     trained = [_chosen(arm) for arm in arms if not arm.baseline and arm.adapter_folder is not None]
     return [*shipped[:1], *trained[:1]]
 
 
 def _chosen(arm: Arm) -> Chosen:
-    run = arm.name if arm.baseline else str(arm.adapter_folder.parent if arm.adapter_folder else arm.folder)
+    run = (
+        (arm.run or arm.name) if arm.baseline else str(arm.adapter_folder.parent if arm.adapter_folder else arm.folder)
+    )
     return Chosen(arm.name, run, arm.steps, arm.baseline)
 
 

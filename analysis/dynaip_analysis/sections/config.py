@@ -43,7 +43,7 @@ class GranularityConfig(SectionConfig):
     """Options of the section on granularity."""
 
     order: int = Field(30, ge=0, le=100)
-    cases: PositiveInt = 32
+    cases: PositiveInt = 16
     """Cases behind the measured means."""
     shown: PositiveInt = 3
     """Cases that are drawn."""
@@ -55,7 +55,7 @@ class DecouplingConfig(SectionConfig):
     """Options of the section on decoupling."""
 
     order: int = Field(40, ge=0, le=100)
-    cases: PositiveInt = 48
+    cases: PositiveInt = 24
     """Cases behind the measured means."""
     shown: PositiveInt = 5
     """Cases that are drawn."""

@@ -35,7 +35,10 @@ class DecouplingSection(RunSection[DecouplingConfig]):
         references = [case.references[0].image for case in cases[: self.config.shown]]
         comparison = decoupling.Comparison(references, images, scores)
         paths = [decoupling.draw_strip(out / "decoupling.png", comparison)]
-        return [*paths, decoupling.draw(out / "decoupling-branches.png", comparison)] if scores else paths
+        if not scores:
+            return paths
+        branches = decoupling.draw(out / "decoupling-branches.png", comparison)
+        return [*paths, branches, decoupling.draw_attributes(out / "decoupling-attributes.png", comparison)]
 
     def tell(self, chosen: Sequence[Chosen], out: Path) -> SectionContent:
         table = out / "decoupling-branches.parquet"
@@ -43,6 +46,11 @@ class DecouplingSection(RunSection[DecouplingConfig]):
         figures = [
             (out / "decoupling.png", "The same cases and seeds through each branch."),
             (out / "decoupling-branches.png", "Means with 95 % intervals over cases."),
+            (
+                out / "decoupling-attributes.png",
+                "CP by attribute: the share of cases that keep it. Leak by attribute: agreement with the reference above "
+                "chance, which only the reference can cause.",
+            ),
         ]
         return SectionContent("What each branch carries", lead, figures, [("Means and paired differences", table)])
 

@@ -36,10 +36,7 @@ class GranularitySection(RunSection[GranularityConfig]):
         references = [case.references[0].image for case in shown]
         sweep = granularity.Sweep(settings, references, [case.prompt for case in shown], images, scores)
         paths = [granularity.draw_strip(out / "granularity.png", sweep)]
-        metrics = granularity.metric_names(scores)
-        if metrics:
-            paths.append(granularity.draw_attributes(out / "granularity-attributes.png", sweep, metrics))
-        return paths
+        return [*paths, granularity.draw_attributes(out / "granularity-attributes.png", sweep)] if scores else paths
 
     def tell(self, chosen: Sequence[Chosen], out: Path) -> SectionContent:
         figures = [

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
+
 from dynaip.contracts import Case, CaseReference, FusedReference
 from dynaip.errors import InputError
 from dynaip.registry import registry
@@ -23,7 +25,6 @@ from dynaip.report.sections import build, prepare_sections
 from dynaip.report.tables import read_rows
 from dynaip_analysis import workbench
 from dynaip_analysis.sections.base import choose
-from PIL import Image
 
 LEVELS = {"low": 1, "high": 2}
 
@@ -92,7 +93,12 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """One trained arm, the shipped adapter beside it; a plan that keeps the sections small."""
-    small = {"attention": {"cases": 1}, "routing": {"cases": 3, "shown": 2}, "granularity": {"cases": 4}, "decoupling": False}
+    small = {
+        "attention": {"cases": 1},
+        "routing": {"cases": 3, "shown": 2},
+        "granularity": {"cases": 4},
+        "decoupling": False,
+    }
     arms = [{"name": "hmoe-dynamic", "folder": "a"}, {"name": "microworld", "folder": "b", "baseline": True}]
     for arm in arms:
         folder = tmp_path / "arms" / str(arm["folder"]) / "adapter"
