@@ -124,7 +124,7 @@ def with_common_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     extra = [inspect.Parameter(name, keyword, default=_DEFAULTS[name], annotation=kind) for name, kind in added.items()]
-    parameters = [each for each in signature.parameters.values()]
+    parameters = list(signature.parameters.values())
     run.__signature__ = signature.replace(parameters=[*parameters, *extra])
     return run
 

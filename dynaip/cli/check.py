@@ -25,9 +25,14 @@ def check(file: ConfigName, set_: Overrides = None) -> None:
 
 
 def _print_arms(config: AblationConfig) -> None:
-    arms = config.expand()
-    trainings = [config.experiment(arm.settings).training_hash() for arm in arms]
-    typer.echo(f"# {len(arms)} arms, {len(config.seeds)} seed{'s' * (len(config.seeds) > 1)}")
-    for arm, training in zip(arms, trainings, strict=True):
-        settings = ", ".join(f"{path}={value}" for path, value in arm.settings.items())
-        typer.echo(f"#   {arm.name}: {settings} (training {training})")
+    from dynaip.ablation.plan import make_plan
+    from dynaip.config.yaml_text import one_liner
+
+    # Matching builds the fusions, with torch; it changes their width and nothing that is shown here.
+    plan = make_plan(config.model_copy(update={"match_parameters": False}))
+    settings = {arm.name: arm.settings for arm in config.expand()}
+    typer.echo(f"# {len(settings)} arms, seeds {config.seeds}, {len(plan.trainings)} trainings")
+    for arm in plan.arms:
+        if arm.name in settings and arm.seed == config.seeds[0]:
+            words = " ".join(f"{path}={one_liner(value)}" for path, value in settings[arm.name].items())
+            typer.echo(f"#   {arm.name}: {words} (training {arm.training})")

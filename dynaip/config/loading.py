@@ -10,9 +10,9 @@ from dynaip.config.ablation import AblationConfig
 from dynaip.config.experiment import ExperimentConfig
 from dynaip.config.explain import explained
 from dynaip.config.merge import merge, override, parse_override
-from dynaip.config.yaml_text import read
+from dynaip.config.yaml_text import Located, read
 from dynaip.errors import ConfigError
-from dynaip.suggest import did_you_mean
+from dynaip.suggest import did_you_mean, nearest
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 _ABLATION_KEYS = frozenset(AblationConfig.model_fields) - frozenset(ExperimentConfig.model_fields) - {"base"}
@@ -87,10 +87,13 @@ def _chain(file: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         return raw
     base = _base(raw.pop("base"), file, seen)
     if _is_ablation(base):
-        return {**base, **{key: value for key, value in raw.items()}}
-    if _is_ablation(raw):
+        merged = {**base, **raw}
+    elif _is_ablation(raw):
         return {**raw, "base": base}
-    return merge(base, raw)
+    else:
+        merged = merge(base, raw)
+    plugins = [*base.get("plugins", []), *raw.get("plugins", [])]
+    return {**merged, "plugins": plugins} if plugins else merged
 
 
 def _base(base: Any, file: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
@@ -113,7 +116,10 @@ def _placed(raw: dict[str, Any], file: Path) -> dict[str, Any]:
 
 
 def _is_ablation(raw: Mapping[str, Any]) -> bool:
-    return bool(_ABLATION_KEYS & set(raw))
+    """Tell by the keys; a misspelt key (axs) counts as what it is nearest to."""
+    known = {*ExperimentConfig.model_fields, *_ABLATION_KEYS}
+    meant = [nearest(key, known, count=1) for key in set(raw) - known - {"base"}]
+    return bool(_ABLATION_KEYS & {*raw, *(name for names in meant for name in names)})
 
 
 def _overridden(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -151,7 +157,36 @@ def _ablation(raw: dict[str, Any], file: Path, plugins: Iterable[str | Path]) ->
     with explained(AblationConfig, _origin(file)):
         config = AblationConfig.model_validate({**raw, "base": experiment.resolved(), "plugins": files})
     arms = [config.experiment(arm.settings) for arm in config.expand()]  # each must be valid before any is run
-    return config.model_copy(update={"plugins": _with_used(config.plugins, arms)}).named(file.stem)
+    settled = _settled(config, arms)
+    return settled.model_copy(update={"plugins": _with_used(config.plugins, arms)}).named(file.stem)
+
+
+def _settled(config: AblationConfig, built: Sequence[ExperimentConfig]) -> AblationConfig:
+    """Make relative paths among the arms' settings absolute, so that a saved config means the same elsewhere."""
+    places = [(arm.settings, experiment.resolved()) for arm, experiment in zip(config.expand(), built, strict=True)]
+
+    def settle(path: str, value: Any) -> Any:
+        resolved = next((data for settings, data in places if settings.get(path) is value), {})
+        return _absolute(value, _at(resolved, path))
+
+    axes = {path: [settle(path, value) for value in values] for path, values in config.axes.items()}
+    arms = [{path: settle(path, value) for path, value in arm.items()} for arm in config.arms]
+    return config.model_copy(update={"axes": axes, "arms": arms})
+
+
+def _at(data: Any, path: str) -> Any:
+    for step in path.split("."):
+        data = cast("dict[str, Any]", data).get(step) if isinstance(data, dict) else None
+    return data
+
+
+def _absolute(value: Any, meant: Any) -> Any:
+    if isinstance(value, Located):
+        return meant if meant == str(value.folder / Path(value).expanduser()) else str(value)
+    if isinstance(value, dict):
+        options, known = cast("dict[str, Any]", value), cast("dict[str, Any]", meant if isinstance(meant, dict) else {})
+        return {key: _absolute(each, known.get(key)) for key, each in options.items()}
+    return value
 
 
 def _with_used(files: Sequence[Path], configs: Sequence[ExperimentConfig]) -> list[Path]:

@@ -21,6 +21,9 @@ class Located(str):
         located.folder = folder
         return located
 
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)  # in copies and other processes it is a plain string
+
 
 # YAML 1.1, PyYAML's default, reads `off` as false, `2:10` as 130 and `1e-3` as a string; version 1.2 does not.
 _SCALARS: tuple[tuple[str, str, str], ...] = (
@@ -78,6 +81,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _Loader.add_constructor("tag:yaml.org,2002:str", _string)
 _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 _Dumper.add_representer(Located, lambda dumper, value: dumper.represent_str(str(value)))
+_Dumper.add_representer(list, lambda dumper, value: _list(dumper, value))
 
 
 def parse(text: str, *, origin: str, folder: Path) -> Any:
@@ -119,5 +123,16 @@ def _name(value: object) -> str:
 
 
 def dump(data: Any) -> str:
-    """Write plain data as YAML, keys in the given order."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)
+    """Write plain data as YAML: keys in the given order, one a line, short lists in one line."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=False, width=100, allow_unicode=True)
+
+
+def one_liner(data: Any) -> str:
+    """Write plain data as YAML in one line."""
+    text = yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=True, width=1_000_000)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _list(dumper: _Dumper, value: list[Any]) -> yaml.Node:
+    short = not any(isinstance(each, dict | list) for each in value)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=True if short else None)

@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+
 from dynaip.config import ComponentConfig, ComponentSpec
 from dynaip.discovery import Found, installed_plugins
 from dynaip.errors import MissingDependency, PluginError, UnknownComponent
@@ -73,7 +74,8 @@ def test_an_installed_plugin_is_found_built_and_named_with_its_version(install: 
     assert (entry.qualified, entry.version, entry.origin, entry.importable) == ("acme:mine", "1.2", "installed", True)
     config = registry.config_class("executor", "acme:mine").model_validate({"amount": 5})
     built = registry.build(ComponentSpec("executor", "acme:mine", config), extra=1)
-    assert built.config is config and built.context == {"extra": 1}
+    assert built.config is config
+    assert built.context == {"extra": 1}
 
 
 def test_nothing_is_imported_before_it_is_asked_for(install: Install) -> None:
@@ -81,7 +83,8 @@ def test_nothing_is_imported_before_it_is_asked_for(install: Install) -> None:
     registry = others()
     assert "lazy" not in sys.modules
     assert [each.qualified for each in registry.components("executor") if each.plugin == "lazy"] == ["lazy:mine"]
-    assert "lazy" in sys.modules and "lazy_target" not in sys.modules
+    assert "lazy" in sys.modules
+    assert "lazy_target" not in sys.modules
 
 
 @pytest.mark.parametrize(
@@ -129,7 +132,8 @@ def test_a_broken_plugin_is_recorded_and_the_others_go_on(install: Install, faul
     registry = others()
     assert registry.find("executor", "mine").plugin == "good"
     [failure] = [each for each in registry.failures if each.plugin == "bad"]
-    assert failure.stage == stage and words in failure.error
+    assert failure.stage == stage
+    assert words in failure.error
     assert not [each for each in registry.components() if each.plugin == "bad"]
 
 
@@ -221,7 +225,8 @@ def test_failures_while_building_are_one_line_and_recorded(install: Install, tar
     registry = others()
     with pytest.raises(PluginError) as caught:
         registry.build(ComponentSpec("executor", "acme_build:mine", ComponentConfig()))
-    assert words in str(caught.value) and "\n" not in str(caught.value)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
     failure = registry.failures[-1]
     assert (failure.plugin, failure.stage) == ("acme_build:mine", "build")
     assert registry.state(registry.find("executor", "mine")).startswith("broken")
@@ -239,7 +244,9 @@ def test_a_file_brings_components_and_is_run_again_only_when_it_changed(tmp_path
     registry = Registry(list)
     registry.load_file(file)
     entry = registry.find("executor", "mine_file:from_file")
-    assert entry.origin == "file" and entry.importable and registry.files == [file]
+    assert entry.origin == "file"
+    assert entry.importable
+    assert registry.files == [file]
     first = registry.target("executor", "from_file")
     registry.load_file(str(file))
     assert registry.target("executor", "from_file") is first
@@ -255,10 +262,12 @@ def test_a_file_that_fails_says_so_at_once_and_loads_after_mending(tmp_path: Pat
     registry = Registry(list)
     with pytest.raises(PluginError, match=r"mended.py failed at import: ZeroDivisionError: division by zero"):
         registry.load_file(file)
-    assert registry.failures and registry.files == []
+    assert registry.failures
+    assert registry.files == []
     file.write_text(GOOD.replace("PLUGIN", "mended").replace("NAME", "well"))
     registry.load_file(file)
-    assert registry.find("executor", "well") and not registry.failures
+    assert registry.find("executor", "well")
+    assert not registry.failures
 
 
 @pytest.mark.parametrize("name", ["absent.py", "notes.txt"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from dynaip.suggest import did_you_mean, nearest, one_line
 
 
@@ -26,4 +27,5 @@ def test_suggestions_are_a_question_or_nothing() -> None:
 
 
 def test_errors_become_one_line() -> None:
-    assert one_line(ValueError("a\n  b")) == "ValueError: a b" and one_line(KeyError()) == "KeyError"
+    assert one_line(ValueError("a\n  b")) == "ValueError: a b"
+    assert one_line(KeyError()) == "KeyError"

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import dynaip.registry
 import pytest
+
+import dynaip.registry
 from dynaip.cli import app
 from dynaip.cli.app import main, with_common_options
 from dynaip.errors import ConfigError, DynaIPError
@@ -80,7 +81,9 @@ def test_help_comes_within_half_a_second_of_cpu_time() -> None:
 )
 def test_a_mistake_is_one_line_and_exit_2(run: Run, arguments: list[str], words: str) -> None:
     code, _, error = run(*arguments)
-    assert code == 2 and error.count("\n") == 1 and "Traceback" not in error
+    assert code == 2
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
     import re
 
     assert re.search(words, error), error
@@ -89,11 +92,14 @@ def test_a_mistake_is_one_line_and_exit_2(run: Run, arguments: list[str], words:
 def test_a_plugin_that_raises_is_one_line(run: Run, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("raise RuntimeError('two\\nlines')")
     code, _, error = run("recipes", "--plugin", "bad.py")
-    assert code == 2 and error == "dynaip: plugin file bad.py failed at import: RuntimeError: two lines\n"
+    assert code == 2
+    assert error == "dynaip: plugin file bad.py failed at import: RuntimeError: two lines\n"
 
 
 def test_no_arguments_show_the_help(run: Run) -> None:
-    assert run()[0] == 0 and run()[1] == run("--help")[1] and "check" in run()[1]
+    assert run()[0] == 0
+    assert run()[1] == run("--help")[1]
+    assert "check" in run()[1]
 
 
 def test_the_version(run: Run) -> None:
@@ -142,4 +148,5 @@ def test_options_of_a_command_are_kept(tmp_path: Path) -> None:
         seen.append((number, plugin))
         return number
 
-    assert with_common_options(command)(5, debug=True) == 5 and seen == [(5, 3)]
+    assert with_common_options(command)(5, debug=True) == 5
+    assert seen == [(5, 3)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from dynaip.cli.app import main
 from dynaip.config import load_any, recipes
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import dynaip.registry
 import pytest
+
+import dynaip.registry
 from dynaip.cli.app import main
 from dynaip.registry import Registry
 

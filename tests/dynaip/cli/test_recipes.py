@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from dynaip.cli.app import main
 from dynaip.config import recipes
 
@@ -27,7 +28,8 @@ def test_a_copy_equals_the_recipe_and_is_not_overwritten(tmp_path: Path, capsys:
     assert main(["recipes", "copy", "microworld/demo"]) == 2
     assert "demo.yaml exists" in capsys.readouterr().err
     assert main(["recipes", "copy", "microworld/demo", "--force"]) == 0
-    assert main(["recipes", "copy", "microworld/demo", "a/b.yaml"]) == 0 and (tmp_path / "a/b.yaml").is_file()
+    assert main(["recipes", "copy", "microworld/demo", "a/b.yaml"]) == 0
+    assert (tmp_path / "a/b.yaml").is_file()
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import dynaip.registry
 import pytest
+
+import dynaip.registry
 from dynaip.cli.app import main
 from dynaip.registry import Registry
 
@@ -34,7 +35,9 @@ def plugin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_options_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "executor", "own", "--plugin", "own_file.py"]) == 0
     out = capsys.readouterr().out
-    assert "executor own_file:own" in out and "my own" in out and "dynaip.contracts.Executor" in out
+    assert "executor own_file:own" in out
+    assert "my own" in out
+    assert "dynaip.contracts.Executor" in out
     rows = {line.split()[0]: " ".join(line.split()[1:]) for line in out.splitlines() if line.strip()}
     assert rows["router"] == "token | image token How the router looks."
     assert rows["size"] == "int required"

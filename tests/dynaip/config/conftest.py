@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import dynaip.registry
 import pytest
 import yaml
+
+import dynaip.registry
 from dynaip.config import ComponentConfig, PolicyConfig
 from dynaip.registry import Component, Registry
 
@@ -72,7 +73,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     for component in COMPONENTS:
         known.register(component, "test")
     monkeypatch.setattr(dynaip.registry, "_current", [known])
-    yield known
+    return known
 
 
 @pytest.fixture

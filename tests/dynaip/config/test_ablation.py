@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from dynaip.config import load_ablation
 from dynaip.errors import ConfigError, InputError
 
@@ -49,9 +50,8 @@ def test_single_arms_join_the_product(load) -> None:
 def test_axes_may_be_dotted_paths(load) -> None:
     config = load(axes={"encoder.levels": [{"low": 1}, {"low": 2, "high": 6}], "training.learning_rate": [1e-3, 1e-4]})
     names = [arm.name for arm in config.expand()]
-    assert len(set(names)) == 4 and all(
-        name.replace("-", "_").replace("_", "").replace(".", "").isalnum() for name in names
-    )
+    assert len(set(names)) == 4
+    assert all(name.replace("-", "_").replace("_", "").replace(".", "").isalnum() for name in names)
     assert config.experiment(config.expand()[2].settings).encoder.config.model_dump()["levels"] == {"low": 2, "high": 6}
 
 
@@ -86,14 +86,17 @@ def test_mistakes_are_found_before_anything_runs(load, keys: dict[str, Any], wor
 def test_overrides_reach_the_base_and_the_ablation(load) -> None:
     overrides = ["training.steps=3", "seeds=[1, 2]", "axes.fusion=[concat]", "axes.training.batch_size=[1, 2]"]
     config = load(overrides, axes={"fusion": ["hmoe"]})
-    assert config.seeds == [1, 2] and len(config.expand()) == 2
+    assert config.seeds == [1, 2]
+    assert len(config.expand()) == 2
     assert config.experiment(config.expand()[0].settings).training.steps == 3
 
 
 def test_what_is_written_loads_back_equal(load, write) -> None:
     config = load(axes={"fusion": ["hmoe", {"use": "concat", "width": 2}]}, question="Which?", seeds=[0, 1])
     again = load_ablation(write("saved.yaml", config.to_yaml()))
-    assert again.resolved() == config.resolved() and again.hash() == config.hash() and config.name == "many"
+    assert again.resolved() == config.resolved()
+    assert again.hash() == config.hash()
+    assert config.name == "many"
 
 
 def test_spelling_does_not_change_the_hash(load) -> None:
@@ -105,4 +108,22 @@ def test_spelling_does_not_change_the_hash(load) -> None:
 def test_an_ablation_can_stand_on_an_ablation(load, write) -> None:
     load(axes={"fusion": ["hmoe", "concat"]})
     config = load_ablation(write("more.yaml", {"base": "many.yaml", "seeds": [0, 1, 2]}))
-    assert len(config.expand()) == 2 and config.seeds == [0, 1, 2]
+    assert len(config.expand()) == 2
+    assert config.seeds == [0, 1, 2]
+
+
+def test_paths_among_the_settings_stay_with_their_file(load, write, tmp_path) -> None:
+    axes = {"source.folder": ["a", "b"], "source": ["pairs", {"use": "pairs", "note": "a"}]}
+    config = load(axes=axes, arms=[{"name": "own", "source": {"use": "pairs", "folder": "c"}}])
+    (tmp_path / "elsewhere").mkdir()
+    again = load_ablation(write("elsewhere/saved.yaml", config.to_yaml()))
+    assert again.axes["source.folder"] == [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert again.axes["source"][1]["note"] == "a"
+    built = [again.experiment(arm.settings).source.dump()["folder"] for arm in again.expand()]
+    assert built[-1] == str(tmp_path / "c")
+    assert again.hash() == config.hash()
+
+
+def test_a_misspelt_key_is_still_an_ablation(load) -> None:
+    with pytest.raises(ConfigError, match=r"there is no option 'axs' here. Did you mean axes\?"):
+        load(axs={"fusion": ["hmoe"]})

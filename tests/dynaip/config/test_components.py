@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from dynaip.config import ComponentConfig, ComponentSpec
 from dynaip.config.yaml_text import Located
 from dynaip.errors import ConfigError, UnknownComponent
@@ -14,7 +15,8 @@ from dynaip.registry import Component, Registry
 def test_a_name_and_a_mapping_mean_the_same() -> None:
     specs = [ComponentSpec.parse("fusion", raw) for raw in ("hmoe", {"use": "test:hmoe", "router": "token"})]
     assert specs[0] == specs[1]
-    assert specs[0].dump() == {"use": "test:hmoe", "router": "token", "hidden": 8} and specs[0].name == "hmoe"
+    assert specs[0].dump() == {"use": "test:hmoe", "router": "token", "hidden": 8}
+    assert specs[0].name == "hmoe"
     assert ComponentSpec.parse("fusion", specs[0].dump()) == specs[0] == ComponentSpec.parse("fusion", specs[0])
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
+from pydantic import Field
+
 from dynaip.config import ComponentConfig, TrainingConfig
 from dynaip.config.describe import describe, type_words
-from pydantic import Field
 
 
 class Parent(ComponentConfig):
@@ -50,4 +51,5 @@ def test_types_are_written_as_one_says_them(annotation: object, words: str) -> N
 
 def test_our_own_options_are_described() -> None:
     texts = {each.name: each for each in describe(TrainingConfig)}
-    assert texts["drop_prompt"].type == "float >= 0 and <= 1" and "emptied" in texts["drop_prompt"].text
+    assert texts["drop_prompt"].type == "float >= 0 and <= 1"
+    assert "emptied" in texts["drop_prompt"].text

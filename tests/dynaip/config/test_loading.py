@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from dynaip.config import (
     AblationConfig,
     ExperimentConfig,
@@ -26,8 +27,10 @@ def test_spelling_does_not_change_the_hash(write, experiment: dict[str, Any]) ->
     experiment["adapter"] = {"site": "attention"}
     experiment["training"] |= {"learning_rate": 1e-4, "weight_decay": 0.010}
     full = load_experiment(write("b.yaml", dict(reversed(experiment.items()))))
-    assert short.hash() == full.hash() and len(short.hash()) == 12
-    assert short.name == "a" and full.name == "b"
+    assert short.hash() == full.hash()
+    assert len(short.hash()) == 12
+    assert short.name == "a"
+    assert full.name == "b"
     assert load_experiment(write("c.yaml", experiment | {"fusion": "concat"})).hash() != short.hash()
 
 
@@ -35,7 +38,8 @@ def test_what_is_written_loads_back_equal(write, experiment: dict[str, Any]) -> 
     experiment["evaluation"] = {"benchmark": "bench", "metrics": ["oracle"], "options": {"steps": 4}}
     config = load_experiment(write("a.yaml", experiment))
     again = load_experiment(write("b.yaml", config.to_yaml()))
-    assert again == config and again.to_yaml() == config.to_yaml()
+    assert again == config
+    assert again.to_yaml() == config.to_yaml()
     assert parse_experiment(config.resolved()) == config
     assert config.resolved()["fusion"]["use"] == "test:hmoe"
 
@@ -148,7 +152,8 @@ def test_missing_parts_are_named(write, experiment: dict[str, Any]) -> None:
 def test_experiments_and_ablations_are_told_apart(write, experiment: dict[str, Any]) -> None:
     one = write("one.yaml", experiment)
     many = write("many.yaml", {"base": "one.yaml", "axes": {"fusion": ["hmoe", "concat"]}})
-    assert isinstance(load_any(one), ExperimentConfig) and isinstance(load_any(many), AblationConfig)
+    assert isinstance(load_any(one), ExperimentConfig)
+    assert isinstance(load_any(many), AblationConfig)
     with pytest.raises(ConfigError, match="run it with dynaip ablate"):
         load_experiment(many)
     with pytest.raises(ConfigError, match="neither axes nor arms"):
@@ -172,7 +177,8 @@ def test_plugin_files_are_relative_to_the_config_file(write, experiment: dict[st
     file = write("plug/own.py", PLUGIN)
     path = write("plug/a.yaml", experiment | {"fusion": {"use": "mine", "strength": 1}, "plugins": ["own.py"]})
     config = load_experiment(path)
-    assert config.fusion.use == "own:mine" and config.plugins == [file]
+    assert config.fusion.use == "own:mine"
+    assert config.plugins == [file]
     assert load_experiment(write("saved.yaml", config.to_yaml())) == config
 
 
@@ -205,4 +211,5 @@ def test_paths_of_a_base_stay_with_the_base(write, experiment: dict[str, Any], t
 def test_every_recipe_is_yaml_with_a_line_that_says_what_it_is() -> None:
     assert {"microworld/dynaip", "microworld/demo", "flux/dynaip"} <= set(recipes())
     for file in recipes().values():
-        assert file.read_text(encoding="utf-8").startswith("# ") and read(file)
+        assert file.read_text(encoding="utf-8").startswith("# ")
+        assert read(file)

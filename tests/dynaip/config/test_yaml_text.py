@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from dynaip.config.yaml_text import Located, dump, parse, read
 from dynaip.errors import ConfigError
 
@@ -40,7 +41,8 @@ def value(text: str) -> Any:
 )
 def test_scalars_are_read_as_yaml_1_2(text: str, expected: Any) -> None:
     found = value(text)
-    assert found == expected and type(found) in (type(expected), Located)
+    assert found == expected
+    assert type(found) in (type(expected), Located)
 
 
 def test_strings_know_the_folder_of_their_file() -> None:
