@@ -23,8 +23,8 @@ POINTS = 3
 def on_patches(values: Floats, grid: tuple[int, int]) -> Floats | None:
     """Attention over M reference tokens as maps over the encoder's patches (... x rows x columns).
 
-    A class token in front is dropped; tokens of several levels side by side are added up; None if the tokens have no place
-    (a resampler's queries).
+    A class token in front is dropped; tokens of several levels side by side are added up; None if the tokens have no
+    place (a resampler's queries).
     """
     patches = grid[0] * grid[1]
     for width in (patches, patches + 1):
@@ -40,7 +40,7 @@ def effective_tokens(entropy: Named) -> Named:
 
 
 def measures(recording: Recording) -> list[dict[str, Any]]:
-    """Tidy rows, one a branch, block and step: share of the output that comes from the reference, weight, effective tokens."""
+    """Tidy rows, one a branch, block and step: share of the reference in the output, weight, effective tokens."""
     rows: list[dict[str, Any]] = []
     for branch, share in recording.share.items():
         shares = share.mean("sample", "reference", "query")

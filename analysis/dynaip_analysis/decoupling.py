@@ -19,7 +19,7 @@ POLICIES: Mapping[str, str | None] = {
     "text branch": "text_only",
     "both branches": "coupled",
 }
-"""What is shown -> the policy that an adapter trained through both branches is given at inference; None: no reference."""
+"""What is shown -> the policy that an adapter trained through both branches gets at inference; None: no reference."""
 
 COLOURS: Mapping[str, str] = {
     "neither": LIGHT.quiet,
@@ -52,7 +52,8 @@ def differences(scores: Sequence[Mapping[str, Any]], against: str = "both branch
             for metric in METRICS:
                 it, gap = boot.estimate(branch, metric), boot.difference(branch, against, metric)
                 table.append(
-                    {"suite": aligned.suite, "branch": branch, "metric": metric, "value": it.value, "low": it.low, "high": it.high,
+                    {"suite": aligned.suite, "branch": branch, "metric": metric,
+                     "value": it.value, "low": it.low, "high": it.high,
                      "cases": it.cases, "difference": gap.value, "difference_low": gap.low, "difference_high": gap.high}
                 )  # fmt: skip
     return table

@@ -1,7 +1,7 @@
 """Records reference attention and routing while a pipeline runs, exactly, within a byte budget, and without a trace.
 
-Attention is computed again from the queries and keys that the injection already holds: softmax per head first, then the mean
-over heads (ours). The run itself is untouched: nothing is replaced, no random number is drawn, no tensor is written to.
+Attention is computed again from the queries and keys that the injection already holds: softmax per head first, then the
+mean over heads (ours). The run itself is untouched: nothing is replaced, no random number drawn, no tensor written.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class AttentionRequest:
 
 @dataclass
 class Recording:
-    """What was recorded. Axes: block, step, sample, reference, head, query, key; a step's label is its progress in [0, 1].
+    """What was recorded. Axes: block, step, sample, reference, head, query, key; a step's label is its progress.
 
     All are empty until the context is left.
     """
@@ -81,8 +81,8 @@ def record(
 ) -> Generator[Recording]:
     """Record around any call of the pipeline or training step; may be nested; gone on every exit.
 
-    When the maps outgrow ``budget`` (bytes, or text such as ``"2GB"``), neighbouring steps are merged by their mean until they
-    fit; ``InputError`` if a single step does not.
+    When the maps outgrow ``budget`` (bytes, or text such as ``"2GB"``), neighbouring steps are merged by their mean
+    until they fit; ``InputError`` if a single step does not.
     """
     recording = Recording()
     request = AttentionRequest() if attention is True else attention

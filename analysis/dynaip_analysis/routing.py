@@ -132,8 +132,10 @@ def draw(
 def draw_summary(path: Path, summaries: dict[str, RoutingSummary], levels: Sequence[str]) -> Path:
     """Draw mean weights (with their spread over tokens) and the mutual information of one or more adapters."""
     table = [
-        {"adapter": name, "level": level, "mean": float(it.mean[k]), "spread": float(it.spread[k]), "load": float(it.load[k]),
-         "entropy_of_mean": it.entropy_of_mean, "mean_entropy": it.mean_entropy, "mutual_information": it.mutual_information,
+        {"adapter": name, "level": level,
+         "mean": float(it.mean[k]), "spread": float(it.spread[k]), "load": float(it.load[k]),
+         "entropy_of_mean": it.entropy_of_mean, "mean_entropy": it.mean_entropy,
+         "mutual_information": it.mutual_information,
          "between_images": it.between_images, "within_images": it.within_images}
         for name, it in summaries.items() for k, level in enumerate(levels)
     ]  # fmt: skip
@@ -147,7 +149,7 @@ def draw_summary(path: Path, summaries: dict[str, RoutingSummary], levels: Seque
 
 
 def _bars(axes: Any, summaries: dict[str, RoutingSummary], levels: Sequence[str]) -> None:
-    for row, (name, summary) in enumerate(reversed(summaries.items())):
+    for row, summary in enumerate(reversed(summaries.values())):
         start = 0.0
         for k, level in enumerate(levels):
             axes.barh(

@@ -102,7 +102,7 @@ class Workbench:
 
 
 def evaluation_of(run: str) -> EvaluationConfig | None:
-    """What a run was evaluated with: its own config, or for a bundle's adapter the bundle's recipe; None without either."""
+    """What a run was evaluated with: its own config, or for a bundle's adapter the bundle's recipe; else None."""
     raw = read_mapping(Path(run) / "config.yaml").get("evaluation")
     if raw:
         return EvaluationConfig.model_validate(raw)

@@ -1,7 +1,7 @@
 """Intervals for the figures of an ablation: a bootstrap over cases, paired by case (ours).
 
-Cases are the units that chance draws. Whatever else repeats a case (the training seeds of an arm) stays with it when cases
-are drawn again, so that intervals are as wide as the number of cases allows, not narrower because seeds were added.
+Cases are the units that chance draws. Whatever else repeats a case (the training seeds of an arm) stays with it when
+cases are drawn again, so that intervals are as wide as the number of cases allows, not narrower by added seeds.
 The chance of training itself is not in these intervals; ``Bootstrap.per_seed`` shows it.
 """
 
@@ -56,7 +56,7 @@ class SuiteScores:
 
 
 def collect(rows: Iterable[Mapping[str, object]], metrics: Sequence[str] = ("cp", "pf", "leak")) -> list[SuiteScores]:
-    """Align rows (``arm``, ``seed``, ``suite``, ``case`` and metric columns) into one table a suite, in order of appearance."""
+    """Align rows (``arm``, ``seed``, ``suite``, ``case``, metric columns) into one table a suite, as they appear."""
     by_suite: dict[str, list[Mapping[str, object]]] = {}
     for row in rows:
         by_suite.setdefault(str(row["suite"]), []).append(row)
@@ -81,7 +81,7 @@ def _number(value: object) -> float:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Percentile intervals from ``draws`` resamplings of the cases of one suite; the same seed gives the same figures."""
+    """Percentile intervals from ``draws`` resamplings of a suite's cases; the same seed gives the same figures."""
 
     scores: SuiteScores
     draws: int = DRAWS

@@ -37,7 +37,7 @@ class AnalysisRequest:
 
 
 class ReportSection(ABC):
-    """Contributes to the report. Built as ``Section(config)``; its config's ``order`` says where it stands (0 to 100)."""
+    """Contributes to the report. Built as ``Section(config)``; ``order`` in its config says where, 0 to 100."""
 
     def analyse(self, request: AnalysisRequest) -> Sequence[Path]:
         """Write figures (PNG) and their tables (parquet) for a single run, and give the files of the figures.
@@ -48,7 +48,7 @@ class ReportSection(ABC):
 
     @abstractmethod
     def prepare(self, directory: Path) -> None:
-        """Compute the section's files (tables, figures) under ``directory / "analysis"``; may load models. Done once."""
+        """Compute the section's tables and figures under ``directory / "analysis"``; may load models. Done once."""
 
     @abstractmethod
     def content(self, directory: Path) -> SectionContent | None:

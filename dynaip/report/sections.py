@@ -1,4 +1,4 @@
-"""Sections that components contribute to the report: each is on its own, and one that fails becomes a line in the page."""
+"""Sections that components contribute to the report: each on its own, and one that fails becomes a line in the page."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _attempt(work: Callable[[], Result]) -> tuple[Result | None, str]:
 
 
 def wanted(directory: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Qualified name and options of the sections: all that are registered, but for those that the plan sets to false."""
+    """Qualified name and options of the sections: all that are registered, but those that the plan sets to false."""
     chosen: Mapping[str, Any] = read_mapping(directory / "plan.yaml").get("report") or {}
     found: list[tuple[str, dict[str, Any]]] = []
     for entry in registry().components("report_section"):

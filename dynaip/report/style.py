@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 OKABE_ITO: tuple[str, ...] = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D1F", "#7E57C2")
-"""Colours that colour-blind people tell apart (Okabe and Ito 2008); its yellow and black are replaced: they vanish on paper or at night."""
+"""Colours that colour-blind people tell apart (Okabe and Ito 2008); yellow and black vanish on paper or at night."""
 
 MARKERS: tuple[str, ...] = ("o", "s", "D", "^", "v", "P", "X", "p")
 """Shapes, so that nothing rests on colour alone."""

@@ -53,7 +53,9 @@ def test_padding_words_are_left_out() -> None:
 )
 def test_tokens_on_patches(tokens: int, wanted: list[int]) -> None:
     found = attention.on_patches(np.ones((3, tokens)), GRID)
-    assert found is not None and found.shape == (3, 2, 2) and found[0].ravel().tolist() == wanted
+    assert found is not None
+    assert found.shape == (3, 2, 2)
+    assert found[0].ravel().tolist() == wanted
 
 
 def test_tokens_without_a_place() -> None:
@@ -62,20 +64,26 @@ def test_tokens_without_a_place() -> None:
 
 def test_measures() -> None:
     rows = attention.measures(recording())
-    assert len(rows) == 4 and rows[0]["branch"] == "image"
-    assert rows[0]["share"] == pytest.approx(0.35) and rows[0]["effective_tokens"] == pytest.approx(1)
+    assert len(rows) == 4
+    assert rows[0]["branch"] == "image"
+    assert rows[0]["share"] == pytest.approx(0.35)
+    assert rows[0]["effective_tokens"] == pytest.approx(1)
 
 
 def test_query_points_start_at_the_largest_share_and_spread() -> None:
     share = np.zeros((4, 4))
     share[3, 0] = 1
     points = attention.query_points(share)
-    assert points[0] == (3, 0) and points[1] == (0, 3) and len(set(points)) == 3
+    assert points[0] == (3, 0)
+    assert points[1] == (0, 3)
+    assert len(set(points)) == 3
 
 
 def test_figures_and_their_tables(tmp_path: Path) -> None:
     picture = Image.new("RGB", (30, 20), "teal")
     path = attention.draw(tmp_path / "a.png", picture, picture, attention.maps(recording(), GRID), ["a", "red", "mug"])
-    assert path.stat().st_size > 5000 and len(pq.read_table(path.with_suffix(".parquet"))) == 4 + 4 + 6 + 3
+    assert path.stat().st_size > 5000
+    assert len(pq.read_table(path.with_suffix(".parquet"))) == 4 + 4 + 6 + 3
     path = attention.draw_blocks(tmp_path / "b.png", recording())
-    assert path.stat().st_size > 5000 and len(pq.read_table(path.with_suffix(".parquet"))) == 4
+    assert path.stat().st_size > 5000
+    assert len(pq.read_table(path.with_suffix(".parquet"))) == 4

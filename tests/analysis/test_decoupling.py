@@ -35,12 +35,15 @@ def comparison() -> decoupling.Comparison:
 def test_paired_differences_to_both_branches() -> None:
     rows = {(row["branch"], row["metric"]): row for row in decoupling.differences(comparison().scores)}
     found = rows["image branch", "cp"]
-    assert found["difference"] == pytest.approx(0.1) and found["difference_low"] == pytest.approx(0.1)
-    assert rows["both branches", "leak"]["difference"] == 0 and found["cases"] == 60
+    assert found["difference"] == pytest.approx(0.1)
+    assert found["difference_low"] == pytest.approx(0.1)
+    assert rows["both branches", "leak"]["difference"] == 0
+    assert found["cases"] == 60
 
 
 def test_figures_and_their_tables(tmp_path: Path) -> None:
     path = decoupling.draw(tmp_path / "branches.png", comparison())
-    assert path.stat().st_size > 4000 and len(pq.read_table(path.with_suffix(".parquet"))) == 12
+    assert path.stat().st_size > 4000
+    assert len(pq.read_table(path.with_suffix(".parquet"))) == 12
     path = decoupling.draw_strip(tmp_path / "strip.png", comparison())
     assert path.stat().st_size > 2000

@@ -34,15 +34,16 @@ def sweep() -> granularity.Sweep:
 def test_settings_cover_the_router_each_level_alone_and_every_gamma() -> None:
     found = {each.name: dict(each.coefficients) for each in granularity.settings(LEVELS, gammas=(0.5, 1.0, 2.0))}
     assert list(found)[:3] == ["as routed", "low alone", "high alone"]
-    assert found["as routed"] == {"low": 1, "high": 1} and found["high alone"] == {"low": 0, "high": 1}
-    assert found["low × 0.5"] == {"low": 0.5, "high": 1} and len(found) == 7
+    assert found["as routed"] == {"low": 1, "high": 1}
+    assert found["high alone"] == {"low": 0, "high": 1}
+    assert found["low × 0.5"] == {"low": 0.5, "high": 1}
+    assert len(found) == 7
 
 
 def test_estimates_by_setting() -> None:
     found = granularity.estimates(sweep().scores)
-    assert found["low × 2"]["cp"].value == pytest.approx(0.51) and found["high alone"]["cp"].value == pytest.approx(
-        0.01
-    )
+    assert found["low × 2"]["cp"].value == pytest.approx(0.51)
+    assert found["high alone"]["cp"].value == pytest.approx(0.01)
     assert figures.metric_names(sweep().scores) == ["cp", "pf", "cp_main"]
     assert figures.shown_metrics(["cp", "pf", "leak", "cp_main", "pf_place"]) == ["cp", "cp_main", "pf", "leak"]
 
@@ -50,6 +51,8 @@ def test_estimates_by_setting() -> None:
 def test_figures_and_their_tables(tmp_path: Path) -> None:
     path = granularity.draw_strip(tmp_path / "strip.png", sweep())
     table = pq.read_table(path.with_suffix(".parquet")).to_pylist()
-    assert path.stat().st_size > 2000 and table[0]["gamma_low"] == 1.0 and len(table) == 15
+    assert path.stat().st_size > 2000
+    assert table[0]["gamma_low"] == 1.0
+    assert len(table) == 15
     path = granularity.draw_attributes(tmp_path / "attributes.png", sweep())
     assert len(pq.read_table(path.with_suffix(".parquet"))) == 15

@@ -19,7 +19,8 @@ def test_choosing_by_label() -> None:
     assert array().sel(branch="text", step=0.5).values == 4
     assert array().sel(step=-1).values.tolist() == [2, 5]
     kept = array().sel(step=[1.0, 0.0])
-    assert kept.axes["step"] == [1.0, 0.0] and kept.values.tolist() == [[2, 0], [5, 3]]
+    assert kept.axes["step"] == [1.0, 0.0]
+    assert kept.values.tolist() == [[2, 0], [5, 3]]
 
 
 def test_means_leave_out_what_was_never_seen() -> None:
@@ -45,5 +46,6 @@ def test_unknown_labels_and_axes_are_named() -> None:
 def test_files(tmp_path: Path) -> None:
     save(tmp_path / "deep" / "a.safetensors", {"a": array()}, {"seed": 3})
     arrays, extra = load(tmp_path / "deep" / "a.safetensors")
-    assert arrays["a"].axes == dict(array().axes) and extra == {"seed": 3}
+    assert arrays["a"].axes == dict(array().axes)
+    assert extra == {"seed": 3}
     np.testing.assert_array_equal(arrays["a"].values, array().values)

@@ -24,15 +24,18 @@ def planted_by_place(images: int = 6) -> np.ndarray:
 def test_routing_by_place() -> None:
     found = routing.summarise(planted_by_place())
     assert found.mutual_information == pytest.approx(np.log(2))
-    assert found.within_images == pytest.approx(np.log(2)) and found.between_images == pytest.approx(0)
-    assert found.mean == pytest.approx([0.5, 0, 0.5]) and found.load == pytest.approx([0.5, 0, 0.5])
+    assert found.within_images == pytest.approx(np.log(2))
+    assert found.between_images == pytest.approx(0)
+    assert found.mean == pytest.approx([0.5, 0, 0.5])
+    assert found.load == pytest.approx([0.5, 0, 0.5])
 
 
 def test_routing_by_image() -> None:
     weights = np.repeat(np.eye(3)[[0, 1, 2, 0, 1, 2]][:, None], 8, axis=1)
     found = routing.summarise(weights)
     assert found.mutual_information == pytest.approx(np.log(3))
-    assert found.between_images == pytest.approx(np.log(3)) and found.within_images == pytest.approx(0)
+    assert found.between_images == pytest.approx(np.log(3))
+    assert found.within_images == pytest.approx(0)
 
 
 def test_a_router_that_ignores_its_input() -> None:
@@ -43,12 +46,15 @@ def test_a_router_that_ignores_its_input() -> None:
 
 def test_a_router_per_image_has_no_place() -> None:
     found = routing.summarise(np.array([[1.0, 0, 0], [0, 1.0, 0]]))
-    assert found.mutual_information == pytest.approx(np.log(2)) and found.within_images == pytest.approx(0)
+    assert found.mutual_information == pytest.approx(np.log(2))
+    assert found.within_images == pytest.approx(0)
 
 
 def test_place_dependence_against_chance() -> None:
     planted = routing.place_dependence(planted_by_place(), shuffles=99)
-    assert planted.information == pytest.approx(np.log(2)) and planted.p == 0.01 and planted.chance < 0.3
+    assert planted.information == pytest.approx(np.log(2))
+    assert planted.p == 0.01
+    assert planted.chance < 0.3
     noise = np.random.default_rng(0).dirichlet(np.ones(3), size=(6, 8))
     assert routing.place_dependence(noise, shuffles=99).p > 0.05
 
@@ -64,7 +70,8 @@ def test_figures_and_their_tables(tmp_path: Path) -> None:
     images = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
     path = routing.draw(tmp_path / "routing.png", images, weights, LEVELS, GRID)
     table = pq.read_table(path.with_suffix(".parquet")).to_pylist()
-    assert path.stat().st_size > 2000 and len(table) == 2 * 8 * 3
+    assert path.stat().st_size > 2000
+    assert len(table) == 2 * 8 * 3
     assert {"image": 1, "row": 0, "column": 3, "level": "high", "weight": 1.0} in table
     path = routing.draw_summary(tmp_path / "summary.png", {"a": routing.summarise(weights)}, LEVELS)
     assert pq.read_table(path.with_suffix(".parquet")).to_pylist()[0]["mutual_information"] == pytest.approx(np.log(2))

@@ -33,7 +33,7 @@ class Chosen:
 
 
 def choose(directory: Path, wanted: str | None = None) -> list[Chosen]:
-    """Runs worth looking into: the one that is wanted; else the shipped adapter beside the arms, then the reference arm."""
+    """Runs worth looking into: the one that is wanted; else the shipped adapter, then the reference arm."""
     if wanted:
         return [Chosen(Path(wanted).name, wanted, None, shipped=not Path(wanted).is_dir())]
     arms = AblationDirectory.read(directory).arms

@@ -83,8 +83,9 @@ def _sentences(rows: Sequence[Row]) -> list[str]:
         parts = ", ".join(f"{row['level']} {row['mean']:.2f}" for row in own)
         share = own[0]["mutual_information"] / math.log(len(own)) if len(own) > 1 else 0.0
         sentences.append(
-            f"{adapter}: mean weights are {parts}; {most['level']} leads. Knowing the patch tells {own[0]['mutual_information']:.3f} "
-            f"nats about its level, {share:.0%} of what is possible: {_verdict(share)}."
+            f"{adapter}: mean weights are {parts}; {most['level']} leads. "
+            f"Knowing the patch tells {own[0]['mutual_information']:.3f} nats about its level, "
+            f"{share:.0%} of what is possible: {_verdict(share)}."
         )
     return sentences
 

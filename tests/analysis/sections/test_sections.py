@@ -118,7 +118,9 @@ def test_every_section_is_registered() -> None:
 def test_the_shipped_adapter_comes_first(directory: Path) -> None:
     chosen = choose(directory)
     assert [each.label for each in chosen] == ["microworld", "hmoe-dynamic"]
-    assert chosen[0].run == "microworld" and chosen[0].shipped and chosen[0].steps == 700
+    assert chosen[0].run == "microworld"
+    assert chosen[0].shipped
+    assert chosen[0].steps == 700
     assert chosen[1].run == str(directory / "arms" / "a")
     assert choose(directory, "elsewhere/run")[0].run == "elsewhere/run"
 
@@ -130,7 +132,8 @@ def test_prepared_and_shown(bench: None, directory: Path) -> None:
         assert title in text
     assert "What each branch carries" not in text, "the plan leaves it out"
     assert "25% of the image branch&#39;s and 25% of the text branch&#39;s attention output" in text
-    assert "mean weights are low 0.25, high 0.75; high leads" in text and "trained for 700 steps" in text
+    assert "mean weights are low 0.25, high 0.75; high leads" in text
+    assert "trained for 700 steps" in text
     assert "CP is 0.21 as routed, and with one level: low alone 0.21, high alone 0.01 (4 cases)" in text
     assert (directory / "analysis" / "attention.safetensors").is_file()
 
@@ -150,7 +153,8 @@ def test_a_section_that_fails_is_a_line_and_the_others_stand(
 
 def test_nothing_prepared_nothing_shown(directory: Path) -> None:
     text = build_report(directory).read_text(encoding="utf-8")
-    assert "What the router does" not in text and "could not be computed" not in text
+    assert "What the router does" not in text
+    assert "could not be computed" not in text
 
 
 def test_an_option_that_does_not_exist_is_a_line(directory: Path) -> None:
@@ -163,7 +167,8 @@ def test_an_option_that_does_not_exist_is_a_line(directory: Path) -> None:
 @pytest.mark.parametrize("name", ["attention", "routing", "granularity", "decoupling"])
 def test_analysis_of_one_run(bench: None, tmp_path: Path, name: str) -> None:
     figures = build(name, {"cases": 2}).analyse(AnalysisRequest("microworld", tmp_path / "out"))
-    assert figures and all(path.suffix == ".png" and read_rows(path.with_suffix(".parquet")) for path in figures)
+    assert figures
+    assert all(path.suffix == ".png" and read_rows(path.with_suffix(".parquet")) for path in figures)
 
 
 def test_a_fusion_without_a_router_is_said(bench: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

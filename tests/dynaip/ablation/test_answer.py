@@ -19,21 +19,27 @@ def boot(suite: str = "single", **means: float) -> Bootstrap:
 
 def test_a_clear_winner_is_called_clear() -> None:
     found = find(boot(a=0.6, b=0.5, c=0.3), ["a", "b", "c"], reference="c")
-    assert found is not None and found.winner == "a" and found.decided
-    assert "excludes zero" in found.headline and "the runner-up b" in found.headline
+    assert found is not None
+    assert found.winner == "a"
+    assert found.decided
+    assert "excludes zero" in found.headline
+    assert "the runner-up b" in found.headline
     assert any("reference arm c" in detail and "excludes zero" in detail for detail in found.details)
 
 
 def test_a_near_tie_cannot_be_told_apart() -> None:
     found = find(boot(a=0.5, b=0.5, c=0.5), ["a", "b", "c"])
-    assert found is not None and not found.decided
+    assert found is not None
+    assert not found.decided
     assert "cannot be told apart from the runner-up" in found.headline
     assert found.details[0].startswith("Nor can it be told apart from")
 
 
 def test_baselines_never_win() -> None:
     found = find(boot(a=0.5, shipped=0.9), ["a"])
-    assert found is not None and found.winner == "a" and found.headline.startswith("Only a has scores")
+    assert found is not None
+    assert found.winner == "a"
+    assert found.headline.startswith("Only a has scores")
 
 
 def test_no_scores_no_finding() -> None:
@@ -45,8 +51,11 @@ def test_summary_over_suites() -> None:
     clear = find(boot("single", a=0.6, b=0.5), ["a", "b"])
     tie = find(boot("multi2", a=0.5, b=0.5), ["a", "b"])
     other = find(boot("multi3", a=0.3, b=0.5), ["a", "b"])
-    assert clear and tie and other
+    assert clear
+    assert tie
+    assert other
     assert "wins in every suite" in summarise([clear])
-    assert "b leads in multi3" in summarise([clear, other]) and "a leads in single" in summarise([clear, other])
+    assert "b leads in multi3" in summarise([clear, other])
+    assert "a leads in single" in summarise([clear, other])
     tied = summarise([clear, tie])
     assert ("clear of the runner-up in single" in tied) if tie.winner == "a" else ("not clearly" in tied)

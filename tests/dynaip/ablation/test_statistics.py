@@ -49,7 +49,9 @@ def test_pairing_sees_a_small_gap_that_the_spread_of_cases_hides() -> None:
     cp = np.stack([hard + 0.02 + rng.normal(0, 0.02, 200), hard])[:, None]
     boot = Bootstrap(scores({"cp": cp, "pf": np.ones_like(cp)}, ("better", "worse")))
     gap = boot.difference("better", "worse")
-    assert gap.decided and gap.low > 0.01 and gap.high < 0.03
+    assert gap.decided
+    assert gap.low > 0.01
+    assert gap.high < 0.03
     assert boot.estimate("better", "cp_pf").low < boot.estimate("worse", "cp_pf").high
     assert boot.difference("worse", "better").value == pytest.approx(-gap.value)
 
@@ -69,20 +71,24 @@ def test_seeds_stay_with_their_case() -> None:
     many = np.repeat(one, 4, axis=1)
     single = Bootstrap(scores({"cp": one}, ("a",))).estimate("a", "cp")
     repeated = Bootstrap(scores({"cp": many}, ("a",))).estimate("a", "cp")
-    assert repeated.low == pytest.approx(single.low) and repeated.high == pytest.approx(single.high)
+    assert repeated.low == pytest.approx(single.low)
+    assert repeated.high == pytest.approx(single.high)
 
 
 def test_difference_uses_the_cases_that_both_arms_have() -> None:
     cp = np.array([[[0.9, 0.1, 0.5]], [[0.8, np.nan, 0.4]]])
     boot = Bootstrap(scores({"cp": cp, "pf": np.ones_like(cp)}, ("a", "b")))
     gap = boot.difference("a", "b", "cp")
-    assert gap.cases == 2 and gap.value == pytest.approx(0.1)
+    assert gap.cases == 2
+    assert gap.value == pytest.approx(0.1)
 
 
 def test_figures_without_cases_are_not_a_number() -> None:
     boot = Bootstrap(scores({"cp": np.array([[[0.5]], [[np.nan]]])}, ("one", "none")))
-    assert np.isnan(boot.estimate("one", "cp").low) and boot.estimate("one", "cp").value == 0.5
-    assert np.isnan(boot.estimate("none", "cp").value) and boot.estimate("none", "cp").cases == 0
+    assert np.isnan(boot.estimate("one", "cp").low)
+    assert boot.estimate("one", "cp").value == 0.5
+    assert np.isnan(boot.estimate("none", "cp").value)
+    assert boot.estimate("none", "cp").cases == 0
     assert not boot.difference("one", "none", "cp").decided
     assert boot.ranking(metric="cp") == ["one"]
 
@@ -96,7 +102,8 @@ def test_collect_aligns_rows_whatever_their_order() -> None:
     single, multi = collect(rows)
     assert (single.suite, multi.suite, single.seeds) == ("single", "multi2", (0, 1))
     at = single.arms.index("b"), single.seeds.index(1), single.cases.index("y")
-    assert single.values["cp"][at] == 0.4 and np.isnan(single.values["leak"][at])
+    assert single.values["cp"][at] == 0.4
+    assert np.isnan(single.values["leak"][at])
     assert Bootstrap(single).per_seed("b", "cp_pf") == {1: pytest.approx(0.4)}
 
 
