@@ -81,7 +81,9 @@ def build() -> typer.Typer:
 def _root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Debug = False,
 ) -> None:
+    # `debug` is read from the arguments as they were given, so that it also works where they cannot be parsed.
     if version:
         typer.echo(f"dynaip {dynaip.__version__}")
     elif context.invoked_subcommand is None:

@@ -12,6 +12,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
+
+from dynaip.config.yaml_text import one_liner
 
 
 @dataclass(frozen=True)
@@ -24,18 +27,18 @@ class Option:
     text: str
 
 
-def describe(model: type[BaseModel]) -> list[Option]:
-    """List the options of a config class in the order of its source."""
-    docs = _docstrings(model)
-    return [
-        Option(
-            name,
-            type_words(field.annotation) + _bounds(field),
-            _default(field),
-            field.description or docs.get(name, ""),
-        )
-        for name, field in model.model_fields.items()
-    ]
+def describe(model: type[BaseModel], prefix: str = "") -> list[Option]:
+    """List the options of a config class in the order of its source; those of a model inside as ``outer.inner``."""
+    docs, options = _docstrings(model), list[Option]()
+    for name, field in model.model_fields.items():
+        text = field.description or docs.get(name, "")
+        inside = field.annotation if isinstance(field.annotation, type) else None
+        if inside is not None and issubclass(inside, BaseModel):
+            options.append(Option(prefix + name, "options", "", text))
+            options += describe(inside, f"{prefix}{name}.")
+        else:
+            options.append(Option(prefix + name, type_words(field.annotation) + _bounds(field), _default(field), text))
+    return options
 
 
 def type_words(annotation: Any) -> str:
@@ -65,8 +68,7 @@ def _bounds(field: FieldInfo) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    value = field.get_default(call_default_factory=True, validated_data={})
-    return "null" if value is None else str(value)
+    return one_liner(to_jsonable_python(field.get_default(call_default_factory=True, validated_data={})))
 
 
 def _docstrings(model: type[BaseModel]) -> dict[str, str]:

@@ -17,7 +17,13 @@ from dynaip.errors import ConfigError, DynaIPError
 from dynaip.registry import Registry
 
 Run = Callable[..., tuple[int, str, str]]
-PLUGIN = "import dynaip\nfrom dynaip.config import ComponentConfig\n@dynaip.register('executor', 'own', config=ComponentConfig)\nclass Own: pass\n"
+PLUGIN = """
+import dynaip
+from dynaip.config import ComponentConfig
+
+@dynaip.register("executor", "own", config=ComponentConfig)
+class Own: pass
+"""
 
 
 @pytest.fixture
@@ -131,6 +137,7 @@ def test_errors_of_commands(
     assert "Traceback" not in text
     if code == 2:
         assert "Traceback" in run("recipes", "--debug")[2]
+        assert "Traceback" in run("--debug", "recipes")[2]
 
 
 def test_every_command_takes_plugin_files(run: Run, tmp_path: Path) -> None:
@@ -138,7 +145,7 @@ def test_every_command_takes_plugin_files(run: Run, tmp_path: Path) -> None:
     assert run("show", "executor", "own", "--plugin", "mine.py")[0] == 0
     for command in app.build().registered_commands:
         code, out, _ = run(str(command.name), "--help")
-        assert code == 0 and "--plugin" in out and "--debug" in out, command.name
+        assert (code, "--plugin" in out, "--debug" in out) == (0, True, True), command.name
 
 
 def test_options_of_a_command_are_kept(tmp_path: Path) -> None:

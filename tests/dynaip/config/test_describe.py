@@ -23,6 +23,8 @@ class Options(Parent):
     and two lines."""
     part: float = Field(0.5, ge=0, lt=1, description="From the field.")
     where: Path | None = None
+    inside: Parent = Parent()
+    switches: list[bool] = [True]
 
 
 def test_options_have_types_defaults_and_texts() -> None:
@@ -32,6 +34,9 @@ def test_options_have_types_defaults_and_texts() -> None:
         ("must", "str", "required", "Has no default, and two lines."),
         ("part", "float >= 0 and < 1", "0.5", "From the field."),
         ("where", "Path | null", "null", ""),
+        ("inside", "options", "", ""),
+        ("inside.inherited", "int", "1", "What the parent says."),
+        ("switches", "list[bool]", "[true]", ""),
     ]
 
 
