@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -26,9 +28,19 @@ def __getattr__(name: str) -> Any:
     if name not in _ADDRESSES:
         raise AttributeError(f"module 'dynaip' has no attribute {name!r}")
     value = getattr(import_module(_ADDRESSES[name]), name)
-    globals()[name] = value  # importing dynaip.load sets the attribute to the module: the function must win
+    globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_ADDRESSES})
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Importing the submodule dynaip.load would put it in the place of the function of that name.
+        if not (name in _ADDRESSES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
