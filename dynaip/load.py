@@ -52,7 +52,7 @@ def load(name: str | Path = "microworld", *, device: Any = "cpu", dtype: Any = N
     if (beside / BESIDE_PIPELINE).is_dir() and (beside / "model_index.json").is_file():
         from diffusers import DiffusionPipeline
 
-        pipe = DiffusionPipeline.from_pretrained(beside, torch_dtype=dtype).to(device)
+        pipe = DiffusionPipeline.from_pretrained(beside, dtype=dtype).to(device)
     else:
         dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
         pipe = dyna.backbone.load(device=device, dtype=dtype)

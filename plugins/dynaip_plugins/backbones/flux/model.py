@@ -32,7 +32,7 @@ class FluxBackbone(Backbone):
         options = {"revision": self.config.revision, "variant": self.config.variant, "device_map": self.config.device_map}
         try:
             pipe = FluxPipeline.from_pretrained(
-                where, torch_dtype=dtype, **{key: value for key, value in options.items() if value is not None}
+                where, dtype=dtype, **{key: value for key, value in options.items() if value is not None}
             )
         except (OSError, ValueError) as error:
             raise InputError(f"backbone.model: {self.config.model} cannot be loaded as a FLUX pipeline ({error})") from error
