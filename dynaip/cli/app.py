@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import pkgutil
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
@@ -30,6 +32,8 @@ _HELP = "DynaIP: personalise diffusion transformers with reference images; train
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 2 (the user's input) or 1 (a failure of ours or of an arm)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if "--debug" not in given:
+        _quiet_libraries()
     try:
         result = build()(given, prog_name="dynaip", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -39,6 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, line = explain(error)
         print(" ".join(line.split()), file=sys.stderr)
         return code
+
+
+def _quiet_libraries() -> None:
+    """Keep the notes and bars of the libraries below us out of our own output; ``--debug`` shows them."""
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.simplefilter("ignore")
 
 
 def explain(error: BaseException) -> tuple[int, str]:
@@ -127,7 +139,7 @@ def with_common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     keyword = inspect.Parameter.KEYWORD_ONLY
     extra = [inspect.Parameter(name, keyword, default=_DEFAULTS[name], annotation=kind) for name, kind in added.items()]
     parameters = list(signature.parameters.values())
-    run.__signature__ = signature.replace(parameters=[*parameters, *extra])
+    run.__signature__ = signature.replace(parameters=[*parameters, *extra])  # pyright: ignore[reportAttributeAccessIssue]
     return run
 
 

@@ -27,7 +27,10 @@ class FluxBackbone(Backbone):
     def load(self, *, device: Any, dtype: Any) -> Any:
         """Load the FluxPipeline that the config names; without ``height`` and ``width`` it paints its native size."""
         from diffusers import FluxPipeline
+        from diffusers.utils import logging
 
+        if logging.get_verbosity() >= logging.ERROR:
+            logging.disable_progress_bar()  # the bar knows nothing of the verbosity that was asked for
         where = resolve(self.config.model, "pipeline")
         options = {"revision": self.config.revision, "variant": self.config.variant, "device_map": self.config.device_map}
         try:
