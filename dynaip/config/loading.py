@@ -166,7 +166,7 @@ def _settled(config: AblationConfig, built: Sequence[ExperimentConfig]) -> Ablat
     places = [(arm.settings, experiment.resolved()) for arm, experiment in zip(config.expand(), built, strict=True)]
 
     def settle(path: str, value: Any) -> Any:
-        resolved = next((data for settings, data in places if settings.get(path) is value), {})
+        resolved = next((data for settings, data in places if settings.get(path) is value), None)
         return _absolute(value, _at(resolved, path))
 
     axes = {path: [settle(path, value) for value in values] for path, values in config.axes.items()}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import dynaip
 import pytest
+
+import dynaip
 
 
 def test_public_names_are_listed() -> None:
