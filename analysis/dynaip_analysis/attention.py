@@ -66,9 +66,9 @@ class BranchMaps:
     share: Mapping[str, Floats]
     """Branch -> ||reference term|| / ||attention output|| of every query."""
     looked_at: Mapping[str, Floats]
-    """Branch -> attention over reference patches, mean over queries: rows x columns."""
+    """Branch -> attention over reference patches, mean over queries, in multiples of an even spread: rows x columns."""
     by_query: Mapping[str, Floats]
-    """Branch -> attention over reference patches of every query: queries x rows x columns."""
+    """Branch -> the same of every query: queries x rows x columns."""
     grid: tuple[int, int]
     """Rows and columns of the image tokens."""
 
@@ -84,7 +84,7 @@ def maps(
         means = found.sel(sample=sample, reference=reference).mean("block", "step").values[cut]
         placed = on_patches(means, grid)
         if placed is not None:
-            by_query[branch] = placed
+            by_query[branch] = placed * means.shape[-1]
         share[branch] = (
             recording.share[branch].sel(sample=sample, reference=reference).mean("block", "step").values[cut]
         )
@@ -137,8 +137,8 @@ def draw(
 
 def _title(found: BranchMaps) -> str:
     means = {branch: float(np.nanmean(share)) for branch, share in found.share.items()}
-    parts = [f"{means[branch]:.0%} in the {branch} branch" for branch in ("image", "text") if branch in means]
-    return "How much of the attention output comes from the reference: " + ", ".join(parts)
+    parts = [f"{means[branch]:.0%} as large in the {branch} branch" for branch in ("image", "text") if branch in means]
+    return "The reference term beside the attention output it is added to: " + ", ".join(parts)
 
 
 def _branches(figure: Any, reference: Image.Image, generated: Image.Image, found: BranchMaps) -> None:
@@ -146,7 +146,9 @@ def _branches(figure: Any, reference: Image.Image, generated: Image.Image, found
     figures.show_image(axes[0], reference, "reference")
     figures.show_image(axes[1], generated, "generated image")
     if "image" in found.share:
-        drawn = figures.overlay(axes[2], generated, found.share["image"].reshape(found.grid), "image branch: share")
+        drawn = figures.overlay(
+            axes[2], generated, found.share["image"].reshape(found.grid), "image branch: size of the term"
+        )
         figures.scale_bar(figure, drawn, axes[2], "‖term‖ / ‖output‖")
     high = max((float(values.max()) for values in found.looked_at.values()), default=1.0)
     for place, branch in ((axes[3], "image"), (axes[4], "text")):
@@ -155,7 +157,7 @@ def _branches(figure: Any, reference: Image.Image, generated: Image.Image, found
         else:
             figures.bare(place, f"{branch} branch: off")
     if found.looked_at:
-        figures.scale_bar(figure, drawn, axes[4], "attention")
+        figures.scale_bar(figure, drawn, axes[4], "attention, × even spread")
 
 
 def _points(
@@ -206,7 +208,7 @@ def _words(axes: Any, found: BranchMaps, words: Sequence[str]) -> None:
     axes.set_yticks(range(len(share)), labels, fontsize=7)
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
-    axes.set_title("text branch: share by word", fontsize=9)
+    axes.set_title("text branch: size by word", fontsize=9)
     axes.spines["left"].set_visible(False)
 
 
@@ -220,11 +222,11 @@ def draw_blocks(path: Path, recording: Recording) -> Path:
         figure, axes = plt.subplots(
             1, len(branches), figsize=(4.1 * len(branches) + 0.8, 2.7), layout="constrained", squeeze=False
         )
-        figures.headline(figure, "Where the reference enters: ‖reference term‖ / ‖attention output‖")
+        figures.headline(figure, "Where the reference enters: size of its term, ‖term‖ / ‖output‖")
         drawn = None
         for place, branch in zip(axes[0], branches, strict=True):
             drawn = _block_map(place, shares[branch], branch, high)
-        figures.scale_bar(figure, drawn, axes, "share")
+        figures.scale_bar(figure, drawn, axes, "‖term‖ / ‖output‖")
     return path
 
 

@@ -121,8 +121,13 @@ def estimates(scores: Sequence[Mapping[str, Any]], key: str) -> dict[str, dict[s
 
 def shown_metrics(names: Sequence[str], extra: str = "") -> list[str]:
     """CP with its attributes, PF, leak with its attributes if ``extra`` is ``leak``."""
-    wanted = [name for name in names if name.split("_")[0] in ("cp", extra)]
-    return [*wanted, *(name for name in ("pf", "leak") if name in names and name not in wanted)]
+    families = {"cp": True, "pf": False, "leak": extra == "leak"}
+    return [
+        name
+        for family, whole in families.items()
+        for name in names
+        if name == family or (whole and name.startswith(f"{family}_"))
+    ]
 
 
 def draw_numbers(
@@ -142,7 +147,7 @@ def draw_numbers(
         axes.imshow(values, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         for (i, j), value in np.ndenumerate(values):
             tone = "white" if value < 0.65 else "black"
-            axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=tone)
+            axes.text(j, i, f"{value:.2f}".replace("-", "−"), ha="center", va="center", fontsize=8, color=tone)
         axes.set_xticks(range(len(metrics)), [_short(metric) for metric in metrics], fontsize=8)
         axes.xaxis.tick_top()
         axes.set_yticks(range(len(found)), list(found), fontsize=8)

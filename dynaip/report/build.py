@@ -20,7 +20,7 @@ from dynaip.report.pictures import figure
 from dynaip.report.section import SectionContent
 from dynaip.report.sections import contents, prepare_sections
 from dynaip.report.tables import read_rows, write_csv
-from dynaip.report.view import SuiteView, duration, flatten, looks, suites, summary_rows
+from dynaip.report.view import SuiteView, duration, flatten, looks, stages, suites, summary_rows
 
 __all__ = ["build_report", "prepare_sections"]
 
@@ -75,7 +75,7 @@ def page_values(ablation: AblationDirectory, views: list[SuiteView]) -> dict[str
         "failed": [arm for arm in ablation.arms if arm.state == "failed"],
         "unfinished": [arm for arm in ablation.arms if arm.state not in ("failed", "finished")],
         "runs": [(arm, arm.status.get("seconds")) for arm in ablation.arms],
-        "timings": flatten(ablation.timings),
+        "timings": stages(ablation),
         "environment": flatten(ablation.environment),
     }
 

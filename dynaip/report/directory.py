@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dynaip.errors import DynaIPError
-from dynaip.models import resolve
+from dynaip.registry import registry
 from dynaip.report.tables import Row, last_line, read_mapping, read_rows
 
 WEIGHTS = "adapter.safetensors"
@@ -118,12 +118,14 @@ class Arm:
 
 
 def _folders_of(run: str) -> list[Path]:
-    """Where the adapter of a RUN may lie on this machine, without loading anything."""
+    """Where the adapter of a RUN may lie on this machine: a folder, or a bundle (asked without loading torch)."""
+    if Path(run).is_dir():
+        return [Path(run) / "adapter", Path(run)]
     try:
-        found = resolve(run, "adapter")
-    except DynaIPError:
+        bundle = registry().target("bundle", run)(registry().config_class("bundle", run)())
+        return [bundle.folder("adapter")]
+    except (DynaIPError, KeyError):
         return []
-    return [found / "adapter", found] if isinstance(found, Path) else []
 
 
 def _steps(*places: Mapping[str, Any]) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -143,11 +144,10 @@ def place_labels(axes: Any, points: Sequence[PlanePoint], named: Collection[str]
 
 
 def _placed(axes: Any, point: PlanePoint, points: Sequence[PlanePoint], others: Sequence[Any], theme: Theme) -> Any:
-    renderer = axes.figure.canvas.get_renderer()
-    taken = [_rectangle(other.get_window_extent(renderer)) for other in others]
+    taken = [text_box(other) for other in others]
     marks, bars = _obstacles(axes, points)
     label = _label(axes, point, (0, 0), theme)
-    size = _rectangle(label.get_window_extent(renderer))
+    size = text_box(label)
     label.remove()
     spot: tuple[float, float] = tuple(axes.transData.transform((point.cp.value, point.pf.value)).tolist())
     scale = float(axes.figure.dpi) / 72
@@ -159,6 +159,12 @@ def _placed(axes: Any, point: PlanePoint, points: Sequence[PlanePoint], others: 
         return _cost(box, taken, marks, bars, frame) + 0.01 * (abs(offset[0]) + abs(offset[1]))
 
     return _label(axes, point, min(_offsets(), key=cost), theme)
+
+
+def text_box(label: Any) -> Rectangle:
+    """Left, bottom, right, top of a name in pixels, without the line that leads to it."""
+    text: Any = importlib.import_module("matplotlib.text").Text
+    return _rectangle(text.get_window_extent(label, label.figure.canvas.get_renderer()))
 
 
 def _rectangle(box: Any) -> Rectangle:

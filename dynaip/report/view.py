@@ -149,6 +149,20 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def stages(ablation: AblationDirectory) -> list[tuple[str, Any]]:
+    """What took how long, beside the arms: trainings by the arms they serve, analyses, everything."""
+    served: dict[str, list[str]] = {}
+    for arm in ablation.arms:
+        if arm.training:
+            served.setdefault(arm.training.name, []).append(arm.name)
+    rows: list[tuple[str, Any]] = []
+    for name, value in flatten({key: value for key, value in ablation.timings.items() if key != "arms"}):
+        kind, _, training = name.rpartition(" · ")
+        arms = ", ".join(dict.fromkeys(served.get(training, [])))
+        rows.append((f"training for {arms}" if kind and arms else name, value))
+    return rows
+
+
 def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Nested mappings as rows of dotted name and value."""
     rows: list[tuple[str, Any]] = []

@@ -39,9 +39,9 @@ def recording() -> Recording:
 
 def test_maps_follow_the_planted_attention() -> None:
     found = attention.maps(recording(), GRID)
-    np.testing.assert_allclose(found.looked_at["text"], [[0, 0], [0, 1]])
-    np.testing.assert_allclose(found.looked_at["image"], [[1 / 3, 1 / 3], [1 / 3, 0]])
-    np.testing.assert_allclose(found.by_query["image"][4], [[0, 1], [0, 0]])
+    np.testing.assert_allclose(found.looked_at["text"], [[0, 0], [0, 4]])
+    np.testing.assert_allclose(found.looked_at["image"], [[4 / 3, 4 / 3], [4 / 3, 0]])
+    np.testing.assert_allclose(found.by_query["image"][4], [[0, 4], [0, 0]])
 
 
 def test_padding_words_are_left_out() -> None:

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from dynaip.adapter.reference import Reference
 from dynaip.contracts import FusedReference
 from dynaip.errors import InputError
 from dynaip_analysis.recorder import AttentionRequest, Recording, parse_bytes, record, reduce_attention
@@ -177,3 +179,35 @@ def test_sizes(text: int | str, size: int) -> None:
 def test_a_size_that_is_none() -> None:
     with pytest.raises(InputError, match="write for example"):
         parse_bytes("much")
+
+
+def test_on_a_model_the_image_is_identical_and_attention_is_exact(adapter: Callable[..., Any], tiny_flux: Any) -> None:
+    """Two prompts with a region each: recorded means equal a softmax of the queries and keys that were observed."""
+    dyna = adapter()
+    red, blue = (Reference(Image.new("RGB", (40, 30), colour), region=(0, 0, 0.5, 1)) for colour in ("red", "blue"))
+    options = {"num_inference_steps": 2, "true_cfg_scale": 2.0, "negative_prompt": ""}
+
+    def generate() -> list[np.ndarray]:
+        with dyna.references([red], [blue, red], decoupling="coupled"):
+            images = dyna.backbone.generate(tiny_flux, ["a mug", "a fish"], seeds=[1, 2], size=(64, 48), **options)
+        return [np.asarray(image) for image in images]
+
+    plain, seen = generate(), []
+    with record(dyna) as found, dyna.observe(seen.append):
+        recorded = generate()
+    for one, other in zip(plain, recorded, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not dyna._injector.observers
+    assert found.routing[0].weights.shape[-1] == 3
+    assert {event.branch for event in seen} == {"image", "text"}
+    for sent in seen:
+        _agrees(found.attention[sent.branch], sent)
+    assert found.attention["image"].values.shape[2:5] == (2, 2, 48)
+
+
+def _agrees(maps: Any, sent: Any) -> None:
+    weights = (sent.query.double() @ sent.key.double().mT / sent.query.shape[-1] ** 0.5).softmax(-1).mean(1)
+    chosen = maps.sel(block=sent.block, step=sent.progress, reference=sent.reference).values[sent.samples.numpy()]
+    got = chosen if sent.queries_index is None else chosen[:, sent.queries_index.numpy()]
+    np.testing.assert_allclose(got, weights.numpy(), atol=1e-6)
+    np.testing.assert_allclose(got.sum(-1), 1, atol=1e-5)

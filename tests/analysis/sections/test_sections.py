@@ -131,7 +131,7 @@ def test_prepared_and_shown(bench: None, directory: Path) -> None:
     for title in ("Attention in each branch", "What the router does", "What each level preserves"):
         assert title in text
     assert "What each branch carries" not in text, "the plan leaves it out"
-    assert "25% of the image branch&#39;s and 25% of the text branch&#39;s attention output" in text
+    assert "25% in the image branch, 25% in the text branch" in text
     assert "mean weights are low 0.25, high 0.75; high leads" in text
     assert "trained for 700 steps" in text
     assert "CP is 0.21 as routed, and with one level: low alone 0.21, high alone 0.01 (4 cases)" in text

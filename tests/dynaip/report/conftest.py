@@ -87,7 +87,19 @@ def _noise(rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8))
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic ablation directory that tests only read."""
+    return write_ablation(tmp_path_factory.mktemp("finished") / "demo")
+
+
 @pytest.fixture
 def ablation(tmp_path: Path) -> Path:
     """A synthetic ablation directory."""
     return write_ablation(tmp_path / "demo")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A synthetic ablation directory with few cases."""
+    return write_ablation(tmp_path / "demo", cases=4)

@@ -43,8 +43,14 @@ def page(directory: Path) -> tuple[str, Page]:
     return html, Page(html)
 
 
-def test_contents(ablation: Path) -> None:
-    html, found = page(ablation)
+@pytest.fixture(scope="module")
+def built(finished: Path) -> tuple[str, Page]:
+    """The page of a finished ablation, built once."""
+    return page(finished)
+
+
+def test_contents(built: tuple[str, Page]) -> None:
+    html, found = built
     text = " ".join(found.text.split())
     assert "hmoe-dynamic has the highest CP·PF" in text
     assert "the interval excludes zero" in text
@@ -62,9 +68,9 @@ def test_contents(ablation: Path) -> None:
     assert html.count('class="layout"') == 4
 
 
-def test_table_agrees_with_the_tidy_file(ablation: Path) -> None:
-    _, found = page(ablation)
-    rows = read_rows(ablation / "summary.csv")
+def test_table_agrees_with_the_tidy_file(built: tuple[str, Page], finished: Path) -> None:
+    _, found = built
+    rows = read_rows(finished / "summary.csv")
     wanted = next(r for r in rows if (r["suite"], r["arm"], r["metric"]) == ("multi2", "concat-dynamic", "cp_pf"))
     assert f"{wanted['value']:.3f}" in found.text
     assert f"{wanted['low']:.3f} to {wanted['high']:.3f}" in found.text
@@ -72,16 +78,16 @@ def test_table_agrees_with_the_tidy_file(ablation: Path) -> None:
     assert {row["arm"] for row in rows} >= {"base", "microworld"}
 
 
-def test_prompts_appear_as_text(ablation: Path) -> None:
-    _, found = page(ablation)
+def test_prompts_appear_as_text(built: tuple[str, Page]) -> None:
+    _, found = built
     tags = [tag for tag, _ in found.tags]
     assert "script" not in tags
     assert all(not name.startswith("on") for _, attributes in found.tags for name in attributes)
     assert '</script><script>document.title="taken"</script> "onerror=alert(1)' in found.text
 
 
-def test_policy_is_strict_and_the_style_matches_its_hash(ablation: Path) -> None:
-    html, found = page(ablation)
+def test_policy_is_strict_and_the_style_matches_its_hash(built: tuple[str, Page]) -> None:
+    html, found = built
     policy = next(a["content"] for tag, a in found.tags if tag == "meta" and "http-equiv" in a) or ""
     style = re.search("<style>(.*?)</style>", html, re.DOTALL)
     assert style is not None
@@ -92,8 +98,8 @@ def test_policy_is_strict_and_the_style_matches_its_hash(ablation: Path) -> None
     assert all("style" not in attributes for _, attributes in found.tags)
 
 
-def test_nothing_remote(ablation: Path) -> None:
-    html, found = page(ablation)
+def test_nothing_remote(built: tuple[str, Page]) -> None:
+    html, found = built
     for tag, attributes in found.tags:
         for name in ("src", "srcset", "href", "action", "data", "poster"):
             value = attributes.get(name)
@@ -111,10 +117,10 @@ def test_images_are_embedded_and_a_broken_one_is_said(ablation: Path) -> None:
 @pytest.mark.parametrize(
     "gone", ["plan.yaml", "cases", "timings.json", "environment.json", "arms", "arms/base-0123456789ab"]
 )
-def test_partial_directories(ablation: Path, gone: str) -> None:
-    path = ablation / gone
+def test_partial_directories(small: Path, gone: str) -> None:
+    path = small / gone
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    html, _ = page(ablation)
+    html, _ = page(small)
     assert "How to read this" in html
 
 
@@ -132,14 +138,15 @@ def test_rebuilding_needs_no_torch(ablation: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_same_files_same_page(ablation: Path) -> None:
-    assert page(ablation)[0] == page(ablation)[0]
+def test_same_files_same_page(built: tuple[str, Page], finished: Path) -> None:
+    assert page(finished)[0] == built[0]
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_in_a_browser(ablation: Path, tmp_path: Path) -> None:
+def test_in_a_browser(built: tuple[str, Page], finished: Path, tmp_path: Path) -> None:
     """No prompt runs, and the page is drawn (its style passes its own policy) on a phone and on a desk."""
-    report = build_report(ablation)
+    report = finished / "report.html"
     dom = browse(report, tmp_path / "profile", 390, "--dump-dom")
     assert "<title>demo</title>" in dom
     assert "taken</title>" not in dom

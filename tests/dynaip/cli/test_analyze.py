@@ -1,0 +1,52 @@
+"""`dynaip analyze`: it finds the analysis by name and says where it wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynaip.cli.app import main
+from dynaip.report.section import AnalysisRequest
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[AnalysisRequest]:
+    """Requests that reach the section, which answers with one figure."""
+    from dynaip_analysis.sections.routing import RoutingSection
+
+    heard: list[AnalysisRequest] = []
+
+    def analyse(self: Any, request: AnalysisRequest) -> list[Path]:
+        heard.append(request)
+        return [request.out / "routing.png"]
+
+    monkeypatch.setattr(RoutingSection, "analyse", analyse)
+    return heard
+
+
+def test_a_run_folder_keeps_its_analyses(tmp_path: Path, asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", str(tmp_path), "routing"]) == 0
+    assert asked[0].out == tmp_path / "analysis"
+    assert "routing.png and routing.parquet" in capsys.readouterr().out
+
+
+def test_the_shipped_adapter_writes_here(asked: list[Any]) -> None:
+    assert main(["analyze", "microworld", "routing", "--seed", "3"]) == 0
+    assert asked[0] == AnalysisRequest("microworld", Path("analysis-microworld"), seed=3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["microworld", "rooting"], "routing"),
+        (["microworld", "routing", "--prompt", " "], "--prompt is empty"),
+        (["microworld"], "WHAT"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.splitlines()) == 1

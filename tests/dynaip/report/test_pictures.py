@@ -1,0 +1,43 @@
+"""Pictures as data URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dynaip.report.pictures import LONGEST, figure, picture
+
+
+def decoded(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def test_small_pictures_stay_pixel_for_pixel(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    uri = picture(tmp_path / "a.png")
+    assert uri is not None
+    assert uri.startswith("data:image/png;base64,")
+    np.testing.assert_array_equal(np.asarray(decoded(uri)), pixels)
+
+
+def test_large_pictures_become_small(tmp_path: Path) -> None:
+    Image.new("RGB", (2000, 1000), "teal").save(tmp_path / "a.png")
+    uri = picture(tmp_path / "a.png")
+    assert uri is not None
+    assert decoded(uri).size == (LONGEST, LONGEST // 2)
+    assert len(uri) < 20_000
+
+
+def test_what_is_no_picture_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"<svg onload=alert(1)>")
+    assert picture(tmp_path / "a.png") is None
+    assert picture(tmp_path / "missing.png") is None
+    assert picture(None) is None
+    (tmp_path / "a.html").write_text("<p>")
+    assert figure(tmp_path / "a.html") is None
+    assert figure(tmp_path / "missing.svg") is None
