@@ -164,7 +164,9 @@ def _placed(axes: Any, point: PlanePoint, points: Sequence[PlanePoint], others: 
 def text_box(label: Any) -> Rectangle:
     """Left, bottom, right, top of a name in pixels, without the line that leads to it."""
     text: Any = importlib.import_module("matplotlib.text").Text
-    return _rectangle(text.get_window_extent(label, label.figure.canvas.get_renderer()))
+    renderer = label.figure.canvas.get_renderer()
+    label.update_positions(renderer)
+    return _rectangle(text.get_window_extent(label, renderer))
 
 
 def _rectangle(box: Any) -> Rectangle:
