@@ -12,6 +12,8 @@ from PIL import Image
 from dynaip.adapter.formats import BESIDE_PIPELINE
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.reference import Reference
+from dynaip.config import ComponentSpec
+from dynaip.registry import registry
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,12 @@ def load(name: str | Path = "microworld", *, device: Any = "cpu", dtype: Any = N
     import torch
 
     dyna = DynaIP.from_pretrained(name)
-    beside = Path(name)
-    if (beside / BESIDE_PIPELINE).is_dir() and (beside / "model_index.json").is_file():
-        from diffusers import DiffusionPipeline
-
-        pipe = DiffusionPipeline.from_pretrained(beside, dtype=dtype).to(device)
-    else:
-        dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
-        pipe = dyna.backbone.load(device=device, dtype=dtype)
+    backbone = dyna.backbone
+    folder = Path(name)
+    if (folder / BESIDE_PIPELINE).is_dir() and (folder / "model_index.json").is_file():
+        spec = dyna.specs.backbone
+        here = spec.config.model_copy(update={"model": str(folder)})
+        backbone = registry().build(ComponentSpec(spec.kind, spec.use, here))
+    dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
+    pipe = backbone.load(device=device, dtype=dtype)
     return Loaded(pipe, dyna.attach(pipe))

@@ -1,0 +1,54 @@
+"""Arms, trainings, and which of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dynaip.ablation.plan import make_plan
+from dynaip.config import load_ablation
+
+
+def test_demo_is_eight_arms_from_four_trainings() -> None:
+    plan = make_plan(load_ablation("microworld/demo"))
+    arms = [arm for arm in plan.arms if arm.training]
+    assert len(arms) == 8
+    assert len(plan.trainings) == 4
+    by_name = {arm.name: arm for arm in arms}
+    assert by_name["hmoe-text_only"].training == by_name["hmoe-dynamic"].training == by_name["hmoe-coupled"].training
+    assert by_name["hmoe-image_only"].training != by_name["hmoe-dynamic"].training
+    assert [arm.run for arm in plan.arms if arm.training is None] == ["base", "microworld"]
+    assert len({arm.folder for arm in plan.arms}) == len(plan.arms)
+
+
+def test_text_only_trains_alone_where_nothing_serves_it(ablation_file: Callable[..., Path]) -> None:
+    file = ablation_file({"axes": {"decoupling": ["text_only", "image_only"]}})
+    assert len(make_plan(load_ablation(file)).trainings) == 2
+    alone = [{"use": "text_only", "shared": False}, "dynamic"]
+    assert len(make_plan(load_ablation(ablation_file({"axes": {"decoupling": alone}}))).trainings) == 2
+
+
+def test_seeds_multiply_trainings(ablation_file: Callable[..., Path]) -> None:
+    plan = make_plan(load_ablation(ablation_file({"seeds": [0, 1, 2]})))
+    assert len(plan.arms) == 6
+    assert len(plan.trainings) == 3
+    assert sorted({training.config.training.seed for training in plan.trainings}) == [0, 1, 2]
+
+
+def test_groups_hold_a_training_and_its_arms(ablation_file: Callable[..., Path]) -> None:
+    plan = make_plan(load_ablation(ablation_file({"baselines": ["base"]})))
+    assert [(name == "baselines", [arm.name for arm in arms]) for name, arms in plan.groups()] == [
+        (False, ["dynamic", "coupled"]),
+        (True, ["base"]),
+    ]
+
+
+def test_matched_parameters(ablation_file: Callable[..., Path]) -> None:
+    """Every fusion comes within one percent of the largest."""
+    from dynaip.ablation.matching import count
+
+    axes = {"fusion": ["hmoe", "concat", {"use": "single_layer", "level": "high"}, "average"]}
+    plan = make_plan(load_ablation(ablation_file({"axes": axes, "match_parameters": True})))
+    widths = {"low": 24, "mid": 24, "high": 24}
+    sizes = [count(arm.config.fusion, widths=widths, dim=16, condition_dim=None) for arm in plan.arms]
+    assert max(sizes) / min(sizes) < 1.02

@@ -1,0 +1,91 @@
+"""References and regions: weights on the grid by hand, and every wrong use as one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from dynaip import Reference
+from dynaip.adapter.reference import as_samples, normalised
+from dynaip.errors import InputError
+from PIL import Image
+
+PICTURE = Image.new("RGB", (8, 8), "red")
+
+
+def test_box_covers_cells_by_area() -> None:
+    weights = Reference(PICTURE, region=(0.25, 0.0, 0.625, 1.0)).weights((2, 4))
+    assert weights.view(2, 4).tolist() == [[0, 1, 0.5, 0]] * 2
+    assert Reference(PICTURE).weights((2, 4)) is None
+
+
+@pytest.mark.parametrize("kind", ["array", "uint8", "tensor", "image"])
+def test_mask_of_any_kind_and_size(kind: str) -> None:
+    values = np.zeros((6, 8), dtype=np.float32)
+    values[:3, :4] = 1
+    mask: Any = {
+        "array": values,
+        "uint8": (values * 255).astype(np.uint8),
+        "tensor": torch.from_numpy(values)[None],
+        "image": Image.fromarray((values * 255).astype(np.uint8)),
+    }[kind]
+    assert Reference(PICTURE, region=mask).weights((2, 2)).tolist() == [1, 0, 0, 0]
+    assert Reference(PICTURE, region=mask).weights((1, 1)).tolist() == [0.25]
+
+
+def test_overlapping_regions_sum_to_one_at_most() -> None:
+    one, two = torch.tensor([1.0, 1.0, 0.25]), torch.tensor([0.0, 1.0, 0.25])
+    first, second, whole = normalised([one, two, None])
+    assert first.tolist() == [1, 0.5, 0.25]
+    assert second.tolist() == [0, 0.5, 0.25]
+    assert whole is None
+    assert normalised([one, None])[0] is one
+
+
+WRONG = {
+    "outside": ({"region": (0, 0, 1.2, 1)}, "lies outside the image"),
+    "negative": ({"region": (-0.1, 0, 1, 1)}, "lies outside the image"),
+    "no area": ({"region": (0.5, 0, 0.5, 1)}, "has no area"),
+    "turned": ({"region": (0.8, 0, 0.2, 1)}, "left must be < right"),
+    "three edges": ({"region": (0, 0, 1)}, "left, top, right, bottom"),
+    "nan": ({"region": (0, 0, float("nan"), 1)}, "region"),
+    "empty mask": ({"region": np.zeros((4, 4))}, "the mask is empty"),
+    "deep mask": ({"region": np.ones((4, 4, 3))}, "height and width"),
+    "large values": ({"region": np.full((4, 4), 3.0)}, "within 0 and 1"),
+    "words": ({"region": "left"}, "box or a mask"),
+    "scale": ({"scale": -1}, "scale -1 must be"),
+    "nan scale": ({"scale": float("nan")}, "scale nan must be"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_uses_are_one_line(name: str) -> None:
+    options, line = WRONG[name]
+    with pytest.raises(InputError, match=line) as caught:
+        Reference(PICTURE, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_pictures_of_any_kind(tmp_path: Path) -> None:
+    PICTURE.save(tmp_path / "red.png")
+    array = np.zeros((8, 8, 3), dtype=np.float32)
+    array[..., 0] = 1
+    for image in (PICTURE, str(tmp_path / "red.png"), tmp_path / "red.png", array, torch.from_numpy(array).permute(2, 0, 1)):
+        assert Reference(image).picture().getpixel((3, 3)) == (255, 0, 0)
+    with pytest.raises(InputError, match="no such picture"):
+        Reference(tmp_path / "blue.png")
+    with pytest.raises(InputError, match="has the shape"):
+        Reference(np.zeros((8, 8))).picture()
+
+
+def test_samples() -> None:
+    one, two = Reference(PICTURE), Reference(PICTURE)
+    assert as_samples((one, two), 10) == [[one, two]]
+    assert as_samples(([one], [one, two]), 10) == [[one], [one, two]]
+    with pytest.raises(InputError, match="not both"):
+        as_samples((one, [two]), 10)
+    with pytest.raises(InputError, match="prompt 1 has 3 references; the adapter allows 2"):
+        as_samples(([one], [one, two, one]), 2)

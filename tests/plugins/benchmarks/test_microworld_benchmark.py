@@ -1,0 +1,42 @@
+"""Cases of microworld: unseen identities, regions that hold their subject, stable by seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from dynaip.config import ComponentSpec
+from dynaip.errors import InputError
+from dynaip.registry import registry
+from dynaip_plugins.microworld.vocabulary import IDENTITY
+from dynaip_plugins.microworld.world import Identity
+
+
+def build(**options: Any) -> Any:
+    return registry().build(ComponentSpec.parse("benchmark", {"use": "microworld", **options}))
+
+
+@pytest.mark.parametrize(("suite", "subjects"), [("single", 1), ("multi2", 2), ("multi3", 3), ("multi4", 4)])
+def test_suites(suite: str, subjects: int) -> None:
+    cases = build(**{suite: 12}).cases(suite)
+    assert len(cases) == 12
+    assert len({case.id for case in cases}) == 12
+    for case in cases:
+        assert len(case.references) == len(case.truth["subjects"]) == subjects
+        for reference, truth in zip(case.references, case.truth["subjects"], strict=True):
+            assert reference.region == (None if subjects == 1 else truth["region"])
+            names = {name: values[truth["labels"][name]] for name, values in IDENTITY.items()}
+            assert Identity(**names).split == "test"
+            assert all(truth["labels"][name] == truth["reference"][name] for name in [*IDENTITY, "category"])
+
+
+def test_same_seed_same_cases_whatever_the_size() -> None:
+    few, many = build(single=3).cases("single", seed=1), build(single=9).cases("single", seed=1)
+    assert [(c.id, c.prompt, c.seed) for c in few] == [(c.id, c.prompt, c.seed) for c in many[:3]]
+    assert few[0].references[0].image.tobytes() == many[0].references[0].image.tobytes()
+    assert build(single=3).cases("single", seed=2)[0].seed != few[0].seed
+
+
+def test_unknown_suite() -> None:
+    with pytest.raises(InputError, match=r"no suite multi5; there are single, multi2, multi3, multi4. Did you mean multi"):
+        build().cases("multi5")

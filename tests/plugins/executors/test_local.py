@@ -1,0 +1,72 @@
+"""Jobs as processes: how many at a time, codes, logs, and signals that reach them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from dynaip.config import ComponentSpec
+from dynaip.contracts import Job
+from dynaip.registry import registry
+from dynaip_plugins.executors.local.model import LocalExecutor
+
+
+def executor(**options: int) -> LocalExecutor:
+    return registry().build(ComponentSpec.parse("executor", {"use": "local", **options}))
+
+
+def job(folder: Path, name: str, code: str) -> Job:
+    return Job(name, (sys.executable, "-S", "-c", code), folder / "logs" / f"{name}.txt")
+
+
+def test_codes_logs_and_changes(tmp_path: Path) -> None:
+    heard: list[tuple[str, str]] = []
+    jobs = [
+        job(tmp_path, "fine", "import os; print('threads', os.environ['OMP_NUM_THREADS'])"),
+        job(tmp_path, "broken", "raise SystemExit(3)"),
+        job(tmp_path, "killed", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"),
+    ]
+    codes = executor(jobs=2, threads=3).run(jobs, on_change=lambda each, what: heard.append((each.name, what)))
+    assert codes == {"fine": 0, "broken": 3, "killed": -signal.SIGKILL}
+    assert jobs[0].log.read_text() == "threads 3\n"
+    assert [what for name, what in heard if name == "fine"] == ["started", "finished"]
+    assert [what for name, what in heard if name == "killed"] == ["started", "failed"]
+
+
+def test_never_more_than_wanted_at_a_time(tmp_path: Path) -> None:
+    running, peak = 0, 0
+
+    def hear(each: Job, what: str) -> None:
+        nonlocal running, peak
+        running += 1 if what == "started" else -1
+        peak = max(peak, running)
+
+    jobs = [job(tmp_path, str(k), "import time; time.sleep(0.2)") for k in range(5)]
+    executor(jobs=2).run(jobs, on_change=hear)
+    assert peak == 2
+
+
+def test_sigterm_reaches_the_jobs(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    code = (
+        "import signal, sys, time, pathlib;"
+        "signal.signal(signal.SIGTERM, lambda *a: (print('saved', flush=True), sys.exit(75)));"
+        f"pathlib.Path({str(ready)!r}).touch(); time.sleep(30)"
+    )
+    jobs = [job(tmp_path, "one", code), job(tmp_path, "two", "print('never')")]
+
+    def terminate() -> None:
+        while not ready.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate).start()
+    with pytest.raises(KeyboardInterrupt):
+        executor(jobs=1).run(jobs, on_change=lambda each, what: None)
+    assert jobs[0].log.read_text() == "saved\n"
+    assert not jobs[1].log.exists()

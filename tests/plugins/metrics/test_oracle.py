@@ -1,0 +1,84 @@
+"""CP, PF and leak on scenes that are drawn as asked, and on scenes with a planted mistake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from dynaip.config import ComponentSpec
+from dynaip.contracts import Case
+from dynaip.errors import InputError
+from dynaip.registry import registry
+from dynaip_plugins.metrics.oracle.model import OracleMetric, _score
+from dynaip_plugins.microworld.vocabulary import ATTRIBUTES, IDENTITY, PROMPTED, UNPROMPTED
+from dynaip_plugins.sources.microworld.model import pictures
+from PIL import Image
+
+LABELS = dict.fromkeys([*ATTRIBUTES, "count"], 0)
+
+
+def test_scores_by_hand() -> None:
+    subject = {"labels": LABELS, "reference": {**LABELS, "posture": 1}}
+    shown = {**LABELS, "main": 3, "texture": 1, "place": 2, "perspective": 2}
+    values = _score(shown, subject, several=False)
+    assert values["cp"] == pytest.approx(2 / 4)
+    assert values["pf"] == pytest.approx(3 / 4)
+    assert (values["cp_main"], values["cp_second"], values["pf_place"], values["pf_size"]) == (0, 1, 0, 1)
+    # Of three unprompted attributes of three values each one is copied: (1 - 1/3) / (2/3) = 1, the others give -1/2.
+    assert values["leak"] == pytest.approx((1 - 0.5 - 0.5) / 3)
+    several = _score({**shown, "count": 1}, subject, several=True)
+    assert several["pf"] == pytest.approx(3 / 5)
+
+
+def test_leak_of_chance_is_zero() -> None:
+    subject = {"labels": LABELS, "reference": LABELS}
+    leaks = [_score({**LABELS, "posture": p, "perspective": q, "illumination": r}, subject, False)["leak"]
+             for p in range(3) for q in range(3) for r in range(3)]  # fmt: skip
+    assert np.mean(leaks) == pytest.approx(0, abs=1e-12)
+    assert [len(ATTRIBUTES[name]) for name in UNPROMPTED] == [3, 3, 3]
+
+
+@pytest.fixture(scope="module")
+def metric() -> OracleMetric:
+    return registry().build(ComponentSpec.parse("metric", "oracle"))
+
+
+def drawn(count: int, suite: str, identities: str = "own") -> tuple[list[Case], list[Image.Image]]:
+    """Cases with scenes drawn as their labels say; ``identities`` shifted draws every subject in other colours and texture."""
+    from dynaip_plugins.benchmarks.microworld.model import SUBJECTS
+    from dynaip_plugins.microworld.world import Identity, Scene, sample_scene
+
+    benchmark = registry().build(ComponentSpec.parse("benchmark", {"use": "microworld", suite: count}))
+    scenes: list[Any] = []
+    for number in range(count):
+        scene = sample_scene(np.random.default_rng((0, number, SUBJECTS[suite], 0xBE7C)), SUBJECTS[suite], "test")
+        if identities == "shifted":
+            from dataclasses import replace
+
+            def other(who: Identity) -> Identity:
+                steps = {n: v[(v.index(getattr(who, n)) + 1) % len(v)] for n, v in IDENTITY.items()}
+                return Identity(**steps)
+
+            subjects = tuple(replace(s, identity=other(s.identity)) for s in scene.subjects)
+            scene = Scene(subjects, scene.background, scene.illumination, scene.jitter)
+        scenes.append(scene)
+    return list(benchmark.cases(suite)), pictures(scenes)
+
+
+@pytest.mark.parametrize("suite", ["single", "multi2"])
+def test_perfect_and_swapped_scenes(metric: OracleMetric, suite: str) -> None:
+    perfect = metric.score(*drawn(40, suite))
+    assert np.mean([row["cp"] for row in perfect]) > 0.95
+    assert np.mean([row["pf"] for row in perfect]) > 0.95
+    assert set(perfect[0]) == set(metric.columns)
+    swapped = metric.score(*drawn(40, suite, "shifted"))
+    assert np.mean([row["cp"] for row in swapped]) < 0.05
+    assert np.mean([row["pf"] for row in swapped]) > 0.95
+    assert len(PROMPTED) == 4
+
+
+def test_other_benchmarks_are_refused(metric: OracleMetric) -> None:
+    case = Case("a", "b", "c", (), 0)
+    with pytest.raises(InputError, match="scores cases of the microworld benchmark"):
+        metric.score([case], [Image.new("RGB", (64, 64))])
