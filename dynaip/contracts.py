@@ -183,7 +183,13 @@ class Backbone(ABC):
 
     @abstractmethod
     def generate(
-        self, pipe: Any, prompts: Sequence[str], *, seeds: Sequence[int], size: tuple[int, int] | None = None, **options: Any
+        self,
+        pipe: Any,
+        prompts: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        size: tuple[int, int] | None = None,
+        **options: Any,
     ) -> list[Image.Image]:
         """Run the unmodified pipeline on a batch, one seed a prompt; ``options`` go to the pipeline's call."""
 

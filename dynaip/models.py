@@ -44,9 +44,11 @@ def local_folder(name: str | Path, part: str, *, revision: str | None = None) ->
     if isinstance(found, Path):
         return found
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(found, revision=revision))
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
-        raise InputError(f"{found}: not a folder here, and the hub does not give it ({type(error).__name__})") from error
+        raise InputError(
+            f"{found}: not a folder here, and the hub does not give it ({type(error).__name__})"
+        ) from error

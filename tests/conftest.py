@@ -14,6 +14,7 @@ def tiny_flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A FLUX pipeline folder: 2 double and 1 single blocks, 4 heads of 32, images of 64 x 64 pixels."""
     import torch
     from diffusers import AutoencoderKL
+
     from dynaip_plugins.microworld import pipeline
     from dynaip_plugins.microworld.autoencoder import LATENT_CHANNELS
     from dynaip_plugins.microworld.base import Base
@@ -44,6 +45,7 @@ def tiny_flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_flux(tiny_flux_folder: Path) -> Any:
     """A fresh copy of the tiny pipeline, in float32."""
     import torch
+
     from dynaip_plugins.backbones.flux.config import FluxConfig
     from dynaip_plugins.backbones.flux.model import FluxBackbone
 
@@ -95,6 +97,7 @@ def experiment(tiny_flux_folder: Path, tiny_clip_folder: Path) -> Callable[..., 
 def adapter(experiment: Callable[..., Any], tiny_flux: Any) -> Callable[..., Any]:
     """Make an adapter whose V is not zero, so that it changes the image; it is attached to ``tiny_flux``."""
     import torch
+
     from dynaip.adapter.model import DynaIP
 
     def make(*, attach: bool = True, **sections: Any) -> Any:

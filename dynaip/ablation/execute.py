@@ -102,7 +102,9 @@ def _check(plan: Plan, out: Path) -> None:
     old, new = ({each["folder"] for each in some["arms"]} for some in (before, now))
     if old != new:
         changed = sorted(folder.rpartition("-")[0] for folder in old ^ new)
-        raise InputError(f"{out} holds another ablation (arms that differ: {', '.join(changed)}): choose another folder with -o")
+        raise InputError(
+            f"{out} holds another ablation (arms that differ: {', '.join(changed)}): choose another folder with -o"
+        )
 
 
 def _write_cases(plan: Plan, folder: Path) -> None:
@@ -120,7 +122,13 @@ def _case_row(case: Case, folder: Path) -> dict[str, Any]:
         name = f"{case.id}/ref-{number}.png"
         save_png(reference.image, folder / name)
         entries.append({"image": name, "region": reference.region, "subject": reference.subject})
-    return {"case": case.id, "suite": case.suite, "prompt": case.prompt, "seed": case.seed, "references": json.dumps(entries)}
+    return {
+        "case": case.id,
+        "suite": case.suite,
+        "prompt": case.prompt,
+        "seed": case.seed,
+        "references": json.dumps(entries),
+    }
 
 
 def _run_groups(plan: Plan, out: Path, executor: str | Mapping[str, Any] | None, on_change: OnChange) -> None:
@@ -141,7 +149,11 @@ def _run_groups(plan: Plan, out: Path, executor: str | Mapping[str, Any] | None,
 
 
 def _run_jobs(
-    plan: Plan, out: Path, groups: Sequence[tuple[str, list[Arm]]], executor: str | Mapping[str, Any] | None, on_change: OnChange
+    plan: Plan,
+    out: Path,
+    groups: Sequence[tuple[str, list[Arm]]],
+    executor: str | Mapping[str, Any] | None,
+    on_change: OnChange,
 ) -> None:
     default = {"use": "local", "jobs": plan.jobs, "threads": plan.threads or 1}
     spec = ComponentSpec.parse("executor", default if executor in (None, "local") else executor, "executor")

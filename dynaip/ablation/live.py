@@ -63,7 +63,9 @@ def progress_of(directory: Path, name: str) -> tuple[float, str]:
     arms = task.get("arms", [])
     finished = sum(state(directory / "arms" / arm["folder"]) == "finished" for arm in arms)
     steps = task.get("steps") or 0
-    step, loss = _last_step(directory / "trainings" / str(task.get("training")) / "metrics.jsonl") if steps else (0, None)
+    step, loss = (
+        _last_step(directory / "trainings" / str(task.get("training")) / "metrics.jsonl") if steps else (0, None)
+    )
     share = (step / steps * 0.8 if steps else 0.0) + (0.2 if steps else 1.0) * finished / max(len(arms), 1)
     if steps and step < steps:
         return share, f"step {step}/{steps}" + (f", loss {loss:.3f}" if loss is not None else "")

@@ -99,7 +99,9 @@ def make_plan(ablation: AblationConfig, *, limit: int | None = None) -> Plan:
         for settings in ablation.expand()
     ]
     if any(arm.config.evaluation is None for arm in drafts):
-        raise InputError(f"ablation {ablation.name}: its experiments have no evaluation section, so nothing can be compared")
+        raise InputError(
+            f"ablation {ablation.name}: its experiments have no evaluation section, so nothing can be compared"
+        )
     if ablation.match_parameters:
         drafts = _matched(drafts)
     arms = _served(drafts)
@@ -119,7 +121,9 @@ def make_plan(ablation: AblationConfig, *, limit: int | None = None) -> Plan:
 def _limited(config: ExperimentConfig, limit: int | None) -> ExperimentConfig:
     if limit is None or config.evaluation is None:
         return config
-    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"limit": limit})}).named(config.name)
+    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"limit": limit})}).named(
+        config.name
+    )
 
 
 def _baseline_name(run: str) -> str:

@@ -92,7 +92,9 @@ def _read(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise MismatchError(f"{path}: format {dict(config).get('format')!r} is not {FORMAT}; it is no adapter of this version")
+        raise MismatchError(
+            f"{path}: format {dict(config).get('format')!r} is not {FORMAT}; it is no adapter of this version"
+        )
     missing = [key for key in ("backbone", "encoder", "fusion", "decoupling", "adapter") if key not in config]
     if missing:
         raise InputError(f"{path}: {', '.join(missing)} is missing; it is no complete adapter config")
@@ -164,7 +166,16 @@ def model_card(adapter: DynaIP) -> str:
     """Write a model card that says what the adapter was made of."""
     about = describe(adapter)
     base = about["backbone"].get("model", "")
-    lines = ["---", "library_name: dynaip", "tags: [dynaip, ip-adapter]", f"base_model: {base}", "---", "", "# DynaIP adapter", ""]
+    lines = [
+        "---",
+        "library_name: dynaip",
+        "tags: [dynaip, ip-adapter]",
+        f"base_model: {base}",
+        "---",
+        "",
+        "# DynaIP adapter",
+        "",
+    ]
     for part in ("backbone", "encoder", "fusion", "decoupling", "adapter"):
         lines.append(f"- **{part}**: `{json.dumps(about[part])}`")
     return "\n".join([*lines, f"- **parameters**: {about['parameters']}", ""])

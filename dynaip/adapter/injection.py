@@ -185,9 +185,7 @@ class Injector:
     def _open(self, injection: Injection, call: ForwardPass) -> dict[tuple[int, Branch], float]:
         found: dict[tuple[int, Branch], float] = {}
         for place, number in enumerate(self.numbers):
-            given = injection.policy.weights(
-                injection.phase, block=number, blocks=self.blocks, progress=call.progress
-            )
+            given = injection.policy.weights(injection.phase, block=number, blocks=self.blocks, progress=call.progress)
             for branch in self._branches(place):
                 weight = given.image if branch == "image" else given.text
                 if self.block_scale is not None:
@@ -305,7 +303,18 @@ class Injector:
         output = output if index is None else output[:, index.to(total.device)]
         weight = self.weights[place, branch]
         event = ReferenceEvent(
-            self.numbers[place], branch, call.progress, number, samples, index, query, *pair, term, output, weight, call.grid
+            self.numbers[place],
+            branch,
+            call.progress,
+            number,
+            samples,
+            index,
+            query,
+            *pair,
+            term,
+            output,
+            weight,
+            call.grid,
         )
         for observer in list(self.observers):
             observer(event)

@@ -251,7 +251,9 @@ class DynaIP(nn.Module):
         for level, value in (granularity or {}).items():
             if level not in self.encoder.levels:
                 names = list(self.encoder.levels)
-                raise InputError(f"granularity: no level {level}; there are {', '.join(names)}.{did_you_mean(level, names)}")
+                raise InputError(
+                    f"granularity: no level {level}; there are {', '.join(names)}.{did_you_mean(level, names)}"
+                )
             if not value >= 0 or value == float("inf"):
                 raise InputError(f"granularity: {level}={value} must be a number from 0 up")
 

@@ -125,7 +125,9 @@ def _from_array(array: Any, name: str) -> Image.Image:
     if isinstance(array, Tensor) and values.ndim == 3:
         values = values.permute(1, 2, 0)
     if values.ndim != 3 or values.shape[-1] != 3 or 0 in values.shape:
-        raise InputError(f"{name}: has the shape {tuple(array.shape)}; give height x width x 3, or a tensor 3 x height x width")
+        raise InputError(
+            f"{name}: has the shape {tuple(array.shape)}; give height x width x 3, or a tensor 3 x height x width"
+        )
     if values.dtype != torch.uint8:
         if not torch.isfinite(values.float()).all() or values.min() < 0 or values.max() > 1:
             raise InputError(f"{name}: floats of an image must lie within 0 and 1")
@@ -145,7 +147,9 @@ def as_samples(references: Sequence[Reference | Sequence[Reference]], limit: int
         if any(not isinstance(item, Reference) for item in sample):
             raise InputError(f"references of prompt {number}: every entry must be a Reference")
         if len(sample) > limit:
-            raise InputError(f"prompt {number} has {len(sample)} references; the adapter allows {limit} (max_references)")
+            raise InputError(
+                f"prompt {number} has {len(sample)} references; the adapter allows {limit} (max_references)"
+            )
     return samples
 
 

@@ -17,7 +17,9 @@ def ablate(
     executor: Annotated[str | None, typer.Option("--executor", help="local, or another executor by name.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the ablation in the folder.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Cases of every suite, at most.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="One training seed instead of the config's.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="One training seed instead of the config's.")
+    ] = None,
 ) -> None:
     """Train and evaluate all arms of an ablation and write results.csv and report.html. Finished work is never repeated."""
     from dynaip.config import load_ablation
@@ -27,7 +29,9 @@ def ablate(
     config = load_ablation(file, overrides)
     folder = out or Path("runs") / config.name
     if (folder / "results.csv").exists() and not resume:
-        raise InputError(f"{folder} holds a finished ablation: add --resume to run what is missing, or choose another -o")
+        raise InputError(
+            f"{folder} holds a finished ablation: add --resume to run what is missing, or choose another -o"
+        )
     from dynaip.ablation.execute import AblationResult
     from dynaip.ablation.execute import ablate as run
     from dynaip.ablation.live import watching
@@ -38,5 +42,7 @@ def ablate(
     typer.echo(f"results: {folder / 'results.csv'}")
     typer.echo(f"report:  {result.report}")
     if result.failed:
-        typer.echo(f"failed:  {', '.join(result.failed)} (logs in {folder / 'logs'}; --resume runs them again)", err=True)
+        typer.echo(
+            f"failed:  {', '.join(result.failed)} (logs in {folder / 'logs'}; --resume runs them again)", err=True
+        )
         raise typer.Exit(1)

@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 
 def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a hub id, or microworld.")],
-    benchmark: Annotated[str | None, typer.Option("--benchmark", help="Benchmark by name; the run's own by default.")] = None,
+    benchmark: Annotated[
+        str | None, typer.Option("--benchmark", help="Benchmark by name; the run's own by default.")
+    ] = None,
     suite: Annotated[list[str] | None, typer.Option("--suite", help="Only this suite. Repeatable.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Cases of every suite, at most.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the cases.")] = None,
-    decoupling: Annotated[str | None, typer.Option("--decoupling", help="Another policy than the adapter's own.")] = None,
+    decoupling: Annotated[
+        str | None, typer.Option("--decoupling", help="Another policy than the adapter's own.")
+    ] = None,
     without_reference: Annotated[bool, typer.Option("--without-reference", help="The base alone: chance.")] = False,
     set_: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write.")] = None,
@@ -33,7 +37,9 @@ def evaluate(
     table = _evaluate(run, config, folder, decoupling, without_reference)
     from dynaip.cli.tables import show_table
 
-    columns = [name for name in ("suite", "n", "cp", "pf", "cp_pf", "mean_cp_pf", "leak", "clip_i", "clip_t") if name in table]
+    columns = [
+        name for name in ("suite", "n", "cp", "pf", "cp_pf", "mean_cp_pf", "leak", "clip_i", "clip_t") if name in table
+    ]
     show_table(columns, [[_shown(row[name]) for name in columns] for _, row in table.iterrows()])
     typer.echo(f"wrote {folder / 'scores.parquet'} and {folder / 'samples'}")
 

@@ -27,11 +27,15 @@ def generate(
     granularity: Annotated[
         list[str] | None, typer.Option("--granularity", metavar="LEVEL=VALUE", help="Fusion coefficient. Repeatable.")
     ] = None,
-    decoupling: Annotated[str | None, typer.Option("--decoupling", help="Another policy than the adapter's own.")] = None,
+    decoupling: Annotated[
+        str | None, typer.Option("--decoupling", help="Another policy than the adapter's own.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first image.")] = 0,
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="Images; their seeds count up.")] = 1,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps.")] = None,
-    guidance: Annotated[float | None, typer.Option("--guidance", help="True classifier-free guidance; 1 is off.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", help="True classifier-free guidance; 1 is off.")
+    ] = None,
     size: Annotated[str | None, typer.Option("--size", metavar="HxW", help="Height x width in pixels.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.png", help="Where to write.")] = Path("out.png"),
 ) -> None:
@@ -119,7 +123,9 @@ def _warn_unknown(pipe: Any, prompt: str) -> None:
     tokenizer = getattr(pipe, "tokenizer_2", None) or pipe.tokenizer
     unknown = getattr(tokenizer, "unk_token_id", None)
     words = re.findall(r"[^\s,.;:!?]+", prompt)
-    lost = [word for word in words if unknown is not None and unknown in tokenizer(word, add_special_tokens=False).input_ids]
+    lost = [
+        word for word in words if unknown is not None and unknown in tokenizer(word, add_special_tokens=False).input_ids
+    ]
     if lost:
         typer.echo(f"note: the text encoder does not know {', '.join(dict.fromkeys(lost))}", err=True)
 

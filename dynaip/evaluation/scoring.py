@@ -28,7 +28,9 @@ def benchmark_cases(config: EvaluationConfig) -> list[Case]:
         if suite not in benchmark.suites:
             known = ", ".join(benchmark.suites)
             hint = did_you_mean(suite, benchmark.suites)
-            raise InputError(f"evaluation.suites: {config.benchmark.name} has no suite {suite}; there are {known}.{hint}")
+            raise InputError(
+                f"evaluation.suites: {config.benchmark.name} has no suite {suite}; there are {known}.{hint}"
+            )
     return [case for suite in wanted for case in list(benchmark.cases(suite, seed=config.seed))[: config.limit]]
 
 
@@ -61,7 +63,9 @@ def evaluate(
 
 def score(config: EvaluationConfig, cases: Sequence[Case], images: Sequence[Any]) -> pd.DataFrame:
     """Score images of cases with every metric of the evaluation."""
-    table = pd.DataFrame({"case": [c.id for c in cases], "suite": [c.suite for c in cases], "seed": [c.seed for c in cases]})
+    table = pd.DataFrame(
+        {"case": [c.id for c in cases], "suite": [c.suite for c in cases], "seed": [c.seed for c in cases]}
+    )
     for spec in config.metrics:
         metric: Metric = registry().build(spec)
         found = pd.DataFrame(metric.score(cases, images), columns=list(metric.columns))

@@ -104,7 +104,9 @@ def plugin_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ablation_file(tmp_path: Path, plugin_file: Path, tiny_flux_folder: Path, tiny_clip_folder: Path) -> Callable[..., Path]:
+def ablation_file(
+    tmp_path: Path, plugin_file: Path, tiny_flux_folder: Path, tiny_clip_folder: Path
+) -> Callable[..., Path]:
     """Write an ablation's YAML; ``extra`` is added at its end."""
     import yaml
 
@@ -129,7 +131,12 @@ def ablation_file(tmp_path: Path, plugin_file: Path, tiny_flux_folder: Path, tin
         file = tmp_path / "base.yaml"
         file.write_text(yaml.safe_dump(base))
         path = tmp_path / "ablation.yaml"
-        default = {"base": str(file), "plugins": [str(plugin_file)], "axes": {"decoupling": ["dynamic", "coupled"]}, "jobs": 2}
+        default = {
+            "base": str(file),
+            "plugins": [str(plugin_file)],
+            "axes": {"decoupling": ["dynamic", "coupled"]},
+            "jobs": 2,
+        }
         path.write_text(yaml.safe_dump(default | (extra or {})))
         return path
 

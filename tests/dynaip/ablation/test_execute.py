@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from dynaip.ablation.execute import ablate
 from dynaip.config import load_ablation
 from dynaip.errors import InputError

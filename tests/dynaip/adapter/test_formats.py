@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dynaip
 import pytest
 import torch
+from PIL import Image
+
+import dynaip
 from dynaip import DynaIP, Reference
 from dynaip.errors import InputError, MismatchError
-from PIL import Image
 
 Make = Callable[..., Any]
 PICTURE = Image.new("RGB", (8, 8), "red")

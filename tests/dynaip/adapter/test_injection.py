@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dynaip import Reference
-from dynaip.errors import InputError, MismatchError
 from PIL import Image
 from torch import Tensor
+
+from dynaip import Reference
+from dynaip.errors import InputError, MismatchError
 
 Make = Callable[..., Any]
 
@@ -22,7 +23,12 @@ def picture(seed: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (32, 32, 3), dtype=np.uint8))
 
 
-def paint(pipe: Any, prompts: list[str] | str = "a small star at the left, on sea", seeds: tuple[int, ...] = (1,), **options: Any) -> Tensor:
+def paint(
+    pipe: Any,
+    prompts: list[str] | str = "a small star at the left, on sea",
+    seeds: tuple[int, ...] = (1,),
+    **options: Any,
+) -> Tensor:
     pipe.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     options = {"num_inference_steps": 2, "max_sequence_length": 24, "output_type": "latent", **options}
@@ -105,7 +111,9 @@ def test_term_equals_the_equation(adapter: Make, tiny_flux: Any, site: str) -> N
     for handle in handles:
         handle.remove()
     tokens = dyna.fuse(dyna.features([picture(3)])).tokens
-    positions = {"attention": {"image": 0, "text": 1}, "projection": {"image": 0}, "residual": {"text": 0, "image": 1}}[site]
+    positions = {"attention": {"image": 0, "text": 1}, "projection": {"image": 0}, "residual": {"text": 0, "image": 1}}[
+        site
+    ]
     for branch, position in positions.items():
         pair = dyna.attention.pair(branch, 0)
         key = pair.to_k(tokens).unflatten(-1, (4, -1)).transpose(1, 2)
@@ -258,7 +266,9 @@ def test_observers_hear_what_was_added(adapter: Make, tiny_flux: Any) -> None:
     first = events[0]
     assert first.grid == (8, 8)
     assert first.queries_index.tolist() == list(range(32))
-    torch.testing.assert_close(first.term, softmax_term(first.query, first.key, first.value).float(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        first.term, softmax_term(first.query, first.key, first.value).float(), atol=1e-5, rtol=1e-4
+    )
     assert events[1].term.shape == (1, 24, 128)
 
 

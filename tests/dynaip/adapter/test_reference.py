@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from dynaip import Reference
 from dynaip.adapter.reference import as_samples, normalised
 from dynaip.errors import InputError
-from PIL import Image
 
 PICTURE = Image.new("RGB", (8, 8), "red")
 
@@ -73,7 +74,13 @@ def test_pictures_of_any_kind(tmp_path: Path) -> None:
     PICTURE.save(tmp_path / "red.png")
     array = np.zeros((8, 8, 3), dtype=np.float32)
     array[..., 0] = 1
-    for image in (PICTURE, str(tmp_path / "red.png"), tmp_path / "red.png", array, torch.from_numpy(array).permute(2, 0, 1)):
+    for image in (
+        PICTURE,
+        str(tmp_path / "red.png"),
+        tmp_path / "red.png",
+        array,
+        torch.from_numpy(array).permute(2, 0, 1),
+    ):
         assert Reference(image).picture().getpixel((3, 3)) == (255, 0, 0)
     with pytest.raises(InputError, match="no such picture"):
         Reference(tmp_path / "blue.png")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
 from dynaip.cli.app import main
 from dynaip.cli.generate import parse_size, split_reference
-from PIL import Image
 
 
 def test_references(tmp_path: Path) -> None:
@@ -42,7 +43,9 @@ def test_sizes() -> None:
         (["microworld", "a star", "--sede", "1"], "--seed"),
     ],
 )
-def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], line: str) -> None:
+def test_mistakes_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], line: str
+) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     given = [argument.replace("PICTURE", str(tmp_path / "a.png")) for argument in arguments]
     assert main(["generate", *given, "-o", str(tmp_path / "out.png")]) == 2

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
+
 from dynaip.config import ComponentSpec
 from dynaip.contracts import Case
 from dynaip.evaluation.generation import batches, generate_cases, painted, sample_path
 from dynaip.registry import registry
-from PIL import Image
 
 Make = Callable[..., Any]
 OPTIONS = {"num_inference_steps": 2, "true_cfg_scale": 2.0, "negative_prompt": ""}
@@ -36,7 +37,9 @@ def test_images_do_not_depend_on_the_batch(adapter: Make, tiny_flux: Any) -> Non
 
     for one, many in zip(run(1), run(8), strict=True):
         assert np.abs(one - many).max() <= 1
-    bare = [np.asarray(image, dtype=int) for _, image in generate_cases(tiny_flux, dyna.backbone, cases(), options=OPTIONS)]
+    bare = [
+        np.asarray(image, dtype=int) for _, image in generate_cases(tiny_flux, dyna.backbone, cases(), options=OPTIONS)
+    ]
     assert any(np.abs(one - other).max() > 1 for one, other in zip(run(8), bare, strict=True))
 
 

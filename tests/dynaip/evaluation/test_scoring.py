@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+
 from dynaip.evaluation.scoring import summary
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from dynaip.config import ComponentSpec
 from dynaip.errors import InputError
 from dynaip.registry import registry
@@ -38,5 +39,7 @@ def test_same_seed_same_cases_whatever_the_size() -> None:
 
 
 def test_unknown_suite() -> None:
-    with pytest.raises(InputError, match=r"no suite multi5; there are single, multi2, multi3, multi4. Did you mean multi"):
+    with pytest.raises(
+        InputError, match=r"no suite multi5; there are single, multi2, multi3, multi4. Did you mean multi"
+    ):
         build().cases("multi5")

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from dynaip.config import ComponentSpec
 from dynaip.contracts import Job
 from dynaip.registry import registry

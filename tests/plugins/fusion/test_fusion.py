@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from dynaip.config import ComponentSpec
 from dynaip.errors import ConfigError, InputError
 from dynaip.registry import registry
-from torch import Tensor
 
 WIDTHS = {"low": 6, "mid": 5, "high": 4}
 B, N, D = 3, 7, 8
@@ -55,7 +56,9 @@ def softmax(x: np.ndarray) -> np.ndarray:
     return raised / raised.sum(-1, keepdims=True)
 
 
-def by_hand(fusion: Any, levels: dict[str, Tensor], gamma: list[float], router: str, condition: Tensor | None) -> tuple[np.ndarray, np.ndarray]:
+def by_hand(
+    fusion: Any, levels: dict[str, Tensor], gamma: list[float], router: str, condition: Tensor | None
+) -> tuple[np.ndarray, np.ndarray]:
     """z = P(sum_l w_l E_l(LN F_l)), w = softmax(Router(...) / tau), in numpy."""
     normed = {k: norm(v.numpy(), fusion.norms[k].weight, fusion.norms[k].bias) for k, v in levels.items()}
     inputs = np.concatenate([normed[k] for k in WIDTHS], -1)

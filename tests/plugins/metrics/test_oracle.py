@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from dynaip.config import ComponentSpec
 from dynaip.contracts import Case
 from dynaip.errors import InputError
@@ -13,7 +15,6 @@ from dynaip.registry import registry
 from dynaip_plugins.metrics.oracle.model import OracleMetric, _score
 from dynaip_plugins.microworld.vocabulary import ATTRIBUTES, IDENTITY, PROMPTED, UNPROMPTED
 from dynaip_plugins.sources.microworld.model import pictures
-from PIL import Image
 
 LABELS = dict.fromkeys([*ATTRIBUTES, "count"], 0)
 

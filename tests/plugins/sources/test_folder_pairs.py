@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+
 from dynaip.config import ComponentSpec
 from dynaip.errors import BadSample, InputError
 from dynaip.registry import registry
-from PIL import Image
 
 
 def folder(path: Path, *rows: Any) -> Any:

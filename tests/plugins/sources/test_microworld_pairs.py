@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from dynaip.config import ComponentSpec
 from dynaip.registry import registry
 from dynaip_plugins.microworld.vocabulary import IDENTITY

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
+from PIL import Image
+from torch import Tensor, nn
+
 from dynaip.contracts import Backbone, BlockSite, ForwardPass
 from dynaip.errors import InputError
 from dynaip.models import resolve
-from PIL import Image
-from torch import Tensor, nn
 
 from .config import FluxConfig
 
@@ -32,13 +33,19 @@ class FluxBackbone(Backbone):
         if logging.get_verbosity() >= logging.ERROR:
             logging.disable_progress_bar()  # the bar knows nothing of the verbosity that was asked for
         where = resolve(self.config.model, "pipeline")
-        options = {"revision": self.config.revision, "variant": self.config.variant, "device_map": self.config.device_map}
+        options = {
+            "revision": self.config.revision,
+            "variant": self.config.variant,
+            "device_map": self.config.device_map,
+        }
         try:
             pipe = FluxPipeline.from_pretrained(
                 where, dtype=dtype, **{key: value for key, value in options.items() if value is not None}
             )
         except (OSError, ValueError) as error:
-            raise InputError(f"backbone.model: {self.config.model} cannot be loaded as a FLUX pipeline ({error})") from error
+            raise InputError(
+                f"backbone.model: {self.config.model} cannot be loaded as a FLUX pipeline ({error})"
+            ) from error
         pipe.default_sample_size = pipe.vae.config.sample_size // pipe.vae_scale_factor
         return pipe if self.config.device_map else pipe.to(device)
 
@@ -113,7 +120,13 @@ class FluxBackbone(Backbone):
 
     @torch.no_grad()
     def generate(
-        self, pipe: Any, prompts: Sequence[str], *, seeds: Sequence[int], size: tuple[int, int] | None = None, **options: Any
+        self,
+        pipe: Any,
+        prompts: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        size: tuple[int, int] | None = None,
+        **options: Any,
     ) -> list[Image.Image]:
         """Run the pipeline on a batch, one seed a prompt; a single negative prompt serves the whole batch."""
         height, width = size or (None, None)

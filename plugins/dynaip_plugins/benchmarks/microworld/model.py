@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
 from dynaip.contracts import Benchmark, Case, CaseReference
 from dynaip.errors import InputError
 from dynaip.suggest import did_you_mean
-
 from dynaip_plugins.microworld.world import Scene, labels, prompt, region, sample_scene
 from dynaip_plugins.sources.microworld.model import another_context, pictures
 
@@ -29,7 +29,9 @@ class MicroworldBenchmark(Benchmark):
     def cases(self, suite: str, *, seed: int = 0) -> Sequence[Case]:
         """Draw the cases of a suite; the first n are the same whatever the suite's size is."""
         if suite not in SUBJECTS:
-            raise InputError(f"microworld has no suite {suite}; there are {', '.join(SUBJECTS)}.{did_you_mean(suite, SUBJECTS)}")
+            raise InputError(
+                f"microworld has no suite {suite}; there are {', '.join(SUBJECTS)}.{did_you_mean(suite, SUBJECTS)}"
+            )
         return [self._case(suite, number, seed) for number in range(getattr(self.config, suite))]
 
     def _case(self, suite: str, number: int, seed: int) -> Case:

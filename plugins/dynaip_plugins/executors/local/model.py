@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Lock, main_thread, current_thread
+from threading import Lock, current_thread, main_thread
 from typing import Any
 
 from dynaip.contracts import Executor, Job

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from dynaip.contracts import Case, Metric
-from dynaip.errors import InputError
-from dynaip.models import resolve
 from PIL import Image
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPModel
 
+from dynaip.contracts import Case, Metric
+from dynaip.errors import InputError
+from dynaip.models import resolve
 from dynaip_plugins.encoders.clip.model import MEAN, STD, square
 
 from .config import ClipMetricConfig
@@ -47,14 +47,20 @@ class ClipMetric(Metric):
     def _images(self, images: Sequence[Image.Image]) -> Tensor:
         found = []
         for start in range(0, len(images), self.config.batch_size):
-            pixels = _normalised(images[start : start + self.config.batch_size], self.model.config.vision_config.image_size)
+            pixels = _normalised(
+                images[start : start + self.config.batch_size], self.model.config.vision_config.image_size
+            )
             found.append(_embedding(self.model.get_image_features(pixel_values=pixels)))
         return torch.cat(found) if found else torch.empty(0, self.model.config.projection_dim)
 
     def _prompts(self, prompts: Sequence[str]) -> Tensor:
         longest = self.model.config.text_config.max_position_embeddings
-        tokens = self.tokenizer(list(prompts), padding="max_length", max_length=longest, truncation=True, return_tensors="pt")
-        return _embedding(self.model.get_text_features(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask))
+        tokens = self.tokenizer(
+            list(prompts), padding="max_length", max_length=longest, truncation=True, return_tensors="pt"
+        )
+        return _embedding(
+            self.model.get_text_features(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
+        )
 
 
 def _normalised(images: Sequence[Image.Image], size: int) -> Tensor:

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from dynaip.contracts import Case, Metric
-from dynaip.errors import InputError
-from dynaip.models import local_folder
 from PIL import Image
 from torch import Tensor
 
+from dynaip.contracts import Case, Metric
+from dynaip.errors import InputError
+from dynaip.models import local_folder
 from dynaip_plugins.microworld.oracle import Oracle
 from dynaip_plugins.microworld.vocabulary import ATTRIBUTES, IDENTITY, PROMPTED, UNPROMPTED
 
@@ -58,7 +58,9 @@ class OracleMetric(Metric):
 
 
 def _pixels(images: Sequence[Image.Image]) -> Tensor:
-    arrays = [np.asarray(image.convert("RGB").resize((64, 64)) if image.size != (64, 64) else image) for image in images]
+    arrays = [
+        np.asarray(image.convert("RGB").resize((64, 64)) if image.size != (64, 64) else image) for image in images
+    ]
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
 
 
