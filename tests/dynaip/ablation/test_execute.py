@@ -51,7 +51,7 @@ def test_a_failed_arm_does_not_stop_the_others(ablation_file: Write, tmp_path: P
 def test_another_plan_is_refused(ablation_file: Write, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ablate(load_ablation(ablation_file({"axes": {}, "arms": [{"name": "one"}]})), out, report=False)
-    with pytest.raises(InputError, match="another ablation .*two"):
+    with pytest.raises(InputError, match=r"another ablation .*two"):
         ablate(load_ablation(ablation_file({"axes": {}, "arms": [{"name": "two"}]})), out, report=False)
 
 

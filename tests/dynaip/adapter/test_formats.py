@@ -69,7 +69,7 @@ def test_damaged_and_missing_files(adapter: Make, tmp_path: Path) -> None:
 def test_another_backbone_is_refused_by_field(adapter: Make, tiny_flux: Any) -> None:
     dyna = adapter(attach=False)
     dyna.model_signature["width"] = 3072
-    with pytest.raises(MismatchError, match="backbone.width = 3072, but this one has 128"):
+    with pytest.raises(MismatchError, match=r"backbone.width = 3072, but this one has 128"):
         dyna.attach(tiny_flux)
     assert not dyna.attached
 

@@ -1,0 +1,70 @@
+"""Trainings of tiny models."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def train(experiment: Callable[..., Any]) -> Callable[..., Path]:
+    """Train on the tiny models in this process; ``training`` changes single settings."""
+    from dynaip.training.trainer import train
+
+    def run(folder: Path, *, resume: bool = False, on_progress: Any = None, warn: Any = print, **sections: Any) -> Path:
+        sections["training"] = settings(**sections.get("training", {}))
+        return train(experiment(**sections), folder, resume=resume, on_progress=on_progress, warn=warn)
+
+    return run
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    """Settings of a short training."""
+    return {"steps": 6, "batch_size": 4, "learning_rate": 1e-3, "checkpoint_every": 2, "log_every": 1} | changes
+
+
+@pytest.fixture
+def weights() -> Callable[[Path], dict[str, Any]]:
+    """Give the weights of a run's adapter."""
+    from safetensors.torch import load_file
+
+    return lambda run: load_file(run / "adapter" / "adapter.safetensors")
+
+
+@pytest.fixture
+def same_weights(weights: Callable[[Path], dict[str, Any]]) -> Callable[[Path, Path], bool]:
+    """Whether two runs have the same adapter, bit for bit."""
+
+    def compare(one: Path, other: Path) -> bool:
+        first, second = weights(one), weights(other)
+        return first.keys() == second.keys() and all(bool((first[name] == second[name]).all()) for name in first)
+
+    return compare
+
+
+@pytest.fixture
+def lines() -> Callable[[Path], list[dict[str, Any]]]:
+    """Read JSON lines."""
+    return lambda path: [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Start a Python script in a process of its own; ``names`` are put before it as literals."""
+
+    def start(body: str, **names: Any) -> subprocess.Popen[str]:
+        head = f"import sys; sys.path[:0] = {[str(ROOT / part) for part in ('', 'plugins', 'analysis')]!r}\n"
+        head += "".join(f"{name} = {value!r}\n" for name, value in names.items())
+        file = tmp_path / "script.py"
+        file.write_text(head + body)
+        return subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return start

@@ -1,0 +1,309 @@
+"""Training: what changes, what does not, and that nothing is lost when it is broken off."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from dynaip.errors import DynaIPError, InputError, MismatchError
+from dynaip.runs import Run
+from dynaip.training import trainer as trainer_module
+from dynaip.training.trainer import StepReport, Trainer
+
+Train = Callable[..., Path]
+Lines = Callable[[Path], list[dict[str, Any]]]
+
+
+def losses(lines: Lines, run: Path) -> list[float]:
+    return [line["loss"] for line in lines(run / "metrics.jsonl")]
+
+
+def test_only_the_adapter_changes_and_the_base_stays_bit_identical(experiment: Any, tmp_path: Path) -> None:
+    trainer = Trainer.of(experiment(decoupling="image_only"), Run(tmp_path))
+    frozen = {
+        name: copy.deepcopy(module.state_dict())
+        for name, module in [*trainer.pipe.components.items(), ("encoder", trainer.dyna.encoder)]
+        if isinstance(module, torch.nn.Module)
+    }
+    before = copy.deepcopy(trainer.dyna.state_dict())
+    trainer.fit()
+    modules = trainer.pipe.components | {"encoder": trainer.dyna.encoder}
+    for name, state in frozen.items():
+        assert not any(parameter.requires_grad for parameter in modules[name].parameters())
+        assert not modules[name].training
+        assert all(torch.equal(value, modules[name].state_dict()[key]) for key, value in state.items()), name
+    moved = {name for name, value in trainer.dyna.state_dict().items() if not torch.equal(value, before[name])}
+    assert all(".text." not in name for name in moved), "image_only never trains the text branch"
+    assert {name for name in before if ".image." in name or name.startswith("fusion.")} == moved
+
+
+def test_step_by_hand(experiment: Any, tmp_path: Path) -> None:
+    """The first loss is the base's own flow-matching error: V is zero, so the adapter changes nothing yet."""
+    config = experiment(training={"steps": 1, "batch_size": 4, "drop_prompt": 0.5, "seed": 3})
+    trainer = Trainer.of(config, Run(tmp_path))
+    seen: list[StepReport] = []
+    trainer.fit(lambda report: seen.append(report) if isinstance(report, StepReport) else None)
+    batch = next(trainer.loader.batches(0, 1))
+    chance = trainer_module.draw(config.training, batch.latents.shape, step=0)
+    t = chance.timesteps.view(-1, 1, 1)
+    mixed = (1 - t) * batch.latents + t * chance.noise
+    source = trainer.loader.dataset.source
+    pairs = [source[index] for index in trainer.loader.order.at(0)]
+    prompts = ["" if drop else pair.prompt for pair, drop in zip(pairs, chance.drop_prompt, strict=True)]
+    trainer.dyna.detach()
+    with torch.no_grad():
+        velocity = trainer.backbone.velocity(
+            trainer.pipe, mixed, chance.timesteps, trainer.backbone.encode_prompts(trainer.pipe, prompts), (64, 64)
+        )
+    expected = ((velocity - (chance.noise - batch.latents)) ** 2).mean()
+    assert seen[0].loss == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_one_pair_is_learned(train: Train, lines: Lines, tmp_path: Path) -> None:
+    training = {"steps": 60, "learning_rate": 2e-2, "drop_reference": 0, "drop_prompt": 0, "checkpoint_every": 100}
+    train(tmp_path / "run", training=training, source={"use": "microworld", "size": 1})
+    found = losses(lines, tmp_path / "run")
+    assert sum(found[-10:]) < 0.8 * sum(found[:10])
+
+
+def test_cached_or_not_the_loss_is_the_same(train: Train, lines: Lines, tmp_path: Path) -> None:
+    one = train(tmp_path / "cached")
+    other = train(tmp_path / "uncached", training={"cache": False})
+    assert losses(lines, one) == pytest.approx(losses(lines, other), abs=1e-5)
+
+
+def test_a_cache_beyond_memory_is_given_up(
+    train: Train, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = train(tmp_path / "cached")
+    monkeypatch.setattr("dynaip.training.data.machine_memory", lambda: 10_000)
+    said: list[str] = []
+    other = train(tmp_path / "small", warn=said.append)
+    assert losses(lines, one) == pytest.approx(losses(lines, other), abs=1e-5)
+    assert len(said) == 1
+    assert "GB of memory" in said[0]
+
+
+@pytest.mark.parametrize("changes", [{}, {"cache": False}, {"gradient_accumulation": 2, "steps": 3}])
+def test_resumed_equals_uninterrupted(
+    train: Train, same_weights: Any, lines: Lines, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    straight = train(tmp_path / "straight", training=changes)
+    broken = tmp_path / "broken"
+
+    def stop(report: Any) -> None:
+        if isinstance(report, StepReport) and report.step in stops:
+            raise KeyboardInterrupt
+
+    for stops in ({3}, {5}):
+        with pytest.raises(KeyboardInterrupt) if min(stops) <= changes.get("steps", 6) else _nothing():
+            train(broken, training=changes, resume=True, on_progress=stop)
+    train(broken, training=changes, resume=True)
+    assert same_weights(straight, broken)
+    assert lines(straight / "samples.jsonl") == lines(broken / "samples.jsonl")
+    assert losses(lines, straight) == losses(lines, broken)
+
+
+def _nothing() -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext()
+
+
+def test_accumulated_gradient_is_that_of_one_large_batch(
+    train: Train, weights: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same noise for every pair, two batches of 2 give the step of one batch of 4."""
+    real = trainer_module.draw
+
+    def constant(settings: Any, shape: Any, *, step: int, rank: int = 0) -> Any:
+        made = real(settings, torch.Size([1, *shape[1:]]), step=0)
+        return trainer_module.Draw(
+            made.timesteps.expand(shape[0]),
+            made.noise.expand(shape),
+            torch.zeros(shape[0], dtype=torch.bool),
+            torch.ones(shape[0], dtype=torch.bool),
+        )
+
+    monkeypatch.setattr(trainer_module, "draw", constant)
+    one = weights(train(tmp_path / "one", training={"steps": 2}))
+    two = weights(train(tmp_path / "two", training={"steps": 2, "batch_size": 2, "gradient_accumulation": 2}))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=2e-5, rtol=1e-3)
+
+
+def poisoned(trainer: Trainer, steps: set[int], *, where: str) -> None:
+    """Make the loss, or only the gradient, of some steps NaN."""
+    real = trainer._loss
+
+    def loss(batch: Any, number: int) -> Any:
+        value = real(batch, number)
+        if number not in steps:
+            return value
+        if where == "loss":
+            return value * float("nan")
+        return value + 0 * torch.sqrt(sum(p.sum() * 0 for p in trainer.dyna.trainable_parameters()))  # d sqrt(0) = inf
+
+    trainer._loss = loss
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_step_that_is_not_finite_is_skipped(experiment: Any, lines: Lines, tmp_path: Path, where: str) -> None:
+    trainer = Trainer.of(experiment(), Run(tmp_path))
+    poisoned(trainer, {1, 2}, where=where)
+    before: dict[int, Any] = {}
+
+    def watch(report: Any) -> None:
+        if isinstance(report, StepReport):
+            before[report.step] = copy.deepcopy(trainer.dyna.state_dict())
+
+    trainer.fit(watch)
+    for step in (2, 3):
+        assert all(torch.equal(value, before[1][name]) for name, value in before[step].items()), "nothing moved"
+    assert any(not torch.equal(value, before[1][name]) for name, value in before[4].items())
+    metrics = lines(tmp_path / "metrics.jsonl")
+    assert [line["skipped"] for line in metrics] == [0, 1, 2, 2, 2, 2]
+    assert [line["loss"] is None for line in metrics] == [False, True, True, False, False, False]
+    assert not (tmp_path / "checkpoints" / "step-000002").exists(), "a bad step is no checkpoint"
+
+
+def test_too_many_bad_steps_stop_the_run(experiment: Any, tmp_path: Path) -> None:
+    training = {"steps": 20, "batch_size": 4, "max_bad_steps": 3, "checkpoint_every": 2}
+    trainer = Trainer.of(experiment(training=training), Run(tmp_path))
+    poisoned(trainer, set(range(4, 20)), where="loss")
+    with pytest.raises(DynaIPError, match=r"not finite in 3 steps in a row \(up to step 7\)"):
+        trainer.fit()
+    assert [folder.name for folder in sorted((tmp_path / "checkpoints").iterdir())] == ["step-000002", "step-000004"]
+
+
+def test_a_finished_run_has_nothing_to_do(train: Train, tmp_path: Path) -> None:
+    run = train(tmp_path / "run")
+    weights = (run / "adapter" / "adapter.safetensors").stat().st_mtime_ns
+    said: list[str] = []
+    train(run, resume=True, warn=said.append)
+    assert said == [f"{run} has its 6 steps already: nothing to do"]
+    assert (run / "adapter" / "adapter.safetensors").stat().st_mtime_ns == weights
+
+
+def test_more_steps_go_on_where_the_run_ended(train: Train, same_weights: Any, tmp_path: Path) -> None:
+    straight = train(tmp_path / "straight", training={"steps": 8})
+    longer = train(tmp_path / "longer", training={"steps": 5})
+    train(longer, resume=True, training={"steps": 8, "checkpoint_every": 3, "keep_checkpoints": 5})
+    assert same_weights(straight, longer)
+
+
+def test_a_run_folder_is_not_overwritten(train: Train, tmp_path: Path) -> None:
+    run = train(tmp_path / "run", training={"steps": 1})
+    with pytest.raises(InputError, match="holds a run already: add --resume"):
+        train(run, training={"steps": 1})
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.tex").write_text("x")
+    for resume in (False, True):
+        with pytest.raises(InputError, match="not empty and holds no run"):
+            train(other, resume=resume)
+
+
+@pytest.mark.parametrize(
+    ("sections", "field"),
+    [
+        ({"training": {"learning_rate": 2e-3}}, "training.learning_rate was 0.001 and is now 0.002"),
+        ({"training": {"seed": 1}}, "training.seed"),
+        ({"fusion": "concat"}, "fusion.use was 'builtin:hmoe' and is now 'builtin:concat'"),
+        ({"adapter": {"token_width": 8}}, "adapter.token_width was 16 and is now 8"),
+        ({"source": {"use": "microworld", "size": 25}}, "source.size"),
+    ],
+)
+def test_a_changed_config_is_refused(train: Train, tmp_path: Path, sections: Any, field: str) -> None:
+    run = tmp_path / "run"
+    _interrupted_at(train, run, 3)
+    with pytest.raises(MismatchError, match=field.replace(".", r"\.")):
+        train(run, resume=True, **sections)
+
+
+def _interrupted_at(train: Train, run: Path, step: int, **sections: Any) -> None:
+    def stop(report: Any) -> None:
+        if isinstance(report, StepReport) and report.step == step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(run, on_progress=stop, **sections)
+
+
+def test_a_damaged_checkpoint_is_skipped_and_said(train: Train, same_weights: Any, tmp_path: Path) -> None:
+    straight = train(tmp_path / "straight")
+    run = tmp_path / "run"
+    _interrupted_at(train, run, 5)
+    file = run / "checkpoints" / "step-000004" / "optimizer.safetensors"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    said: list[str] = []
+    train(run, resume=True, warn=said.append)
+    assert len(said) == 1
+    assert "step-000004: optimizer.safetensors is damaged; the one before is used" in said[0]
+    assert same_weights(straight, run)
+
+
+def test_precision_may_differ_between_trainings_of_one_process(train: Train, tmp_path: Path, weights: Any) -> None:
+    train(tmp_path / "one", training={"steps": 1})
+    run = train(tmp_path / "two", training={"steps": 2, "precision": "bf16"})
+    assert {value.dtype for value in weights(run).values()} == {torch.float32}
+
+
+def test_a_random_fusion_resumes_bit_for_bit(train: Train, same_weights: Any, tmp_path: Path) -> None:
+    """Dropout draws from torch's global generator: it is seeded by step, and given back as it was."""
+    import dynaip
+    from dynaip.config import ComponentConfig
+    from dynaip_plugins.fusion.single_layer.model import SingleLayerFusion
+
+    class Options(ComponentConfig):
+        level: str = "high"
+        hidden: int = 16
+
+    @dynaip.register("fusion", "dropping", config=Options)
+    class Dropping(SingleLayerFusion):  # pyright: ignore[reportUnusedClass]
+        def forward(self, levels: Any, **options: Any) -> Any:
+            noisy = {name: torch.nn.functional.dropout(value, 0.3, self.training) for name, value in levels.items()}
+            return super().forward(noisy, **options)
+
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    straight = train(tmp_path / "straight", fusion="dropping")
+    assert torch.equal(torch.rand(3), expected), "training leaves the global generator alone"
+    _interrupted_at(train, tmp_path / "broken", 5, fusion="dropping")
+    torch.manual_seed(17)
+    train(tmp_path / "broken", resume=True, fusion="dropping")
+    assert same_weights(straight, tmp_path / "broken")
+
+
+def test_samples_are_painted(experiment: Any, tmp_path: Path) -> None:
+    from PIL import Image
+
+    training = {"steps": 2, "batch_size": 4, "sample_every": 2}
+    options = {"num_inference_steps": 2, "true_cfg_scale": 1.0}
+    evaluation = {"benchmark": "microworld", "metrics": ["oracle"], "options": options}
+    config = experiment(training=training, evaluation=evaluation)
+    trainer_module.train(config, tmp_path / "painting")
+    plain = trainer_module.train(experiment(training=training), tmp_path / "plain")
+    with Image.open(tmp_path / "painting" / "samples" / "step-000002.png") as grid:
+        assert grid.size == (6 * 64, 2 * 64)
+    assert not (plain / "samples").exists()
+    one, other = (tmp_path / name / "adapter" / "adapter.safetensors" for name in ("painting", "plain"))
+    assert one.read_bytes() == other.read_bytes(), "painting changes nothing"
+
+
+def test_environment_says_where_it_ran(train: Train, lines: Lines, tmp_path: Path) -> None:
+    run = train(tmp_path / "run", training={"steps": 1})
+    environment = lines(tmp_path / "x") if (tmp_path / "x").exists() else __import__("json").loads(
+        (run / "environment.json").read_text()
+    )
+    assert environment["device"] == "cpu"
+    assert environment["processes"] == 1
+    assert environment["seed"] == 0
+    assert environment["versions"]["torch"] == torch.__version__
