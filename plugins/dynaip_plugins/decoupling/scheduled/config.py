@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from math import inf
 from typing import Any
+
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError, field_validator, model_validator
 
 from dynaip.config import PolicyConfig
 from dynaip.config.components import Strict
-from pydantic import Field, NonNegativeFloat, field_validator
 
-Curve = NonNegativeFloat | list[tuple[float, NonNegativeFloat]]
+Curve = float | list[tuple[float, float]]
+
+_RULE = "must be a number from 0 up, or points [[place, weight], ...] whose places rise within 0 and 1"
 
 
-def _ordered(curve: Curve) -> Curve:
-    if isinstance(curve, list):
-        places = [place for place, _ in curve]
-        if not places or places != sorted(set(places)) or places[0] < 0 or places[-1] > 1:
-            raise ValueError("must be a number, or points [place, weight] whose places rise within 0 and 1")
+def _read(value: Any) -> Curve:
+    """Check a curve as a whole: the complaint about one of its numbers would not say what is allowed."""
+    try:
+        curve = TypeAdapter[Curve](Curve).validate_python(value, strict=False)
+    except ValidationError:
+        raise ValueError(f"{_RULE}, not {value!r}") from None
+    points = curve if isinstance(curve, list) else [(0.0, curve)]
+    places = [place for place, _ in points]
+    rising = bool(places) and all(left < right for left, right in pairwise(places))
+    if not rising or not all(0 <= place <= 1 and 0 <= weight < inf for place, weight in points):
+        raise ValueError(f"{_RULE}, not {value!r}")
     return curve
 
 
@@ -30,17 +41,23 @@ class BranchCurves(Strict):
     blocks: Curve = 1.0
     """Over the block's relative depth, 0 (first) to 1 (last)."""
 
-    @field_validator("progress", "blocks")
+    @field_validator("progress", "blocks", mode="before")
     @classmethod
-    def _check(cls, value: Curve) -> Curve:
-        return _ordered(value)
+    def _check(cls, value: Any) -> Curve:
+        return _read(value)
 
 
 class TrainingWeights(Strict):
     """Weights while training."""
 
-    image: NonNegativeFloat = 1.0
-    text: NonNegativeFloat = 1.0
+    image: FiniteFloat = Field(1.0, ge=0)
+    text: FiniteFloat = Field(1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _open(self) -> TrainingWeights:
+        if self.image == self.text == 0:
+            raise ValueError("at least one branch must have a weight above 0 while training")
+        return self
 
 
 class ScheduledConfig(PolicyConfig):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from dynaip.contracts import Branch, BranchWeights, DecouplingPolicy, Phase
 
 from ..constant import open_branches
@@ -38,7 +40,7 @@ def read(curve: Curve, place: float) -> float:
     """Read a curve: linear between its points, exactly 0 before the first and after the last."""
     if not isinstance(curve, list):
         return float(curve)
-    for (left, low), (right, high) in zip(curve, curve[1:], strict=False):
+    for (left, low), (right, high) in pairwise(curve):
         if left <= place <= right:
             return low + (high - low) * (place - left) / (right - left)
     return float(curve[0][1]) if len(curve) == 1 and curve[0][0] == place else 0.0

@@ -11,7 +11,7 @@ class TextOnlyConfig(PolicyConfig):
     """The text branch alone."""
 
     shared: bool = True
-    """Let an ablation read the text branch of an adapter that it trains with both branches, instead of training one more."""
+    """Let an ablation read the text branch of an adapter trained with both branches, instead of training one more."""
 
     def training_part(self) -> dict[str, Any]:
         """What training sees of the policy: the weights of both branches."""
