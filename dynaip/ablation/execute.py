@@ -197,7 +197,10 @@ def collect(plan: Plan, out: Path) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame(columns=FIRST)
     joined = pd.concat(parts, ignore_index=True)
-    return joined[[*[name for name in FIRST if name in joined], *[name for name in joined if name not in FIRST]]]
+    columns = [str(name) for name in joined.columns]
+    return joined.reindex(
+        columns=[name for name in FIRST if name in columns] + [name for name in columns if name not in FIRST]
+    )
 
 
 def _report(plan: Plan, out: Path, started: float) -> Path:

@@ -88,12 +88,13 @@ def find(run: str | Path, *, revision: str | None = None) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        config = cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
+        stored: Any = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
+    config: dict[str, Any] = cast("dict[str, Any]", stored) if isinstance(stored, dict) else {}
+    if config.get("format") != FORMAT:
         raise MismatchError(
-            f"{path}: format {dict(config).get('format')!r} is not {FORMAT}; it is no adapter of this version"
+            f"{path}: format {config.get('format')!r} is not {FORMAT}; it is no adapter of this version"
         )
     missing = [key for key in ("backbone", "encoder", "fusion", "decoupling", "adapter") if key not in config]
     if missing:

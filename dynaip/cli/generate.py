@@ -59,7 +59,7 @@ def generate(
         typer.echo(f"wrote {path}")
 
 
-def split_reference(text: str) -> tuple[str, tuple[float, ...] | None, float]:
+def split_reference(text: str) -> tuple[str, tuple[float, float, float, float] | None, float]:
     """Split ``IMAGE[@l,t,r,b][*scale]``; a file whose own name holds ``@`` or ``*`` is taken as it is if it exists."""
     if Path(text).exists():
         return text, None, 1.0
@@ -67,10 +67,10 @@ def split_reference(text: str) -> tuple[str, tuple[float, ...] | None, float]:
     if found := _SCALE.match(rest):
         rest, scale = found["rest"], _number(found["scale"], text)
     if not Path(rest).exists() and (found := _BOX.match(rest)):
-        edges = tuple(_number(edge, text) for edge in found["box"].split(","))
+        edges = [_number(edge, text) for edge in found["box"].split(",")]
         if len(edges) != 4:
             raise InputError(f"--ref {text}: a region is left,top,right,bottom, each within 0 and 1")
-        rest, box = found["rest"], edges
+        rest, box = found["rest"], (edges[0], edges[1], edges[2], edges[3])
     return rest, box, scale
 
 

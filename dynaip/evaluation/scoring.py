@@ -93,5 +93,5 @@ def summary(scores: pd.DataFrame) -> pd.DataFrame:
         if {"cp", "pf"} <= set(means.index):
             row |= {"cp": means["cp"], "pf": means["pf"], "cp_pf": means["cp"] * means["pf"]}
             row["mean_cp_pf"] = (cases["cp"] * cases["pf"]).mean()
-        rows.append(row | {name: value for name, value in means.items() if name not in row})
+        rows.append(row | {str(name): value for name, value in means.items() if name not in row})
     return pd.DataFrame(rows)
