@@ -10,8 +10,9 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
+from dynaip.training.plain_attention import PlainAttention
+
 from . import autoencoder, tokens
-from .attention import PlainAttention
 from .hints import HintHead, Hints, make_hints
 from .pool import draw, pixels
 from .training import Plan, Progress, Training, save_atomically
@@ -21,13 +22,13 @@ from .world import Scene, prompt
 TEXT_WIDTH = 128
 HEADS, HEAD_WIDTH, AXES = 4, 32, (4, 14, 14)
 GRID = 8
-PLAN = Plan(steps=12_000, batch_size=48, learning_rate=1.5e-3, hold=0.55, ema=0.999, warmup=300)
+PLAN = Plan(steps=9_400, batch_size=48, learning_rate=7e-4, hold=0.7, ema=0.998, warmup=300)
 POOL = 65_536
 NO_PROMPT, DENSE = 0.1, 0.5
 NOISE_SHIFT = 0.4
 """Mean of logit(t): a little towards noise, where colours and shapes are decided."""
-HINT_WEIGHT, HINTS_END = 0.1, 0.7
-"""Weight of the hints at the start; it falls linearly to zero at this share of the steps."""
+HINT_WEIGHT, HINTS_FALL, HINTS_END = 1.0, 0.85, 0.95
+"""Weight of the hints; it falls linearly to zero between these shares of the steps."""
 CODED_AT_ONCE = 2048
 
 
@@ -174,6 +175,11 @@ def flow_loss(model: Base, clean: Tensor, ids: Tensor, generator: torch.Generato
     return (velocity.float() - (noise - clean)).square().mean()
 
 
+def hint_weight(done: float) -> float:
+    """Weight of the hints after a share of the steps."""
+    return HINT_WEIGHT * min(max((HINTS_END - done) / (HINTS_END - HINTS_FALL), 0), 1)
+
+
 def train(
     folder: Path,
     vae: AutoencoderKL,
@@ -196,7 +202,7 @@ def train(
     def step(generator: torch.Generator) -> Tensor:
         clean, ids, hints = scenes.batch(plan.batch_size, generator)
         loss = flow_loss(model, clean, ids, generator)
-        weight = HINT_WEIGHT * (1 - training.step / (HINTS_END * plan.steps))
+        weight = hint_weight(training.step / plan.steps)
         return loss + weight * model.head(model.features["image"], hints) if weight > 0 else loss
 
     training.run(step, progress)

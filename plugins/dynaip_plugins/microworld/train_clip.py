@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
+from dynaip.training.plain_attention import PlainAttention
+
 from . import tokens
-from .attention import PlainAttention
 from .pool import draw, pixels, unit
 from .render import SIZE
 from .training import Plan, Progress, Training
