@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, FluxPipeline
 from dynaip.errors import InputError
-from dynaip_plugins.microworld import autoencoder, base, measure, tokens
-from dynaip_plugins.microworld.attention import PlainAttention, plain_attention
+from dynaip_plugins.microworld import autoencoder, base, hints, measure, tokens
+from dynaip.training.plain_attention import PlainAttention, plain_attention
 from dynaip_plugins.microworld.bundle import ASSETS, MicroworldBundle
 from dynaip_plugins.microworld.oracle import QUESTIONS, Oracle, masks
 from dynaip_plugins.microworld.pool import draw, pixels, signed, unit
+from dynaip_plugins.microworld.render import backgrounds
+from dynaip_plugins.microworld.vocabulary import ATTRIBUTES
+from dynaip_plugins.microworld.world import labels
 
 shipped = pytest.mark.skipif(not (ASSETS / "oracle").is_dir(), reason="no weights in this checkout")
 
@@ -34,6 +38,23 @@ def test_packing_is_that_of_the_pipeline() -> None:
     assert torch.equal(base.pack(latents), packed)
     assert torch.equal(base.unpack(packed), latents)
     assert torch.equal(base.image_ids(), FluxPipeline._prepare_latent_image_ids(2, 8, 8, "cpu", torch.float32))
+
+
+def test_hints_name_the_subject_that_covers_a_token() -> None:
+    """Against the rendered pixels: a token that a subject owns shows it, a free one the background."""
+    scenes = draw(6, 40, mixture={2: 1.0})
+    made = hints.make_hints(scenes)
+    empty = backgrounds(scenes, np.stack([np.random.default_rng(s.jitter).random((5, 2))[4] for s in scenes]))
+    changed = np.abs(pixels(scenes).permute(0, 2, 3, 1).numpy() - empty).sum(-1) > 8
+    covered = torch.from_numpy(changed).view(40, 8, 8, 8, 8).float().mean((2, 4)).flatten(1)
+    assert covered[made.owners >= 0].mean() > 0.6 and covered[made.owners < 0].mean() < 0.12
+    targets = made.of(torch.tensor([7]))[0]
+    for token, owner in enumerate(made.owners[7].tolist()):
+        if owner < 0:
+            assert (targets[token] == hints.NOBODY).all()
+        else:
+            found = labels(scenes[7], owner)
+            assert targets[token].tolist() == [found[name] for name in ATTRIBUTES]
 
 
 def test_flow_loss_of_a_model_that_knows_the_answer_is_zero() -> None:
