@@ -1,0 +1,67 @@
+# Every target makes the virtual environment first if it is missing, or if what it is made from has changed.
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The first Python that is new enough; `make PYTHON=/path/to/python3.12 …` chooses another.
+PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+# After installation nothing needs a network: models come from the package, and the hub is not asked.
+export HF_HUB_OFFLINE ?= 1
+export HF_HUB_DISABLE_TELEMETRY ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+export MPLBACKEND ?= Agg
+
+.PHONY: help install demo test check format bench notebooks report docs clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       train and compare eight adapters on the embedded world, write runs/demo/report.html"
+	@echo "make report     rebuild that report from its files"
+	@echo "make test       check, then all tests"
+	@echo "make check      ruff (lint, format) and pyright"
+	@echo "make format     let ruff mend what it can"
+	@echo "make bench      measurements: FLOPs, bytes, calls, and times as ratios"
+	@echo "make notebooks  run the notebooks from the top, in a scratch folder"
+	@echo "make docs       build the documentation into site/"
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python …"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/dynaip ablate microworld/demo -o runs/demo --resume
+	@echo "open file://$(CURDIR)/runs/demo/report.html"
+
+report: $(STAMP)
+	$(BIN)/dynaip report runs/demo
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# Tests run beside each other in two processes with one thread each, which is faster here than one process with two threads.
+test: check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)
+	$(BIN)/python -m pytest tests/benchmarks --benchmarks -s -p no:cacheprovider
+
+notebooks: $(STAMP)
+	$(BIN)/python -m pytest tests/test_notebooks.py -v
+
+docs: $(STAMP)
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf build dist site .pytest_cache .ruff_cache
