@@ -22,12 +22,12 @@ from .world import Scene, prompt
 TEXT_WIDTH = 128
 HEADS, HEAD_WIDTH, AXES = 4, 32, (4, 14, 14)
 GRID = 8
-PLAN = Plan(steps=9_400, batch_size=48, learning_rate=7e-4, hold=0.7, ema=0.998, warmup=300)
+PLAN = Plan(steps=10_200, batch_size=48, learning_rate=7e-4, hold=0.78, ema=0.998, warmup=300)
 POOL = 65_536
 NO_PROMPT, DENSE = 0.1, 0.5
 NOISE_SHIFT = 0.4
 """Mean of logit(t): a little towards noise, where colours and shapes are decided."""
-HINT_WEIGHT, HINTS_FALL, HINTS_END = 1.0, 0.85, 0.95
+HINT_WEIGHT, HINTS_FALL, HINTS_END = 0.3, 0.85, 0.95
 """Weight of the hints; it falls linearly to zero between these shares of the steps."""
 CODED_AT_ONCE = 2048
 

@@ -1,7 +1,7 @@
 """Make all models of microworld again from a seed.
 
     python -m dynaip_plugins.microworld.build OUT [--stages autoencoder clip oracle base measure]
-        [--seed 0] [--scale 1.0] [--threads 1]
+        [--seed 0] [--scale 1.0] [--threads 1] [--compile]
 
 Stages that are complete are skipped; one that was broken off goes on from its checkpoint.
 """
@@ -26,12 +26,13 @@ CHECKPOINTS = "checkpoints"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to build, where and how large; `scale` shortens trainings and pools alike."""
+    """What to build, where, how large and how; `scale` shortens trainings and pools alike."""
 
     out: Path
     seed: int
     scale: float
     report: Report | None
+    compiled: bool
 
     @property
     def work(self) -> Path:
@@ -55,7 +56,9 @@ class Order:
 
 
 def _autoencoder(order: Order) -> None:
-    model = autoencoder.train(order.work, order.plan(autoencoder.PLAN), order.pool(autoencoder.POOL), order.report)
+    pool = order.pool(autoencoder.POOL)
+    model = autoencoder.train(order.work, order.plan(autoencoder.PLAN), pool, order.report)
+    model = autoencoder.refine(order.work, model, order.plan(autoencoder.REFINE_PLAN), pool, order.report)
     model.save_pretrained(order.work / "vae")
 
 
@@ -71,7 +74,7 @@ def _oracle(order: Order) -> None:
 
 def _base(order: Order) -> None:
     plan, pool = order.plan(base.PLAN), order.pool(base.POOL)
-    model = base.train(order.work, order.vae(), plan, pool, order.report)
+    model = base.train(order.work, order.vae(), plan, pool, order.report, order.compiled)
     pipeline.save(pipeline.assemble(model, order.vae()), order.out / "pipeline")
 
 
@@ -96,16 +99,18 @@ def build(
     scale: float = 1.0,
     threads: int = 1,
     report: Report | None = None,
+    compiled: bool = False,
 ) -> list[str]:
     """Build the stages (all by default) into `out`; returns those that ran.
 
-    The result holds `pipeline/`, `vision/`, `oracle/`, `figures.json` and `MODEL_CARD.md`.
+    The result holds `pipeline/`, `vision/`, `oracle/`, `figures.json` and `MODEL_CARD.md`. `compiled` makes the base's
+    steps a quarter faster after two minutes of compilation.
     """
     unknown = sorted(set(stages or ()) - STAGES.keys())
     if unknown:
         raise ValueError(f"unknown stages {', '.join(unknown)}; there are {', '.join(STAGES)}")
     torch.set_num_threads(threads)
-    order, ran = Order(Path(out), seed, scale, report), []
+    order, ran = Order(Path(out), seed, scale, report, compiled), []
     for name, stage in STAGES.items():
         done = order.work / f"{name}.done"
         if (stages is None or name in stages) and not done.exists():
@@ -146,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="1 = the shipped models; 0.001 = seconds")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compile", action="store_true", help="compile the base's transformer")
     options = parser.parse_args(arguments)
     with bars() as progress:
         build(
@@ -155,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             scale=options.scale,
             threads=options.threads,
             report=Bars(progress),
+            compiled=options.compile,
         )
     print(f"wrote {options.out}")
 

@@ -1,6 +1,6 @@
 """Figures of the shipped models on scenes with identities that no training saw.
 
-    python -m dynaip_plugins.microworld.measure FOLDER [--count 200]
+python -m dynaip_plugins.microworld.measure FOLDER [--count 200]
 """
 
 from __future__ import annotations

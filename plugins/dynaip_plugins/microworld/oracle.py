@@ -40,7 +40,13 @@ class Oracle(nn.Module):
         self.widths = tuple(widths)
         a, b, c, d = self.widths
         self.body = nn.Sequential(
-            _stage(4, a, 1), _stage(a, b, 2), _stage(b, b, 1), _stage(b, c, 2), _stage(c, c, 1), _stage(c, d, 2), _stage(d, d, 1)
+            _stage(4, a, 1),
+            _stage(a, b, 2),
+            _stage(b, b, 1),
+            _stage(b, c, 2),
+            _stage(c, c, 1),
+            _stage(c, d, 2),
+            _stage(d, d, 1),
         )
         self.read_out = nn.Sequential(nn.Conv2d(d, 24, 1), nn.Flatten(), nn.Linear(24 * 64, 192), nn.ReLU(inplace=True))
         self.heads = nn.ModuleDict({name: nn.Linear(192 + d, len(values)) for name, values in QUESTIONS.items()})

@@ -77,5 +77,3 @@ def sample(
         ).images
         parts.append(shown.float())
     return torch.cat(parts)
-
-

@@ -15,9 +15,7 @@ MIXTURE: Mapping[int, float] = {1: 0.5, 2: 0.33, 3: 0.1, 4: 0.07}
 """Share of scenes by number of subjects."""
 
 
-def draw(
-    seed: int, count: int, split: Split | None = "train", mixture: Mapping[int, float] = MIXTURE
-) -> list[Scene]:
+def draw(seed: int, count: int, split: Split | None = "train", mixture: Mapping[int, float] = MIXTURE) -> list[Scene]:
     """`count` scenes by chance; the same seed always draws the same ones."""
     rng = np.random.default_rng(seed)
     subjects = rng.choice(list(mixture), size=count, p=list(mixture.values()))

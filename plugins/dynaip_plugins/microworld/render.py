@@ -180,7 +180,8 @@ def render(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
         rows = [row for row, scene in enumerate(scenes) if len(scene.subjects) > k]
         chosen = [scenes[row] for row in rows]
         subjects = [scene.subjects[k] for scene in chosen]
-        poses = [_place(scene, subject, chance[row, k]) for row, scene, subject in zip(rows, chosen, subjects, strict=True)]
+        poses = [
+            _place(scene, subject, chance[row, k]) for row, scene, subject in zip(rows, chosen, subjects, strict=True)
+        ]
         image[rows] = _draw(image[rows], chosen, subjects, poses)
     return np.clip(image + 0.5, 0, 255).astype(np.uint8)
-

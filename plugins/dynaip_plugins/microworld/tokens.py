@@ -25,9 +25,7 @@ def create() -> PreTrainedTokenizerFast:
     vocabulary = {word: index for index, word in enumerate((*SPECIAL, *words()))}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     dropped = rf"\b({'|'.join(FILLERS)})\b|[^\w\s]"
-    backend.normalizer = normalizers.Sequence(
-        [normalizers.Lowercase(), normalizers.Replace(Regex(dropped), " ")]
-    )
+    backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(Regex(dropped), " ")])
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", START), ("</s>", END)]
@@ -44,7 +42,5 @@ def create() -> PreTrainedTokenizerFast:
 
 def encode(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str]) -> Tensor:
     """Prompts -> ids, padded to the constant length. [B,24]."""
-    found = tokenizer(
-        list(prompts), padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
-    )
+    found = tokenizer(list(prompts), padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
     return found.input_ids.to(torch.int64)

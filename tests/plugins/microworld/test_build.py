@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from dynaip_plugins.microworld import build as building
-from dynaip_plugins.microworld.training import Plan, Training
 from safetensors.torch import load_file
 from torch import nn
+
+from dynaip_plugins.microworld import build as building
+from dynaip_plugins.microworld.training import Plan, Training
 
 TINY = 0.0004
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, FluxPipeline
+
 from dynaip.errors import InputError
-from dynaip_plugins.microworld import autoencoder, base, hints, measure, tokens
 from dynaip.training.plain_attention import PlainAttention, plain_attention
+from dynaip_plugins.microworld import autoencoder, base, hints, measure, tokens
 from dynaip_plugins.microworld.bundle import ASSETS, MicroworldBundle
 from dynaip_plugins.microworld.oracle import QUESTIONS, Oracle, masks
 from dynaip_plugins.microworld.pool import draw, pixels, signed, unit

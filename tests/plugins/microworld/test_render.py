@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from dynaip_plugins.microworld.render import CENTRES, RGB, SIZE, render
 from dynaip_plugins.microworld.shapes import EMBLEMS, SILHOUETTES
 from dynaip_plugins.microworld.vocabulary import IDENTITY, PROMPTED, UNPROMPTED
@@ -35,7 +36,7 @@ def test_rendering_is_deterministic_and_independent_of_the_batch() -> None:
     assert hashlib.sha256(alone.tobytes()).digest() == hashlib.sha256(together.tobytes()).digest()
 
 
-@pytest.mark.parametrize("name", [n for n in {**IDENTITY, **PROMPTED, **UNPROMPTED}])
+@pytest.mark.parametrize("name", list({**IDENTITY, **PROMPTED, **UNPROMPTED}))
 def test_every_value_of_an_attribute_looks_different(name: str) -> None:
     values = {**IDENTITY, **PROMPTED, **UNPROMPTED}[name]
     if name == "place":

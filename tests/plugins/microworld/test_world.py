@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+
 from dynaip_plugins.microworld import tokens
 from dynaip_plugins.microworld.vocabulary import ATTRIBUTES, IDENTITY, MAX_TOKENS, PROMPTED, UNPROMPTED
 from dynaip_plugins.microworld.world import LAYOUTS, Identity, identities, labels, prompt, region, sample_scene
@@ -71,7 +72,9 @@ def test_prompt_says_what_is_prompted_and_nothing_else() -> None:
 def test_dense_prompt_says_the_identity() -> None:
     scene = scenes(1, 1)[0]
     who = scene.subjects[0].identity
-    assert f"{who.main} {scene.subjects[0].category} with {who.second} {who.texture} and a {who.emblem}" in prompt(scene, True)
+    assert f"{who.main} {scene.subjects[0].category} with {who.second} {who.texture} and a {who.emblem}" in prompt(
+        scene, True
+    )
 
 
 @pytest.mark.parametrize(("subjects", "dense"), [(1, False), (1, True), (2, False), (2, True), (3, False), (4, False)])
