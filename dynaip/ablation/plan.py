@@ -104,14 +104,13 @@ def make_plan(ablation: AblationConfig, *, limit: int | None = None) -> Plan:
         )
     if ablation.match_parameters:
         drafts = _matched(drafts)
-    arms = _served(drafts)
-    trainings = {arm.training: arm.config for arm in drafts_by_own_training(arms)}
+    arms, trainings = _served(drafts)
     baselines = [Arm(_baseline_name(run), 0, drafts[0].config, run=run) for run in ablation.baselines]
     return Plan(
         ablation.name,
         ablation.question,
         (*arms, *baselines),
-        tuple(Training(str(key), config) for key, config in trainings.items()),
+        tuple(Training(key, config) for key, config in trainings.items()),
         ablation.report,
         ablation.jobs,
         ablation.threads,
@@ -130,30 +129,23 @@ def _baseline_name(run: str) -> str:
     return BASE if run == BASE else Path(run).name
 
 
-def drafts_by_own_training(arms: Sequence[Arm]) -> list[Arm]:
-    """The arms whose own config is the one that is trained, one for each training."""
-    found: dict[str, Arm] = {}
-    for arm in arms:
-        if arm.training == arm.config.training_hash():
-            found.setdefault(str(arm.training), arm)
-    return list(found.values())
-
-
-def _served(drafts: Sequence[Arm]) -> list[Arm]:
-    """Give each arm its training: its own, or that of another arm whose adapter can serve its policy."""
-    own = {arm.config.training_hash() for arm in drafts}
-    takes: dict[int, tuple[str, str]] = {}
-    for place, arm in enumerate(drafts):
-        other = next((key for key in _alternatives(arm.config) if key in own), None)
-        if other is not None:
-            takes[place] = (other, "an adapter trained with other branch weights serves this policy at inference")
+def _served(drafts: Sequence[Arm]) -> tuple[list[Arm], dict[str, ExperimentConfig]]:
+    """Give each arm its training (its own, or another arm's that can serve its policy), and the configs to train by hash."""
+    own = [arm.config.training_hash() for arm in drafts]
+    taken = [next((key for key in _alternatives(arm.config) if key in own), None) for arm in drafts]
+    # An adapter is only borrowed from an arm that does not borrow itself.
+    trainings = {key: arm.config for arm, key, other in zip(drafts, own, taken, strict=True) if other is None}
     arms: list[Arm] = []
-    for place, arm in enumerate(drafts):
-        key, why = takes.get(place, (arm.config.training_hash(), ""))
-        shared = sum(arm.config.training_hash() == other.config.training_hash() for other in drafts) > 1
-        why = why or ("several arms differ only in what happens at inference" if shared else "its own")
+    for arm, key, other in zip(drafts, own, taken, strict=True):
+        if other in trainings:
+            why, key = "an adapter trained with other branch weights serves this policy at inference", str(other)
+        elif own.count(key) > 1:
+            why = "several arms differ only in what happens at inference"
+        else:
+            why = "its own"
+        trainings.setdefault(key, arm.config)
         arms.append(replace(arm, training=key, why=why))
-    return arms
+    return arms, trainings
 
 
 def _alternatives(config: ExperimentConfig) -> list[str]:
