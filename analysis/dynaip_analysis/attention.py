@@ -137,8 +137,8 @@ def draw(
 
 def _title(found: BranchMaps) -> str:
     means = {branch: float(np.nanmean(share)) for branch, share in found.share.items()}
-    parts = [f"{means[branch]:.0%} as large in the {branch} branch" for branch in ("image", "text") if branch in means]
-    return "The reference term beside the attention output it is added to: " + ", ".join(parts)
+    parts = [f"{means[branch]:.0%} in the {branch} branch" for branch in ("image", "text") if branch in means]
+    return "How large the reference term is beside the attention output: " + ", ".join(parts)
 
 
 def _branches(figure: Any, reference: Image.Image, generated: Image.Image, found: BranchMaps) -> None:

@@ -106,12 +106,17 @@ def rows(weights: Floats, levels: Sequence[str], grid: tuple[int, int]) -> list[
 
 
 def draw(
-    path: Path, images: Sequence[Image.Image], weights: Floats, levels: Sequence[str], grid: tuple[int, int]
+    path: Path,
+    images: Sequence[Image.Image],
+    weights: Floats,
+    levels: Sequence[str],
+    grid: tuple[int, int],
+    summary: RoutingSummary | None = None,
 ) -> Path:
-    """Draw router weights over the patches of some references (B x N x L), level by level."""
+    """Draw router weights over the patches of some references (B x N x L); the titles tell the means of ``summary``."""
     shaped = weights.reshape(len(images), *grid, len(levels))
     high = float(max(shaped.max(), 1 / len(levels)))
-    summary = summarise(weights)
+    summary = summary or summarise(weights)
     leader = levels[int(summary.mean.argmax())]
     with figures.drawing(path, rows(weights, levels, grid)) as plt:
         shape = (len(images), len(levels) + 1)

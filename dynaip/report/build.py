@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from dynaip.ablation.answer import minus, summarise
 from dynaip.errors import InputError
@@ -52,7 +52,7 @@ def render(values: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": _figure, "count": _count, "duration": duration}
+    environment.filters |= {"figure": _figure, "count": _count, "duration": duration, "breakable": _breakable}
     style = environment.get_template("style.css").render(looks=values["looks"])
     digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
     return environment.get_template("report.html").render(**values, style=Markup(style), digest=digest)
@@ -115,6 +115,11 @@ def _figure(value: Any, digits: int = 3) -> str:
     if isinstance(value, float):
         return minus(f"{value:.{digits}f}") if math.isfinite(value) else "–"
     return "–" if value is None else str(value)
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may break after its hyphens and underscores."""
+    return escape(name).replace("-", Markup("-<wbr>")).replace("_", Markup("_<wbr>"))
 
 
 def _count(value: int | None) -> str:

@@ -164,12 +164,12 @@ def stages(ablation: AblationDirectory) -> list[tuple[str, Any]]:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested mappings as rows of dotted name and value."""
+    """Nested mappings as rows of dotted name and value; a list becomes its words."""
     rows: list[tuple[str, Any]] = []
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict):
             rows += flatten(value, f"{name} · ")  # pyright: ignore[reportUnknownArgumentType]
         else:
-            rows.append((name, value))
+            rows.append((name, " ".join(map(str, value)) if isinstance(value, list) else value))  # pyright: ignore[reportUnknownArgumentType]
     return rows

@@ -88,4 +88,4 @@ def _shares(rows: Sequence[Row]) -> str:
 
 def _spread(rows: Sequence[Row]) -> str:
     parts = [f"{value:.0f} in the {branch} branch" for branch, value in _means(rows, "effective_tokens").items()]
-    return f"A query spreads over about {' and '.join(parts)} reference tokens (the exponential of its entropy)."
+    return f"A query spreads over this many reference tokens (the exponential of its entropy): {', '.join(parts)}."

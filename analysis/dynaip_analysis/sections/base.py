@@ -36,7 +36,7 @@ def choose(directory: Path, wanted: str | None = None) -> list[Chosen]:
     """Runs worth looking into: the one that is wanted; else the shipped adapter, then the reference arm."""
     if wanted:
         return [Chosen(Path(wanted).name, wanted, None, shipped=not Path(wanted).is_dir())]
-    arms = AblationDirectory.read(directory).arms
+    arms = [arm for arm in AblationDirectory.read(directory).arms if arm.state != "failed"]
     shipped = [_chosen(arm) for arm in arms if arm.baseline and not arm.bare]
     trained = [_chosen(arm) for arm in arms if not arm.baseline and arm.adapter_folder is not None]
     return [*shipped[:1], *trained[:1]]

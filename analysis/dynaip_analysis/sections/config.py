@@ -35,7 +35,7 @@ class RoutingConfig(SectionConfig):
     order: int = Field(20, ge=0, le=100)
     cases: PositiveInt = 64
     """References that the averages are over."""
-    shown: PositiveInt = 4
+    shown: PositiveInt = 3
     """References whose maps are drawn."""
 
 

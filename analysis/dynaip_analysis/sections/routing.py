@@ -41,10 +41,10 @@ class RoutingSection(RunSection[RoutingConfig]):
             grid = bench.dyna.encoder.grid
             weights = routing.patches(weights, grid) if weights.ndim == 3 else weights
             levels = list(bench.dyna.encoder.levels)
-            summaries[each.label] = routing.summarise(weights)
+            summary = summaries[each.label] = routing.summarise(weights)
             if not paths and weights.ndim == 3:
                 shown = self.config.shown
-                paths.append(routing.draw(out / "routing.png", images[:shown], weights[:shown], levels, grid))
+                paths.append(routing.draw(out / "routing.png", images[:shown], weights[:shown], levels, grid, summary))
         if not summaries:
             raise InputError(f"{' and '.join(each.label for each in chosen)}: the fusion has no router")
         return [*paths, routing.draw_summary(out / "routing-summary.png", summaries, levels)]

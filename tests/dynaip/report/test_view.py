@@ -48,4 +48,4 @@ def test_stages_name_the_arms_that_a_training_serves(ablation: Path) -> None:
 
 
 def test_flatten() -> None:
-    assert flatten({"a": {"b": 1, "c": {"d": 2}}, "e": 3}) == [("a · b", 1), ("a · c · d", 2), ("e", 3)]
+    assert flatten({"a": {"b": 1, "c": {"d": 2}}, "e": ["x", 3]}) == [("a · b", 1), ("a · c · d", 2), ("e", "x 3")]
