@@ -11,6 +11,8 @@ from dynaip.registry import registry
 
 FIELD = "hidden"
 """Integer field of a fusion's config that widens it."""
+WIDEST = 2**20
+"""A fusion that is still too small with layers as wide as this does not grow with them."""
 
 
 def match_parameters(
@@ -18,7 +20,8 @@ def match_parameters(
 ) -> tuple[dict[str, ComponentSpec], dict[str, int]]:
     """Widen the smaller fusions until their parameters match the largest; give specs and parameter counts by name.
 
-    ``widths`` are C_l by level, ``dim`` is D. A fusion without ``hidden`` in its config stays as it is.
+    ``widths`` are C_l by level, ``dim`` is D. The search goes over ``hidden``, so what is left over is at most half of
+    what one hidden unit costs; a fusion without that option, or that does not grow with it, stays as it is.
     """
 
     def size(spec: ComponentSpec) -> int:
@@ -49,6 +52,8 @@ def _widened(spec: ComponentSpec, target: int, size: Callable[[ComponentSpec], i
     low, high = 1, 2
     while parameters(high) < target:
         low, high = high, high * 2
+        if high > WIDEST:
+            return spec
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if parameters(middle) <= target else (low, middle)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dynaip.config import ComponentConfig
 from pydantic import PositiveInt
+
+from dynaip.config import ComponentConfig
 
 
 class FusionConfig(ComponentConfig):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import torch
-from dynaip.errors import InputError
-from dynaip.suggest import did_you_mean
 from torch import Tensor, nn
+
+from dynaip.errors import ConfigError, InputError
+from dynaip.suggest import did_you_mean
 
 
 class MLP(nn.Sequential):
@@ -18,7 +19,11 @@ class MLP(nn.Sequential):
 
 
 def level_norms(widths: Mapping[str, int]) -> nn.ModuleDict:
-    """One LayerNorm a level."""
+    """One LayerNorm a level; ``ConfigError`` for a level whose name cannot name a part of a module."""
+    empty = nn.ModuleDict()
+    for level in widths:
+        if not level or "." in level or hasattr(empty, level):
+            raise ConfigError(f"encoder.levels: {level!r} cannot be the name of a level; use another word without dots")
     return nn.ModuleDict({level: nn.LayerNorm(width) for level, width in widths.items()})
 
 
@@ -35,7 +40,9 @@ def coefficient_values(coefficients: Mapping[str, float] | None, levels: Iterabl
     names = list(levels)
     for level, value in (coefficients or {}).items():
         if level not in names:
-            raise InputError(f"granularity: no level {level}; there are {', '.join(names)}.{did_you_mean(level, names)}")
+            raise InputError(
+                f"granularity: no level {level}; there are {', '.join(names)}.{did_you_mean(level, names)}"
+            )
         if not 0 <= value < float("inf"):
             raise InputError(f"granularity: {level}={value} must be a number from 0 up")
     values = [float((coefficients or {}).get(level, 1.0)) for level in names]
@@ -47,16 +54,21 @@ def coefficient_values(coefficients: Mapping[str, float] | None, levels: Iterabl
 
 
 def steered(weights: Tensor, coefficients: list[float] | None) -> Tensor:
-    """Multiply weights over levels (... x L) by gamma_l and make them sum to one again (ours; fig. 1b shows the effect)."""
+    """Multiply weights over levels (... x L) by gamma_l and make them sum to one again.
+
+    The rule is ours; fig. 1b shows the effect. Without coefficients the weights come back as they are.
+    """
     if coefficients is None:
         return weights
-    gamma = torch.tensor(coefficients, device=weights.device, dtype=weights.dtype)
-    # The floor keeps a level alone at 1 even where the router had given it nothing.
-    raised = weights.clamp_min(torch.finfo(weights.dtype).tiny * 1e4) * gamma
-    return raised / raised.sum(dim=-1, keepdim=True)
+    largest = max(coefficients)
+    # The floor keeps a level alone at 1 even where the router had given it nothing; half precision has no room for it.
+    exact = torch.promote_types(weights.dtype, torch.float32)
+    gamma = torch.tensor([value / largest for value in coefficients], device=weights.device, dtype=exact)
+    raised = weights.to(exact).clamp_min(1e-30) * gamma
+    return (raised / raised.sum(dim=-1, keepdim=True)).to(weights.dtype)
 
 
 def refuse_coefficients(name: str, coefficients: Mapping[str, float] | None, levels: Iterable[str]) -> None:
-    """Raise ``InputError`` if a strategy without weights over levels is asked to steer them."""
+    """Raise ``ConfigError`` if a strategy without weights over levels is asked to steer them."""
     if coefficient_values(coefficients, levels) is not None:
-        raise InputError(f"granularity: the fusion {name} has no weights over levels to steer; use hmoe or average")
+        raise ConfigError(f"granularity: the fusion {name} has no weights over levels to steer; use hmoe or average")

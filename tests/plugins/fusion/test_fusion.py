@@ -137,6 +137,7 @@ def test_average_is_the_mean_of_projected_levels() -> None:
     torch.testing.assert_close(fusion(levels).tokens, sum(projected) / 3)
     alone = fusion(levels, coefficients={"low": 0, "mid": 0, "high": 1}).tokens
     torch.testing.assert_close(alone, projected[2])
+    assert fusion(levels).weights is None  # nothing is routed, so there is nothing for an analysis to read
 
 
 def test_single_layer_reads_one_level() -> None:

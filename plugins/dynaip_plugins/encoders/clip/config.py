@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from dynaip.config import ComponentConfig
 from pydantic import Field
+
+from dynaip.config import ComponentConfig
 
 
 class ClipConfig(ComponentConfig):
@@ -21,3 +22,5 @@ class ClipConfig(ComponentConfig):
     """Keep the class token before the patch tokens."""
     fit: Literal["crop", "pad"] = "crop"
     """How a picture that is not square becomes square: its middle, or with white beside it."""
+    dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Type of the frozen weights, whatever type they are stored in."""

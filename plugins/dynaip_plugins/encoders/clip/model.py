@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from dynaip.contracts import VisualEncoder
-from dynaip.errors import ConfigError, InputError
-from dynaip.models import resolve
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPVisionModel
+
+from dynaip.contracts import VisualEncoder
+from dynaip.errors import ConfigError
 
 from .config import ClipConfig
+from .files import MEAN as MEAN
+from .files import STD as STD
+from .files import load
 
 RELATIVE_DEPTHS = {"low": 10 / 24, "mid": 17 / 24, "high": 1.0}
-"""Layers 10 and 17 are the paper's low and mid (fig. 4); the last layer as high, and the scaling to other depths, are ours."""
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-"""CLIP's own normalisation, for folders without a preprocessor config."""
+"""Layers 10 and 17 are the paper's low and mid (fig. 4); the last as high, and the scaling of all, are ours."""
 
 
 class ClipEncoder(VisualEncoder):
@@ -30,21 +29,15 @@ class ClipEncoder(VisualEncoder):
     def __init__(self, config: ClipConfig) -> None:
         super().__init__()
         self.config = config
-        where = resolve(config.model, "vision")
-        try:
-            model = CLIPVisionModel.from_pretrained(where, revision=config.revision)
-        except (OSError, ValueError) as error:
-            raise InputError(f"encoder.model: {config.model} cannot be loaded as a CLIP vision model ({error})") from error
-        shape = model.config
+        tower, self.mean, self.std = load(config)
+        shape = tower.config
         self.levels = chosen_levels(config.levels, shape.num_hidden_layers)
         self.widths = dict.fromkeys(self.levels, shape.hidden_size)
         self.size, patches = shape.image_size, shape.image_size // shape.patch_size
         self.grid = (patches, patches)
-        self.mean, self.std = _normalisation(where)
-        tower: Any = getattr(model, "vision_model", model)
         self.embeddings, self.pre_norm = tower.embeddings, tower.pre_layrnorm
         self.layers = tower.encoder.layers[: max(self.levels.values())]
-        self.fingerprint = {"hidden_size": shape.hidden_size, "layers": shape.num_hidden_layers, "image_size": self.size}
+        self.shape = {"hidden_size": shape.hidden_size, "layers": shape.num_hidden_layers, "image_size": self.size}
         self.eval().requires_grad_(False)
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
@@ -65,12 +58,15 @@ class ClipEncoder(VisualEncoder):
         return {level: states[number][:, start:] for level, number in self.levels.items()}
 
     def signature(self) -> dict[str, Any]:
-        """Model, its shape, and the levels."""
+        """Name what an adapter depends on: model, shape, levels, and which weights of that shape."""
+        token = self.embeddings.class_embedding.detach().float().cpu().numpy()
         return {
             "model": self.config.model,
             "levels": dict(self.levels),
             "class_token": self.config.class_token,
-            **self.fingerprint,
+            **self.shape,
+            # The class token's embedding tells two towers of one shape apart without reading gigabytes.
+            "weights": hashlib.sha256(token.tobytes()).hexdigest()[:12],
         }
 
 
@@ -84,20 +80,15 @@ def chosen_levels(levels: Mapping[str, int] | None, depth: int) -> dict[str, int
 
 
 def square(image: Image.Image, size: int, fit: str) -> Image.Image:
-    """Make a picture ``size`` pixels square: crop its middle, or pad it with white."""
-    width, height = image.size
-    edge = min(width, height) if fit == "crop" else max(width, height)
-    if width != height:
-        canvas = Image.new("RGB", (edge, edge), "white")
-        canvas.paste(image.convert("RGB"), ((edge - width) // 2, (edge - height) // 2))
-        image = canvas
-    return image.convert("RGB") if edge == size else image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
-
-
-def _normalisation(where: Path | str) -> tuple[Sequence[float], Sequence[float]]:
-    """Read mean and standard deviation from the folder's preprocessor config; CLIP's own where there is none."""
-    file = Path(where) / "preprocessor_config.json"
-    if not isinstance(where, Path) or not file.is_file():
-        return MEAN, STD
-    config = json.loads(file.read_text(encoding="utf-8"))
-    return config.get("image_mean", MEAN), config.get("image_std", STD)
+    """Make a picture ``size`` pixels square: its middle (``crop``), or all of it with white beside it (``pad``)."""
+    image, (width, height) = image.convert("RGB"), image.size
+    if fit == "crop":
+        edge = min(width, height)
+        left, top = (width - edge) // 2, (height - edge) // 2
+        return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + edge, top + edge))
+    # Shrunk before it is padded: beside a long thin picture the white would not fit into memory.
+    ratio = size / max(width, height)
+    inner = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    canvas = Image.new("RGB", (size, size), "white")
+    canvas.paste(image.resize(inner, Image.Resampling.BICUBIC), ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    return canvas

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from dynaip.contracts import FeatureFusion, FusedReference
 from torch import Tensor, nn
+
+from dynaip.contracts import FeatureFusion, FusedReference
 
 from ..layers import MLP, coefficient_values, level_norms, output_norm, steered
 from .config import AverageConfig
@@ -33,7 +34,8 @@ class AverageFusion(FeatureFusion):
     ) -> FusedReference:
         """Project levels (each B x N x C_l) and take their mean, B x N x D."""
         projected = [self.experts[level](self.norms[level](levels[level])) for level in self.levels]
-        equal = torch.full((len(self.levels),), 1 / len(self.levels), device=projected[0].device)
+        exact = torch.promote_types(projected[0].dtype, torch.float32)
+        equal = torch.full((len(self.levels),), 1 / len(self.levels), device=projected[0].device, dtype=exact)
         weights = steered(equal, coefficient_values(coefficients, self.levels))
-        mixed = (torch.stack(projected, dim=-1) * weights).sum(dim=-1)
-        return FusedReference(self.output_norm(mixed), weights.expand(len(mixed), -1))
+        mixed = (torch.stack(projected, dim=-1) * weights).sum(dim=-1).to(projected[0].dtype)
+        return FusedReference(self.output_norm(mixed))

@@ -1,7 +1,7 @@
 """The hierarchical mixture of experts: ``z = P(sum_l w_l E_l(LN F_l))``, ``w = softmax(Router(...) / tau)``.
 
-Experts for low, mid and high levels and a router with weights w_l are the paper's (eq. 7, fig. 4); the experts' form, the
-router's inputs and P are ours.
+Experts for low, mid and high levels and a router with weights w_l are the paper's (eq. 7, fig. 4); the experts' form,
+the router's inputs, P (a linear layer) and the LayerNorm of the tokens behind it are ours.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor, nn
+
 from dynaip.contracts import FeatureFusion, FusedReference
 from dynaip.errors import ConfigError, InputError
-from torch import Tensor, nn
 
 from ..layers import MLP, coefficient_values, level_norms, output_norm, steered
 from .config import HMoEConfig
@@ -37,7 +38,9 @@ class LevelExpert(nn.Module):
 class HMoEFusion(FeatureFusion):
     """HMoE-FFM: an expert for every level, mixed by a router."""
 
-    def __init__(self, config: HMoEConfig, *, widths: Mapping[str, int], dim: int, condition_dim: int | None = None) -> None:
+    def __init__(
+        self, config: HMoEConfig, *, widths: Mapping[str, int], dim: int, condition_dim: int | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self.levels = tuple(widths)
@@ -86,7 +89,10 @@ class HMoEFusion(FeatureFusion):
         return (self.router(inputs) / self.config.temperature).softmax(dim=-1)
 
     def _balance(self, weights: Tensor) -> Tensor | None:
-        """Switch load balance over levels: L sum_l f_l P_l, f_l = share of tokens whose first choice is l, P_l = mean w_l."""
+        """Switch load balance over levels: L sum_l f_l P_l.
+
+        f_l is the share of tokens whose first choice is l, P_l the mean of w_l.
+        """
         if self.config.balance_loss == 0:
             return None
         flat = weights.reshape(-1, len(self.levels))

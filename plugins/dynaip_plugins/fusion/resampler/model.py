@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor, nn
+
 from dynaip.contracts import FeatureFusion, FusedReference
 from dynaip.errors import ConfigError
-from torch import Tensor, nn
 
 from ..layers import MLP, level_norms, output_norm, refuse_coefficients
 from .config import ResamplerConfig

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from torch import Tensor
+
 from dynaip.contracts import FeatureFusion, FusedReference
 from dynaip.errors import ConfigError
 from dynaip.suggest import did_you_mean
-from torch import Tensor
 
 from ..layers import MLP, level_norms, output_norm, refuse_coefficients
 from .config import SingleLayerConfig

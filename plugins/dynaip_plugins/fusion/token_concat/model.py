@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from dynaip.contracts import FeatureFusion, FusedReference
 from torch import Tensor, nn
+
+from dynaip.contracts import FeatureFusion, FusedReference
 
 from ..layers import MLP, level_norms, output_norm, refuse_coefficients
 from .config import TokenConcatConfig
