@@ -17,6 +17,7 @@ class GranularitySection(RunSection[GranularityConfig]):
     name = "granularity"
 
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
+        """Draw granularity for the chosen arms; give the figures."""
         from dynaip_analysis import granularity
         from dynaip_analysis.workbench import Workbench
 
@@ -39,6 +40,7 @@ class GranularitySection(RunSection[GranularityConfig]):
         return [*paths, granularity.draw_attributes(out / "granularity-attributes.png", sweep)] if scores else paths
 
     def tell(self, chosen: Sequence[Chosen], out: Path) -> SectionContent:
+        """Say what the tables of granularity show, beside its figures."""
         figures = [
             (out / "granularity.png", "Columns are settings: as routed, one level alone, and levels weighed up.")
         ]

@@ -26,6 +26,7 @@ class RoutingSection(RunSection[RoutingConfig]):
     runs = 2
 
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
+        """Draw routing for the chosen arms; give the figures."""
         from dynaip_analysis import routing
         from dynaip_analysis.workbench import Workbench
 
@@ -58,6 +59,7 @@ class RoutingSection(RunSection[RoutingConfig]):
         return [case.references[0].image for case in cases]
 
     def tell(self, chosen: Sequence[Chosen], out: Path) -> SectionContent:
+        """Say what the tables of routing show, beside its figures."""
         rows = read_rows(out / "routing-summary.parquet")
         figures = [
             (out / "routing.png", f"Weight of each level for every patch of some references, by {chosen[0].words()}."),

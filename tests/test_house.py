@@ -1,0 +1,199 @@
+"""The rules of the house, read from the source: who imports whom, what is documented, how long things are."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {
+    "dynaip": ROOT / "dynaip",
+    "dynaip_plugins": ROOT / "plugins" / "dynaip_plugins",
+    "dynaip_analysis": ROOT / "analysis" / "dynaip_analysis",
+}
+ALLOWED = {
+    "dynaip": set[str](),
+    "dynaip_plugins": {"dynaip"},
+    "dynaip_analysis": {"dynaip"},
+}
+"""Package -> which of the other packages it may import."""
+HEAVY = {"torch", "diffusers", "transformers", "accelerate", "pandas", "matplotlib", "pyarrow", "scipy", "sklearn"}
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+UNSAFE = {"pickle.load", "pickle.loads", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "eval"}
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+HISTORY = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|(?<![&\w])#\d+\b|\bissue \d+")
+
+
+def sources(package: str) -> list[Path]:
+    """All Python files of one package."""
+    return sorted(PACKAGES[package].rglob("*.py"))
+
+
+ALL = [path for package in PACKAGES for path in sources(package)]
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """Parse one file."""
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def named(path: Path) -> str:
+    """The path below the repository."""
+    return str(path.relative_to(ROOT))
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and top-level name of every absolute import, wherever it stands in the file."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name.partition(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            yield node.lineno, node.module.partition(".")[0]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("import_module", "importlib.import_module"):
+            name = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else ""
+            yield node.lineno, str(name).partition(".")[0]
+
+
+@pytest.mark.parametrize("package", list(PACKAGES))
+def test_arrows(package: str) -> None:
+    forbidden = set(PACKAGES) - ALLOWED[package] - {package} | {"plugins", "analysis"}
+    wrong = [f"{named(path)}:{line} {name}" for path in sources(package) for line, name in imported(path)
+             if name in forbidden]  # fmt: skip
+    assert not wrong, f"{package} may not import these: {wrong}"
+
+
+def test_components_do_not_reach_into_each_other_across_kinds() -> None:
+    wrong: list[str] = []
+    for path in sources("dynaip_plugins"):
+        parts = path.relative_to(PACKAGES["dynaip_plugins"]).parts
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.ImportFrom) and node.level > len(parts):
+                wrong.append(f"{named(path)}:{node.lineno}")
+    assert not wrong
+
+
+def test_configs_and_commands_import_nothing_heavy() -> None:
+    modules = [f"dynaip_plugins.{'.'.join(path.relative_to(PACKAGES['dynaip_plugins']).with_suffix('').parts)}"
+               for path in sources("dynaip_plugins") if path.name == "config.py"]  # fmt: skip
+    modules += ["dynaip", "dynaip.registry", "dynaip.config", "dynaip.errors", "dynaip.cli.app", "dynaip_plugins.builtin",
+                "dynaip_analysis.plugin", "dynaip_analysis.sections.config", "dynaip.report.section"]  # fmt: skip
+    code = f"""
+import sys
+sys.path[:0] = {[str(ROOT), str(ROOT / "plugins"), str(ROOT / "analysis")]!r}
+from importlib import import_module
+for name in {modules!r}:
+    import_module(name)
+    found = {HEAVY!r} & set(sys.modules)
+    assert not found, f"{{name}} imports {{sorted(found)}}"
+import dynaip.cli.app
+dynaip.cli.app.build()
+from dynaip.registry import registry
+assert len(registry().components()) > 20 and not registry().failures, registry().failures
+found = {HEAVY!r} & set(sys.modules)
+assert not found, f"listing components imports {{sorted(found)}}"
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def public(path: Path) -> Iterator[tuple[int, str, ast.AST]]:
+    """Public classes and functions of a file, and public methods of its public classes."""
+    for node in tree_of(path).body:
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)) and not node.name.startswith("_"):
+            yield node.lineno, node.name, node
+            if isinstance(node, ast.ClassDef):
+                for inner in node.body:
+                    if isinstance(inner, FUNCTIONS) and not inner.name.startswith("_"):
+                        yield inner.lineno, f"{node.name}.{inner.name}", inner
+
+
+def test_every_module_and_public_name_has_a_docstring() -> None:
+    bare = [named(path) for path in ALL if not ast.get_docstring(tree_of(path))]
+    for path in ALL:
+        for line, name, node in public(path):
+            assert isinstance(node, (*FUNCTIONS, ast.ClassDef))
+            overrides = {ast.unparse(each) for each in node.decorator_list} & {"overload", "override"}
+            if not ast.get_docstring(node) and not overrides:
+                bare.append(f"{named(path)}:{line} {name}")
+    assert not bare, f"{len(bare)} without docstring: {bare}"
+
+
+def test_files_and_functions_stay_short() -> None:
+    long: list[str] = []
+    for path in ALL:
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        if lines > LONGEST_FILE:
+            long.append(f"{named(path)}: {lines} lines")
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, FUNCTIONS) and node.end_lineno:
+                length = node.end_lineno - node.lineno + 1
+                if length > LONGEST_FUNCTION:
+                    long.append(f"{named(path)}:{node.lineno} {node.name}: {length} lines")
+    assert not long, long
+
+
+def test_public_functions_are_typed() -> None:
+    untyped: list[str] = []
+    for path in ALL:
+        for line, name, node in public(path):
+            if isinstance(node, FUNCTIONS):
+                own = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                missing = [each.arg for each in own if each.annotation is None and each.arg not in ("self", "cls")]
+                if missing or node.returns is None:
+                    untyped.append(f"{named(path)}:{line} {name} {missing or 'return'}")
+    assert not untyped, untyped
+
+
+def test_no_drawer_for_everything() -> None:
+    drawers = [named(path) for path in ALL if path.stem in ("util", "utils", "helpers", "misc", "common")]
+    assert not drawers
+    assert not (ROOT / "plugins" / "__init__.py").exists()
+    assert not (ROOT / "analysis" / "__init__.py").exists()
+
+
+def test_no_history_in_the_code() -> None:
+    texts = [*ALL, *(ROOT / "tests").rglob("*.py")]
+    wrong = [f"{named(path)}:{number} {line.strip()}" for path in texts if path != Path(__file__)
+             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+             if HISTORY.search(line.partition("#")[1] + line.partition("#")[2]) and "#" in line
+             and not re.search(r"#[0-9a-fA-F]{3,8}\b", line)]  # fmt: skip
+    assert not wrong, wrong
+
+
+def test_nothing_is_unpickled() -> None:
+    wrong: list[str] = []
+    for path in ALL:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                safe = any(each.arg == "weights_only" and ast.unparse(each.value) == "True" for each in node.keywords)
+                if called in UNSAFE or (called == "torch.load" and not safe):
+                    wrong.append(f"{named(path)}:{node.lineno} {called}")
+    assert not wrong, wrong
+
+
+def test_every_command_is_in_the_readme_and_none_is_invented() -> None:
+    commands = {path.stem for path in (PACKAGES["dynaip"] / "cli").glob("*.py")}
+    commands -= {"__init__", "__main__", "app", "options", "tables"}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"`dynaip ([a-z]+)", readme))
+    commands = {name for name in commands if not name.startswith("_")}
+    assert commands == told, f"missing in README: {commands - told}; invented: {told - commands}"
+
+
+def test_links_of_the_documents_lead_somewhere() -> None:
+    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    broken: list[str] = []
+    for document in documents:
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
+            if not (document.parent / link).exists():
+                broken.append(f"{named(document)}: {link}")
+    assert not broken, broken
