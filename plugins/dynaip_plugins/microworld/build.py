@@ -1,6 +1,6 @@
 """Make all models of microworld again from a seed.
 
-    python -m dynaip_plugins.microworld.build OUT [--stages autoencoder clip oracle base measure]
+    python -m dynaip_plugins.microworld.build OUT [--stages autoencoder clip oracle base adapter measure]
         [--seed 0] [--scale 1.0] [--threads 1] [--compile]
 
 Stages that are complete are skipped; one that was broken off goes on from its checkpoint.
@@ -17,7 +17,7 @@ import torch
 from diffusers import AutoencoderKL
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from . import autoencoder, base, measure, pipeline, train_clip, train_oracle
+from . import autoencoder, base, measure, pipeline, train_adapter, train_clip, train_oracle
 from .training import Plan
 from .training import Progress as Report
 
@@ -78,6 +78,11 @@ def _base(order: Order) -> None:
     pipeline.save(pipeline.assemble(model, order.vae()), order.out / "pipeline")
 
 
+def _adapter(order: Order) -> None:
+    steps = None if order.scale == 1 else max(2, round(6000 * order.scale))
+    train_adapter.train(order.out, order.work, steps=steps, seed=order.seed, progress=order.report)
+
+
 def _measure(order: Order) -> None:
     measure.write(order.out, max(2, round(200 * min(order.scale, 1))))
 
@@ -87,6 +92,7 @@ STAGES: dict[str, Callable[[Order], None]] = {
     "clip": _clip,
     "oracle": _oracle,
     "base": _base,
+    "adapter": _adapter,
     "measure": _measure,
 }
 
@@ -103,7 +109,7 @@ def build(
 ) -> list[str]:
     """Build the stages (all by default) into `out`; returns those that ran.
 
-    The result holds `pipeline/`, `vision/`, `oracle/`, `figures.json` and `MODEL_CARD.md`. `compiled` makes the base's
+    The result holds `pipeline/`, `vision/`, `oracle/`, `adapter/`, `figures.json` and `MODEL_CARD.md`. `compiled` makes the base's
     steps a quarter faster after two minutes of compilation.
     """
     unknown = sorted(set(stages or ()) - STAGES.keys())

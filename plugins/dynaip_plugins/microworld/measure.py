@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL, FluxPipeline
 from torch import Tensor
 
-from . import autoencoder, pipeline
+from . import autoencoder, pipeline, train_adapter
 from .oracle import Oracle
 from .pool import draw, pixels, unit
 from .vocabulary import IDENTITY, PROMPTED
@@ -88,6 +88,8 @@ def measure(folder: Path, count: int = 200) -> dict[str, object]:
         report[f"base_{subjects}_plain"] = measure_base(pipe, oracle, subjects, False, count)
         if subjects <= 2:
             report[f"base_{subjects}_dense"] = measure_base(pipe, oracle, subjects, True, count)
+    if (folder / "adapter").is_dir():
+        report["adapter"] = train_adapter.measure(folder, count)
     return report
 
 
