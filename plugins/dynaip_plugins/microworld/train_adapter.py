@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
 from dynaip.adapter.formats import CONFIG, WEIGHTS, fill
 from dynaip.adapter.model import DynaIP
 from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment
@@ -66,7 +67,7 @@ def measure(folder: Path, count: int) -> dict[str, object]:
     fill(dyna, folder / "adapter" / WEIGHTS)
     dyna.attach(backbone_pipe)
     evaluation = config.evaluation
-    assert evaluation is not None  # noqa: S101 - the recipe has one
+    assert evaluation is not None
     tables = {name: _scores(evaluation, backbone_pipe, dyna, bare=name == "without_reference") for name in ARMS}
     dyna.detach()
     steps = json.loads((folder / "adapter" / CONFIG).read_text(encoding="utf-8")).get("steps")
@@ -78,6 +79,7 @@ ARMS = ("adapter", "without_reference")
 
 def _pipeline(config: ExperimentConfig) -> Any:
     import torch
+
     from dynaip.registry import registry
 
     return registry().build(config.backbone).load(device="cpu", dtype=torch.float32)
