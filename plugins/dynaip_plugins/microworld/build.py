@@ -109,7 +109,7 @@ def build(
 ) -> list[str]:
     """Build the stages (all by default) into `out`; returns those that ran.
 
-    The result holds `pipeline/`, `vision/`, `oracle/`, `adapter/`, `figures.json` and `MODEL_CARD.md`. `compiled` makes the base's
+    The result holds the folders of all parts, `figures.json` and `MODEL_CARD.md`. `compiled` makes the base's
     steps a quarter faster after two minutes of compilation.
     """
     unknown = sorted(set(stages or ()) - STAGES.keys())
