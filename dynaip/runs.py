@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import socket
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -70,32 +71,55 @@ class Run:
 
     @contextmanager
     def locked(self) -> Generator[None]:
-        """Hold the folder alone; ``InputError`` names the process that holds it already."""
+        """Hold the folder alone; ``InputError`` names the process that holds it already.
+
+        The lock of a process that died is taken over.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = self.path / LOCK
-        _take(lock)
+        handle = _take(lock)
         try:
             yield
         finally:
             lock.unlink(missing_ok=True)
+            os.close(handle)
 
 
-def _take(lock: Path) -> None:
-    mine = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
-    for _ in range(2):
+def _take(lock: Path) -> int:
+    """Open and lock the file; the kernel lets go of it when this process ends, however it ends."""
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            with lock.open("x", encoding="utf-8") as file:
-                file.write(mine)
-            return
-        except FileExistsError:
-            holder = _holder(lock)
-            if _alive(holder):
-                raise InputError(
-                    f"{lock.parent} is in use by process {holder.get('pid')} on {holder.get('host')}: wait for it, "
-                    "or choose another folder"
-                ) from None
-            lock.unlink(missing_ok=True)
-    raise InputError(f"{lock.parent} is in use: another process took it just now")
+            _hold(handle, lock)
+        except BaseException:
+            os.close(handle)
+            raise
+        if _same_file(handle, lock):
+            return handle
+        os.close(handle)  # its holder removed it between our opening and our locking
+
+
+def _hold(handle: int, lock: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        free = True
+    except BlockingIOError:
+        free = False
+    holder = _holder(lock)
+    if not free or holder.get("host", socket.gethostname()) != socket.gethostname():
+        raise InputError(
+            f"{lock.parent} is in use by process {holder.get('pid', '?')} on {holder.get('host', '?')}: wait for it, "
+            f"choose another folder, or delete {lock} if that process is gone"
+        )
+    os.ftruncate(handle, 0)
+    os.write(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+
+
+def _same_file(handle: int, lock: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), lock.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _holder(lock: Path) -> dict[str, Any]:
@@ -103,21 +127,6 @@ def _holder(lock: Path) -> dict[str, Any]:
         return dict(json.loads(lock.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
-
-
-def _alive(holder: Mapping[str, Any]) -> bool:
-    """Whether the holder runs still; a process of another host cannot be asked and counts as running."""
-    if not holder:
-        return False
-    if holder.get("host") != socket.gethostname():
-        return True
-    try:
-        os.kill(int(holder["pid"]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return int(holder["pid"]) != os.getpid()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -147,8 +156,10 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
+    """The commit of DynaIP's own source, where it runs from a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None

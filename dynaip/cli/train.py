@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,9 +31,22 @@ def train(
 
     from dynaip.training import trainer
 
-    with Progress(*_columns(), transient=False) as progress:
-        trainer.train(config, folder, resume=resume, on_progress=_bars(progress))
-    typer.echo(f"adapter: {folder / 'adapter'}")
+    # Under `accelerate launch` every process runs this command: the first one speaks.
+    first = os.environ.get("RANK", "0") == "0"
+    with Progress(*_columns(), disable=not first) as progress:
+        trainer.train(config, folder, resume=resume, on_progress=_bars(progress), warn=_say(progress))
+    if first:
+        typer.echo(f"adapter: {folder / 'adapter'}")
+
+
+def _say(progress: Any) -> Any:
+    """Lines above the bars."""
+    from rich.markup import escape
+
+    def say(line: str) -> None:
+        progress.console.print(escape(line), soft_wrap=True)
+
+    return say
 
 
 def _columns() -> list[Any]:
@@ -44,6 +58,7 @@ def _columns() -> list[Any]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[details]}"),
         TimeElapsedColumn(),
+        TextColumn("left"),
         TimeRemainingColumn(),
     ]
 
@@ -63,8 +78,9 @@ def _bars(progress: Any) -> OnProgress:
         if report.loss == report.loss:
             smooth[:] = [report.loss if not smooth else 0.98 * smooth[0] + 0.02 * report.loss]
         details = f"loss {smooth[0] if smooth else float('nan'):.4f}"
-        if report.skipped:
-            details += f", {report.skipped} skipped"
+        speed = progress.tasks[training].speed
+        details += f", {speed:.2f} steps/s" if speed else ""
+        details += f", {report.skipped} skipped" if report.skipped else ""
         progress.update(training, total=report.steps, completed=report.step, visible=True, details=details)
 
     return show

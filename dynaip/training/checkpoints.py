@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from torch.optim import Optimizer
 from dynaip.errors import DynaIPError
 
 ADAPTER, OPTIMIZER, STATE, MANIFEST = "adapter.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+FILES = (ADAPTER, OPTIMIZER, STATE)
+_NAME = re.compile(r"step-(\d+)")
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True)
@@ -35,33 +39,40 @@ class Checkpoint:
 def save(root: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """Commit a checkpoint under ``root``, then prune older ones down to ``keep``.
 
-    Raises ``DynaIPError`` with the size that was needed if the disk is full; the checkpoints there are stay as they are.
+    Raises ``DynaIPError`` with the size that was needed if the disk is full; the checkpoints there are stay intact.
     """
-    root.mkdir(parents=True, exist_ok=True)
     final = root / f"step-{checkpoint.step:06d}"
     part = root / f".step-{checkpoint.step:06d}.part"
     shutil.rmtree(part, ignore_errors=True)
     try:
-        part.mkdir()
+        part.mkdir(parents=True)
         _write(part, checkpoint)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(part, final)
-    except OSError as error:
+        _sync(root)
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
-        if error.errno == errno.ENOSPC:
-            raise DynaIPError(f"{root}: the disk is full; a checkpoint needs {_size(checkpoint) / 1e6:.1f} MB") from error
-        raise
-    _sync(root)
+        if not _disk_is_full(error):
+            raise
+        needed = f"{_size(checkpoint) / 1e6:.1f} MB"
+        raise DynaIPError(f"{root}: the disk is full; a checkpoint needs {needed}: make room and --resume") from error
     prune(root, keep)
     return final
+
+
+def _disk_is_full(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    # safetensors writes in Rust and gives the system's error as text only.
+    return any(f"os error {number})" in str(error) for number in _FULL)
 
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
     save_file(checkpoint.adapter, folder / ADAPTER)
     save_file(checkpoint.optimizer, folder / OPTIMIZER)
     (folder / STATE).write_text(json.dumps(checkpoint.state | {"step": checkpoint.step}), encoding="utf-8")
-    sums = {name: digest(folder / name) for name in (ADAPTER, OPTIMIZER, STATE)}
-    for name in sums:
+    sums = {name: digest(folder / name) for name in FILES}
+    for name in FILES:
         _sync(folder / name)
     (folder / MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
     _sync(folder / MANIFEST)
@@ -97,11 +108,20 @@ def prune(root: Path, keep: int) -> None:
 
 def found(root: Path) -> list[Path]:
     """Checkpoint folders, oldest first."""
-    return sorted(root.glob("step-*")) if root.is_dir() else []
+    folders = [folder for folder in root.glob("step-*") if _NAME.fullmatch(folder.name)] if root.is_dir() else []
+    return sorted(folders, key=step_of)
+
+
+def step_of(folder: Path) -> int:
+    """The step that a checkpoint folder's name says."""
+    return int(folder.name.removeprefix("step-"))
 
 
 def latest(root: Path, *, warn: Callable[[str], None]) -> Checkpoint | None:
-    """Load the newest checkpoint whose manifest holds; each one that is refused is said through ``warn``."""
+    """Load the newest checkpoint whose manifest holds; each one that is refused is said through ``warn``.
+
+    Nothing is changed on disk: ``set_aside`` puts the refused ones out of the way.
+    """
     for folder in reversed(found(root)):
         try:
             return load(folder)
@@ -110,16 +130,28 @@ def latest(root: Path, *, warn: Callable[[str], None]) -> Checkpoint | None:
     return None
 
 
+def set_aside(root: Path, step: int) -> None:
+    """Put checkpoints after ``step`` (refused ones) out of the way, so that pruning never counts them as good ones.
+
+    They are removed once the next checkpoint is committed.
+    """
+    for folder in found(root):
+        if step_of(folder) > step:
+            part = root / f".{folder.name}.part"
+            shutil.rmtree(part, ignore_errors=True)
+            os.replace(folder, part)
+
+
 def load(folder: Path) -> Checkpoint:
     """Load a checkpoint; ``DynaIPError`` says which file is missing or does not match its manifest."""
     try:
-        sums = cast(dict[str, str], json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
-        for name, expected in sums.items():
-            if digest(folder / name) != expected:
+        sums: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        for name in FILES:
+            if digest(folder / name) != sums[name]:
                 raise DynaIPError(f"checkpoint {folder}: {name} is damaged")
         state = cast(dict[str, Any], json.loads((folder / STATE).read_text(encoding="utf-8")))
         return Checkpoint(int(state["step"]), load_file(folder / ADAPTER), load_file(folder / OPTIMIZER), state)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise DynaIPError(f"checkpoint {folder} cannot be read ({error})") from error
 
 

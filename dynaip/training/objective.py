@@ -26,7 +26,7 @@ class Draw:
 
 def draw(settings: TrainingConfig, shape: torch.Size, *, step: int, rank: int = 0) -> Draw:
     """Draw a step's chances from (seed, step, rank) alone, so that a resumed run needs no memory of earlier draws."""
-    generator = torch.Generator().manual_seed(_mixed(settings.seed, step, rank))
+    generator = torch.Generator().manual_seed(mixed(settings.seed, step, rank))
     batch = shape[0]
     timesteps = sample_timesteps(settings.timestep, batch, generator, shift=settings.shift)
     noise = torch.randn(shape, generator=generator)
@@ -35,8 +35,8 @@ def draw(settings: TrainingConfig, shape: torch.Size, *, step: int, rank: int = 
     return Draw(timesteps, noise, drop_prompt, keep)
 
 
-def _mixed(*numbers: int) -> int:
-    """One seed out of several numbers, without collisions in any practical range."""
+def mixed(*numbers: int) -> int:
+    """Make one seed out of several numbers, without collisions in any practical range."""
     mixed = 0
     for number in numbers:
         mixed = (mixed * 1_000_003 + number + 0x9E3779B97F4A7C15) % 2**63
@@ -44,7 +44,7 @@ def _mixed(*numbers: int) -> int:
 
 
 def sample_timesteps(distribution: str, count: int, generator: torch.Generator, *, shift: float = 3.0) -> Tensor:
-    """Draw t in (0, 1): ``sigmoid_normal`` (logit-normal), ``uniform``, or ``shifted`` (s t / (1 + (s-1) t) of uniform)."""
+    """Draw t in (0, 1): ``sigmoid_normal`` (logit-normal), ``uniform``, or ``shifted`` (s t / (1 + (s-1) t))."""
     if distribution == "sigmoid_normal":
         return torch.randn(count, generator=generator).sigmoid()
     uniform = torch.rand(count, generator=generator)

@@ -23,7 +23,11 @@ def sample_grid(dyna: DynaIP, pipe: Any, evaluation: EvaluationConfig, path: Pat
     lists = [[Reference(one.image, region=one.region) for one in case.references] for case in cases]
     with dyna.references(*lists):
         painted = dyna.backbone.generate(
-            pipe, [case.prompt for case in cases], seeds=[case.seed for case in cases], size=cases[0].size, **evaluation.options
+            pipe,
+            [case.prompt for case in cases],
+            seeds=[case.seed for case in cases],
+            size=cases[0].size,
+            **evaluation.options,
         )
     width, height = painted[0].size
     canvas = Image.new("RGB", (width * len(cases), 2 * height), "white")

@@ -2,85 +2,55 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState  # pyright: ignore[reportMissingTypeStubs]
+from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dynaip.adapter.model import DynaIP
-from dynaip.config import ExperimentConfig, load_experiment
-from dynaip.contracts import Backbone, Pair, PairSource
-from dynaip.errors import DynaIPError, InputError, MismatchError
+from dynaip.config import ExperimentConfig, TrainingConfig
+from dynaip.contracts import Backbone, PairSource
+from dynaip.errors import DynaIPError
 from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.training import checkpoints
-from dynaip.training.data import Batch, Encoded, PairLoader, Quarantine, signed_pixels
-from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, noisy
-
-RESUME_ME = 75
-"""Exit code of a training that was asked to stop and saved (EX_TEMPFAIL): start it again with ``--resume``."""
-
-MAY_CHANGE = {"steps", "checkpoint_every", "keep_checkpoints", "sample_every", "log_every", "workers", "threads", "max_bad_steps"}
-"""Fields of ``training`` that a resumed run may have changed; so may ``evaluation`` and the place of plugin files."""
-
-
-class Interrupted(DynaIPError):
-    """The training was asked to stop; it saved a checkpoint and can be resumed."""
-
-    exit_code = RESUME_ME
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What a step did, for progress bars and logs."""
-
-    step: int
-    """Steps done so far, from 1."""
-    steps: int
-    loss: float
-    """NaN if the step was skipped."""
-    learning_rate: float
-    gradient_norm: float
-    skipped: int
-    """Steps skipped so far because loss or gradient was not finite."""
-    seconds: float
-    """Time of this process so far."""
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """How far the encoding of pairs is."""
-
-    done: int
-    total: int
-
-
-OnProgress = Callable[[StepReport | Preparation], None]
+from dynaip.training.data import Order, PairDataset, Quarantine
+from dynaip.training.encoding import base_type, encode, encode_text, fast_attention, freeze
+from dynaip.training.loader import Batch, PairLoader
+from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
+from dynaip.training.progress import Interrupted, OnProgress, Preparation, StepReport, Warn, to_stderr
+from dynaip.training.resume import append_log, check_folder, cut_log, finished
+from dynaip.training.update import Outcome, Update
 
 
 @dataclass
 class Trainer:
-    """One adapter in training; build it with ``Trainer.of``."""
+    """One adapter in training; build it with ``Trainer.of``.
+
+    A step is one update of the adapter, from ``gradient_accumulation`` batches in each process.
+    """
 
     config: ExperimentConfig
     run: Run
-    accelerator: Accelerator
+    accelerator: Any
+    """The process's ``accelerate.Accelerator``."""
     pipe: Any
     backbone: Backbone
     dyna: DynaIP
     loader: PairLoader
     optimizer: torch.optim.Optimizer
-    text: dict[str, dict[str, Tensor]] = field(default_factory=dict[str, dict[str, Tensor]])
+    warn: Warn = to_stderr
+    empty: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """Encodings of the empty prompt."""
     step: int = 0
     skipped: int = 0
     skipped_in_row: int = 0
@@ -88,175 +58,166 @@ class Trainer:
     saved: int = -1
     """Step of the newest checkpoint of this process."""
     started: float = field(default_factory=time.monotonic)
-    warn: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
 
     @classmethod
-    def of(cls, config: ExperimentConfig, run: Run) -> Trainer:
+    def of(cls, config: ExperimentConfig, run: Run, *, warn: Warn = to_stderr) -> Trainer:
         """Load the frozen models and make the adapter."""
         settings = config.training
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        mixed = "no" if settings.precision == "fp32" else settings.precision
-        accelerator = Accelerator(mixed_precision=mixed, gradient_accumulation_steps=settings.gradient_accumulation)
+        accelerator = _accelerator(settings)
         device = accelerator.device
         backbone: Backbone = registry().build(config.backbone)
-        pipe = backbone.load(device=device, dtype=_base_type(settings.precision, device))
+        pipe = backbone.load(device=device, dtype=base_type(settings.precision, device))
         freeze(pipe)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             dyna = DynaIP.build(config, pipe.transformer)
         dyna.attention.to(device)
         dyna.attach(pipe)
-        source: PairSource = registry().build(config.source)
-        loader = PairLoader(
-            source,
-            lambda pairs: encode(pairs, pipe, backbone, dyna),
-            quarantine=Quarantine(run.quarantine, len(source), settings.max_bad_share),
-            batch=settings.batch_size,
-            seed=settings.seed,
-            workers=settings.workers,
-            cache=settings.cache_size if settings.cache else 0,
-        )
         optimizer = torch.optim.AdamW(
             dyna.trainable_parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
-        return cls(config, run, accelerator, pipe, backbone, dyna, loader, cast(Any, accelerator.prepare(optimizer)))
+        optimizer = cast(torch.optim.Optimizer, accelerator.prepare(optimizer))
+        loader = _loader(config, run, accelerator, (pipe, backbone, dyna), warn)
+        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, warn)
 
-    # -- the loop -----------------------------------------------------------------------------------------------------------
+    # -- the loop ------------------------------------------------------------------------------------------------------
 
     def fit(self, on_progress: OnProgress | None = None) -> None:
         """Train up to ``training.steps``; ``Interrupted`` after SIGTERM, with everything saved."""
-        settings, tell = self.config.training, on_progress or (lambda _: None)
-        self.loader.fill(self.step, settings.steps, on_progress=lambda done, total: tell(Preparation(done, total)))
-        self.dyna.train()
-        world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        with self._asked_to_stop():
-            for batch in self.loader.batches(self.step, settings.steps, rank=rank, world=world):
-                report = self._one_step(batch)
+        settings, tell = self.config.training, on_progress or _silent
+        first, last = (step * settings.gradient_accumulation for step in (self.step, settings.steps))
+        with self._asked_to_stop(), torch.random.fork_rng(devices=[]):
+            self.loader.fill(first, last, on_progress=lambda done, total: self._prepared(tell, done, total))
+            self.empty = encode_text([""], self.pipe, self.backbone)
+            self.dyna.train()
+            batches = self.loader.batches(first, last)
+            while self.step < settings.steps:
+                report, ids, stop = self._one_step(batches)
                 tell(report)
-                self._write_down(report, batch)
-                if self.stopping:
+                self._write_down(report, ids)
+                if stop:
                     self.save()
                     raise Interrupted(f"stopped at step {self.step}; go on with --resume (run folder {self.run.path})")
         if self.saved != self.step:
             self.save()
 
-    def _one_step(self, batch: Batch) -> StepReport:
-        rate = learning_rate(self.config.training, self.step)
+    def _prepared(self, tell: OnProgress, done: int, total: int) -> None:
+        tell(Preparation(done, total))
+        if self.stopping:
+            raise Interrupted(f"stopped while pairs were encoded; go on with --resume (run folder {self.run.path})")
+
+    def _one_step(self, batches: Iterator[Batch]) -> tuple[StepReport, list[str], bool]:
+        settings, losses, ids = self.config.training, list[float](), list[str]()
+        rate = learning_rate(settings, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with self.accelerator.accumulate(self.dyna):
-            loss = self._loss(batch)
-            norm = self._apply(loss)
-        self.step += 1
-        self._count(loss, norm)
-        finite = self.skipped_in_row == 0
-        return StepReport(
-            self.step, self.config.training.steps, float(loss.detach()) if finite else float("nan"), rate, norm,
-            self.skipped, time.monotonic() - self.started,
-        )  # fmt: skip
+        # A fusion strategy may draw at random (dropout): it draws the same after a resume.
+        torch.manual_seed(mixed(settings.seed, self.step, self.accelerator.process_index, 1))
+        parts = settings.gradient_accumulation
+        update = Update(self.accelerator, self.optimizer, clip=settings.clip, parts=parts)
+        for part in range(parts):
+            batch = next(batches)
+            losses.append(update.add(self._loss(batch, self.step * parts + part)))
+            ids += batch.ids
+        outcome = update.finish(stop=self.stopping)
+        self._count(outcome)
+        loss = sum(losses) / parts if outcome.applied else nan
+        seconds = time.monotonic() - self.started
+        report = StepReport(self.step, settings.steps, loss, rate, outcome.norm, self.skipped, seconds)
+        return report, ids, outcome.stop
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def _loss(self, batch: Batch, number: int) -> Tensor:
         """Flow matching on the frozen base with one reference a sample, plus the fusion's auxiliary loss."""
         device = self.accelerator.device
         clean = batch.latents.to(device)
-        chance = draw(self.config.training, clean.shape, step=self.step, rank=self.accelerator.process_index)
+        chance = draw(self.config.training, clean.shape, step=number, rank=self.accelerator.process_index)
         noise, timesteps = chance.noise.to(device), chance.timesteps.to(device)
         features = {level: values.to(device) for level, values in batch.features.items()}
-        text = self._text(batch.prompts, chance)
-        with self._injected(features, chance.keep_reference.to(device)) as made:
+        text = self._text(batch, chance)
+        with (
+            self.dyna.training_pass(features, chance.keep_reference.to(device)) as made,
+            self.accelerator.autocast(),
+            fast_attention(device),
+        ):
             velocity = self.backbone.velocity(self.pipe, noisy(clean, noise, timesteps), timesteps, text, batch.size)
         loss = flow_matching_loss(velocity, clean, noise)
         extra = made.fused.auxiliary_loss if made.fused else None
         return loss if extra is None else loss + extra
 
-    @contextmanager
-    def _injected(self, features: Mapping[str, Tensor], keep: Tensor) -> Generator[Any]:
-        with self.dyna.training_pass(features, keep) as made, self.accelerator.autocast(), _fast_attention(self.accelerator.device):
-            yield made
+    def _text(self, batch: Batch, chance: Draw) -> dict[str, Tensor]:
+        """Encodings of the prompts, or of the empty prompt where it is dropped."""
+        text: dict[str, Tensor] = {}
+        for name, rows in batch.text.items():
+            drop = chance.drop_prompt.view(-1, *[1] * (rows.ndim - 1))
+            text[name] = torch.where(drop, self.empty[name], rows).to(self.accelerator.device)
+        return text
 
-    def _apply(self, loss: Tensor) -> float:
-        """Backward, one gradient for all processes, clip, update; skip the update if anything is not finite."""
-        if not bool(torch.isfinite(loss.detach())):
-            self.optimizer.zero_grad()
-            return float("nan")
-        self.accelerator.backward(loss)
-        if not self.accelerator.sync_gradients:
-            return 0.0
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        self._average(parameters)
-        norm = float(cast(Any, self.accelerator.clip_grad_norm_(parameters, self.config.training.clip)))
-        if norm == norm and norm != float("inf"):
-            self.optimizer.step()
-        self.optimizer.zero_grad()
-        return norm
-
-    def _average(self, parameters: Iterable[Tensor]) -> None:
-        if self.accelerator.num_processes == 1:
-            return
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad = cast(Tensor, self.accelerator.reduce(parameter.grad, "mean"))
-
-    def _count(self, loss: Tensor, norm: float) -> None:
-        finite = bool(torch.isfinite(loss.detach())) and norm == norm and norm != float("inf")
-        self.skipped_in_row = 0 if finite else self.skipped_in_row + 1
-        self.skipped += not finite
+    def _count(self, outcome: Outcome) -> None:
+        self.step += 1
+        self.skipped_in_row = 0 if outcome.applied else self.skipped_in_row + 1
+        self.skipped += not outcome.applied
         if self.skipped_in_row >= self.config.training.max_bad_steps:
             raise DynaIPError(
                 f"loss or gradient was not finite in {self.skipped_in_row} steps in a row (up to step {self.step}); "
                 "lower training.learning_rate or choose training.precision: fp32"
             )
 
-    def _text(self, prompts: Sequence[str], chance: Draw) -> dict[str, Tensor]:
-        """Encodings of the prompts, or of the empty prompt where it is dropped; each prompt is encoded once."""
-        shown = ["" if drop else prompt for prompt, drop in zip(prompts, chance.drop_prompt.tolist(), strict=True)]
-        for prompt in dict.fromkeys(shown):
-            if prompt not in self.text:
-                self.text[prompt] = self.backbone.encode_prompts(self.pipe, [prompt])
-        rows = [self.text[prompt] for prompt in shown]
-        if not self.config.training.cache:
-            self.text.clear()
-        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+    # -- what is written -----------------------------------------------------------------------------------------------
 
-    # -- what is written ------------------------------------------------------------------------------------------------------
-
-    def _write_down(self, report: StepReport, batch: Batch) -> None:
+    def _write_down(self, report: StepReport, ids: list[str]) -> None:
         settings = self.config.training
         if self.accelerator.is_main_process:
-            _append(self.run.order, {"step": report.step, "ids": batch.ids})
-            if report.step % settings.log_every == 0 or report.step == settings.steps or report.loss != report.loss:
-                _append(self.run.metrics, report.__dict__)
-        if report.step % settings.checkpoint_every == 0 and not self.stopping and self.skipped_in_row == 0:
+            append_log(self.run.order, {"step": report.step, "ids": ids})
+            if report.step % settings.log_every == 0 or report.step == settings.steps or not isfinite(report.loss):
+                append_log(self.run.metrics, _plain(report))
+        if report.step % settings.checkpoint_every == 0 and self.skipped_in_row == 0:
             self.save()
         if settings.sample_every and report.step % settings.sample_every == 0:
             self._paint()
 
     def save(self) -> None:
-        """Commit a checkpoint of adapter, optimizer and counters."""
+        """Commit a checkpoint of adapter, optimizer and counters, once a step.
+
+        Chance is no part of it: everything random is drawn from the seed and the number of the step.
+        """
+        if self.saved == self.step:
+            return
         self.saved = self.step
         if not self.accelerator.is_main_process:
             return
         weights = {name: value.detach().cpu().contiguous() for name, value in self.dyna.state_dict().items()}
-        state = {"skipped": self.skipped, "seconds": time.monotonic() - self.started}
-        inner = cast(torch.optim.Optimizer, getattr(self.optimizer, "optimizer", self.optimizer))
-        made = checkpoints.Checkpoint(self.step, weights, checkpoints.optimizer_tensors(inner), state)
+        state = {"skipped": self.skipped, "skipped_in_row": self.skipped_in_row}
+        state |= {"seconds": time.monotonic() - self.started, "scaler": self._scaler_state()}
+        made = checkpoints.Checkpoint(self.step, weights, checkpoints.optimizer_tensors(self._inner()), state)
         checkpoints.save(self.run.checkpoints, made, keep=self.config.training.keep_checkpoints)
 
     def restore(self) -> bool:
         """Go back to the newest complete checkpoint; False if there is none. Logs are cut to its step."""
-        found = checkpoints.latest(self.run.checkpoints, warn=self.warn)
-        step = found.step if found else 0
-        for log in (self.run.order, self.run.metrics):
-            _cut(log, step)
+        main = self.accelerator.is_main_process
+        found = checkpoints.latest(self.run.checkpoints, warn=self.warn if main else _silent)
+        self.accelerator.wait_for_everyone()
+        if main:
+            checkpoints.set_aside(self.run.checkpoints, found.step if found else 0)
+            for log in (self.run.order, self.run.metrics):
+                cut_log(log, found.step if found else 0)
         if found is None:
             return False
         self.dyna.load_state_dict(found.adapter)
-        inner = cast(torch.optim.Optimizer, getattr(self.optimizer, "optimizer", self.optimizer))
-        checkpoints.restore_optimizer(inner, found.optimizer)
-        self.step, self.skipped = found.step, int(found.state["skipped"])
+        checkpoints.restore_optimizer(self._inner(), found.optimizer)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(found.state["scaler"])
+        self.step = self.saved = found.step
+        self.skipped, self.skipped_in_row = int(found.state["skipped"]), int(found.state["skipped_in_row"])
         self.started -= float(found.state["seconds"])
         return True
+
+    def _inner(self) -> torch.optim.Optimizer:
+        return cast(torch.optim.Optimizer, getattr(self.optimizer, "optimizer", self.optimizer))
+
+    def _scaler_state(self) -> dict[str, Any]:
+        return self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else {}
 
     def _paint(self) -> None:
         """A few samples of the adapter as it is, in one picture."""
@@ -286,114 +247,75 @@ class Trainer:
 
 
 def train(
-    config: ExperimentConfig, run: Path, *, resume: bool = False, on_progress: OnProgress | None = None,
-    warn: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
-) -> Path:  # fmt: skip
+    config: ExperimentConfig,
+    run: Path,
+    *,
+    resume: bool = False,
+    on_progress: OnProgress | None = None,
+    warn: Warn = to_stderr,
+) -> Path:
     """Train one adapter into the run folder ``run`` and give the folder.
 
-    Raises ``InputError`` if the folder holds a run already (without ``resume``) or is in use, ``MismatchError`` naming the
-    field if a resumed run's config changed, ``Interrupted`` after SIGTERM.
+    Raises ``InputError`` if the folder holds a run already (without ``resume``) or is in use, ``MismatchError`` naming
+    the field if a resumed run's config changed, ``Interrupted`` after SIGTERM.
     """
-    target = Run(Path(run))
-    with target.locked():
-        check_folder(target, config, resume=resume)
-        if resume and finished(target, config):
+    target, state = Run(Path(run)), PartialState()
+    with target.locked() if state.is_main_process else nullcontext():
+        if state.is_main_process:
+            check_folder(target, config, resume=resume)
+            target.quarantine.unlink(missing_ok=True)
+        state.wait_for_everyone()
+        if resume and finished(target, config.training.steps):
+            warn(f"{target.path} has its {config.training.steps} steps already: nothing to do")
             return target.path
-        target.prepare(config.to_yaml(), seed=config.training.seed)
-        trainer = Trainer.of(config, target)
-        trainer.warn = warn
-        if resume:
-            trainer.restore()
+        trainer = Trainer.of(config, target, warn=warn)
         try:
-            trainer.fit(on_progress)
+            _carry_out(trainer, resume=resume, on_progress=on_progress)
         finally:
             trainer.dyna.detach()
-        if trainer.accelerator.is_main_process:
-            trainer.dyna.save_pretrained(target.adapter)
     return target.path
 
 
-def check_folder(run: Run, config: ExperimentConfig, *, resume: bool) -> None:
-    """Refuse a folder that holds another run, or the same one without ``resume``."""
-    if not run.config.exists():
-        others = [entry.name for entry in run.path.iterdir() if not entry.name.startswith(".")]
-        if others:
-            raise InputError(f"{run.path} is not empty and holds no run: choose another folder")
-        return
-    if not resume:
-        raise InputError(f"{run.path} holds a run already: add --resume to go on with it, or choose another folder")
-    before = load_experiment(run.config).resolved()
-    for path, old, new in _differences(before, config.resolved()):
-        top, _, rest = path.partition(".")
-        if top in {"evaluation", "plugins"} or (top == "training" and rest in MAY_CHANGE):
-            continue
-        raise MismatchError(f"{run.path}: {path} was {old!r} and is now {new!r}; a resumed run keeps it")
+def _carry_out(trainer: Trainer, *, resume: bool, on_progress: OnProgress | None) -> None:
+    config, run, main = trainer.config, trainer.run, trainer.accelerator.is_main_process
+    if main:
+        device = {"device": str(trainer.accelerator.device), "processes": trainer.accelerator.num_processes}
+        run.prepare(config.to_yaml(), seed=config.training.seed, **device)
+    if resume:
+        trainer.restore()
+    trainer.fit(on_progress)
+    if main:
+        trainer.dyna.save_pretrained(run.adapter)
 
 
-def _differences(before: Any, now: Any, path: str = "") -> Generator[tuple[str, Any, Any]]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        one, other = cast(dict[str, Any], before), cast(dict[str, Any], now)
-        for key in sorted({*one, *other}):
-            yield from _differences(one.get(key), other.get(key), f"{path}.{key}" if path else key)
-    elif before != now:
-        yield path, before, now
+def _accelerator(settings: TrainingConfig) -> Any:
+    """Device placement and mixed precision, also where an earlier training of this process had another precision."""
+    AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]
+    return Accelerator(mixed_precision="no" if settings.precision == "fp32" else settings.precision)
 
 
-def finished(run: Run, config: ExperimentConfig) -> bool:
-    """Whether the run's adapter is there and has as many steps as the config asks for."""
-    reached = [int(folder.name.removeprefix("step-")) for folder in checkpoints.found(run.checkpoints)]
-    return (run.adapter / "config.json").is_file() and bool(reached) and reached[-1] >= config.training.steps
+def _loader(
+    config: ExperimentConfig, run: Run, accelerator: Any, models: tuple[Any, Backbone, DynaIP], warn: Warn
+) -> PairLoader:
+    settings = config.training
+    source: PairSource = registry().build(config.source)
+    return PairLoader(
+        PairDataset(source, config.source),
+        lambda pairs: encode(pairs, *models),
+        quarantine=Quarantine(run.quarantine, len(source), settings.max_bad_share),
+        order=Order(
+            settings.batch_size, settings.seed, len(source), accelerator.process_index, accelerator.num_processes
+        ),
+        workers=settings.workers,
+        cache=settings.cache_size if settings.cache else 0,
+        warn=warn,
+    )
 
 
-def freeze(pipe: Any) -> None:
-    """Freeze every model of a pipeline and put it into evaluation mode."""
-    for module in pipe.components.values():
-        if isinstance(module, torch.nn.Module):
-            module.requires_grad_(False).eval()
+def _plain(report: StepReport) -> dict[str, Any]:
+    """A report as JSON has it: null where there is no finite number."""
+    return {key: value if isfinite(value) else None for key, value in asdict(report).items()}
 
 
-@torch.no_grad()
-def encode(pairs: Sequence[Pair], pipe: Any, backbone: Backbone, dyna: DynaIP) -> list[Encoded]:
-    """Encode pairs: latents of the targets, level features of the references."""
-    latents = backbone.encode_images(pipe, signed_pixels([pair.target for pair in pairs])).float().cpu()
-    features = {level: values.cpu() for level, values in dyna.features([pair.reference for pair in pairs]).items()}
-    return [
-        Encoded(pair.id, pair.prompt, latents[row], {level: values[row] for level, values in features.items()})
-        for row, pair in enumerate(pairs)
-    ]
-
-
-def _base_type(precision: str, device: torch.device) -> torch.dtype:
-    """On a CPU the base stays in float32 and autocast lowers the products, which keeps the norms exact."""
-    if device.type == "cpu" or precision == "fp32":
-        return torch.float32
-    return torch.bfloat16 if precision == "bf16" else torch.float16
-
-
-@contextmanager
-def _fast_attention(device: torch.device) -> Generator[None]:
-    """On a CPU the fused kernel's backward pass is several times slower than two matrix products."""
-    if device.type != "cpu":
-        yield
-        return
-    with sdpa_kernel(SDPBackend.MATH):
-        yield
-
-
-def _append(path: Path, entry: Mapping[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(dict(entry)) + "\n")
-
-
-def _cut(path: Path, step: int) -> None:
-    """Drop the lines after ``step``, and a line that was broken off."""
-    if not path.exists():
-        return
-    kept: list[str] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except ValueError:
-            break
-    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+def _silent(_: Any) -> None:
+    return None

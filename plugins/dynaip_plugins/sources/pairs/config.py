@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dynaip.config import ComponentConfig
 from pydantic import PositiveInt
+
+from dynaip.config import ComponentConfig
 
 
 class FolderPairsConfig(ComponentConfig):

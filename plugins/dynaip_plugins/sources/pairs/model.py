@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageOps
+
 from dynaip.contracts import Pair, PairSource
 from dynaip.errors import BadSample, InputError
 from dynaip.images import load_image
-from PIL import Image, ImageOps
 
 from .config import FolderPairsConfig
 
@@ -35,9 +36,14 @@ class FolderPairs(PairSource):
         self.config = config
         file = config.folder / METADATA
         if not file.is_file():
-            raise InputError(f"source.folder: {file} is missing; write one JSON line a pair: reference, target, prompt, subject")
-        lines = file.read_text(encoding="utf-8").splitlines()
-        self.entries = [_entry(config.folder, file, number, text) for number, text in enumerate(lines, 1) if text.strip()]
+            raise InputError(
+                f"source.folder: {file} is missing; write one JSON line a pair: reference, target, prompt, subject"
+            )
+        self.entries = [
+            _entry(config.folder, f"{file}, line {number}", number, text)
+            for number, text in enumerate(_lines(file), 1)
+            if text.strip()
+        ]
         if not self.entries:
             raise InputError(f"source.folder: {file} holds no pair")
 
@@ -56,8 +62,15 @@ class FolderPairs(PairSource):
         return Pair(f"{METADATA}:{entry.line}", reference, fitted, entry.prompt, entry.subject)
 
 
-def _entry(folder: Path, file: Path, number: int, text: str) -> Entry:
-    where = f"{file}, line {number}"
+def _lines(file: Path) -> list[str]:
+    try:
+        # Other line ends than \n may stand inside a JSON string.
+        return file.read_text(encoding="utf-8-sig").split("\n")
+    except ValueError as error:
+        raise InputError(f"{file} is no UTF-8 text ({error}): save it as UTF-8") from error
+
+
+def _entry(folder: Path, where: str, number: int, text: str) -> Entry:
     try:
         row: Any = json.loads(text)
     except ValueError as error:
@@ -67,14 +80,19 @@ def _entry(folder: Path, file: Path, number: int, text: str) -> Entry:
     for name in ("reference", "target", "prompt"):
         if not isinstance(row.get(name), str) or not row[name]:
             raise InputError(f"{where}: {name} must be a text that is not empty")
-    subject = row.get("subject", "")
-    return Entry(number, _inside(folder, row["reference"], where), _inside(folder, row["target"], where), row["prompt"], str(subject))
+    if not isinstance(row.get("subject", ""), str):
+        raise InputError(f"{where}: subject must be a text")
+    reference, target = (_inside(folder, row[name], f"{where}: {name}") for name in ("reference", "target"))
+    return Entry(number, reference, target, row["prompt"], row.get("subject", ""))
 
 
 def _inside(folder: Path, name: str, where: str) -> Path:
     """A path of the metadata, which must not leave the folder."""
     root = folder.resolve()
-    path = (root / name).resolve()
+    try:
+        path = (root / name).resolve()
+    except ValueError as error:
+        raise InputError(f"{where}: {name!r} is no path ({error})") from error
     if Path(name).is_absolute() or not path.is_relative_to(root):
         raise InputError(f"{where}: {name} leaves the folder; name files below {folder}")
     return path

@@ -1,0 +1,75 @@
+"""The frozen side of training: models that do not learn, and what they make of pairs, once."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from dynaip.adapter.model import DynaIP
+from dynaip.contracts import Backbone, Pair
+from dynaip.training.loader import Encoded
+from dynaip.training.plain_attention import PlainAttention
+
+
+def freeze(pipe: Any) -> None:
+    """Freeze every model of a pipeline and put it into evaluation mode."""
+    for module in pipe.components.values():
+        if isinstance(module, nn.Module):
+            module.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def encode(pairs: Sequence[Pair], pipe: Any, backbone: Backbone, dyna: DynaIP) -> list[Encoded]:
+    """Encode pairs: latents of the targets, level features of the references, prompts. All of it on the CPU."""
+    latents = backbone.encode_images(pipe, signed_pixels([pair.target for pair in pairs])).float().cpu()
+    features = _on_cpu(dyna.features([pair.reference for pair in pairs]))
+    text = encode_text([pair.prompt for pair in pairs], pipe, backbone)
+    return [
+        Encoded(pair.id, latents[row].clone(), _row(features, row), _row(text, row)) for row, pair in enumerate(pairs)
+    ]
+
+
+def encode_text(prompts: Sequence[str], pipe: Any, backbone: Backbone) -> dict[str, Tensor]:
+    """Encode prompts, on the CPU."""
+    return _on_cpu(backbone.encode_prompts(pipe, prompts))
+
+
+def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: values.detach().cpu() for name, values in tensors.items()}
+
+
+def _row(tensors: dict[str, Tensor], row: int) -> dict[str, Tensor]:
+    """One sample's part; a copy, since a view would keep its whole batch in memory."""
+    return {name: values[row].clone() for name, values in tensors.items()}
+
+
+def base_type(precision: str, device: torch.device) -> torch.dtype:
+    """Type of the frozen base.
+
+    On a CPU it stays in float32 and autocast lowers the products, which keeps the norms exact.
+    """
+    if device.type == "cpu" or precision == "fp32":
+        return torch.float32
+    return torch.bfloat16 if precision == "bf16" else torch.float16
+
+
+@contextmanager
+def fast_attention(device: torch.device) -> Generator[None]:
+    """On a CPU the fused kernel's backward pass is several times slower than two matrix products."""
+    if device.type != "cpu":
+        yield
+        return
+    with PlainAttention():
+        yield
+
+
+def signed_pixels(images: Sequence[Image.Image]) -> Tensor:
+    """RGB images of one size to pixels in [-1, 1], B x 3 x height x width."""
+    arrays = np.stack([np.asarray(image.convert("RGB"), dtype=np.float32) for image in images])
+    return torch.from_numpy(arrays / 127.5 - 1).permute(0, 3, 1, 2).contiguous()

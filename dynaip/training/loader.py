@@ -1,0 +1,203 @@
+"""Batches of pairs: read by workers, encoded once, kept in memory where they fit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from dynaip.contracts import Pair
+from dynaip.errors import DynaIPError, InputError
+from dynaip.registry import registry
+from dynaip.training.data import Bad, Order, PairDataset, Quarantine
+
+BLOCK = 16
+"""Pairs are encoded in fixed blocks of their index: rounding then does not depend on where a run was resumed."""
+
+MEMORY_SHARE = 0.5
+"""Share of the machine's memory that encoded pairs may take."""
+
+
+@dataclass
+class Encoded:
+    """One pair, ready for a step."""
+
+    id: str
+    latents: Tensor
+    """T x C."""
+    features: dict[str, Tensor]
+    """Level -> N x C_l."""
+    text: dict[str, Tensor]
+    """What the backbone makes of the prompt, without the batch's dimension."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(part.nbytes for part in (self.latents, *self.features.values(), *self.text.values()))
+
+
+@dataclass
+class Batch:
+    """Several pairs, stacked."""
+
+    ids: list[str]
+    latents: Tensor
+    """B x T x C."""
+    features: dict[str, Tensor]
+    """Level -> B x N x C_l."""
+    text: dict[str, Tensor]
+    size: tuple[int, int]
+    """Height and width of the targets in pixels."""
+
+
+class PairLoader:
+    """Gives any batch. What is encoded once is kept in memory if ``cache`` and ``memory`` allow it.
+
+    ``encode`` turns pairs into ``Encoded``; workers only read pictures, so their number changes nothing but the speed.
+    ``cache`` is the largest number of pairs that are kept (all or none), ``memory`` what they may take in bytes.
+    """
+
+    def __init__(
+        self, dataset: PairDataset, encode: Callable[[Sequence[Pair]], list[Encoded]], *, quarantine: Quarantine,
+        order: Order, workers: int = 0, cache: int = 0, memory: float | None = None,
+        warn: Callable[[str], None] = print,
+    ) -> None:  # fmt: skip
+        if not len(dataset):
+            raise InputError("source: there is no pair in it")
+        self.dataset, self.encode, self.quarantine, self.order = dataset, encode, quarantine, order
+        self.workers, self.warn = workers, warn
+        self.caching = cache >= len(dataset)
+        self.memory = machine_memory() * MEMORY_SHARE / order.world if memory is None else memory
+        self.kept: dict[int, Encoded] = {}
+        self.size: tuple[int, int] | None = None
+
+    def batches(self, start: int, end: int) -> Iterator[Batch]:
+        """Yield the batches with the numbers ``start`` to ``end`` (excluded)."""
+        plan = [self.order.at(number) for number in range(start, end)]
+        loaded = None if self.caching else self._read(plan)
+        for indices in plan:
+            yield self._stacked(indices, loaded)
+
+    def fill(self, start: int, end: int, *, on_progress: Callable[[int, int], None] | None = None) -> None:
+        """Encode ahead everything that these batches will ask for, if it is kept at all."""
+        if not self.caching:
+            return
+        chunks = [self._block(number) for number in self._blocks(start, end)]
+        with closing(self._read(chunks)) as loaded:
+            for number, items in enumerate(loaded):
+                self._keep(chunks[number], items)
+                if not self._fits(len(chunks) * BLOCK):
+                    return
+                if on_progress:
+                    on_progress(number + 1, len(chunks))
+
+    def _blocks(self, start: int, end: int) -> list[int]:
+        blocks: dict[int, None] = {}
+        for number in range(start, end):
+            blocks |= dict.fromkeys(index // BLOCK for index in self.order.at(number))
+            if len(blocks) * BLOCK >= len(self.dataset):
+                break
+        return list(blocks)
+
+    def _fits(self, pairs: int) -> bool:
+        """Whether everything can be kept; if not, nothing is, and pairs are encoded whenever a batch holds them."""
+        needed = pairs * max((one.size for one in self.kept.values()), default=0)
+        if needed > self.memory:
+            self.caching = False
+            self.kept.clear()
+            self.warn(
+                f"features of {pairs} pairs would take {needed / 1e9:.1f} GB of memory: they are computed anew at "
+                "every step (training.cache: false says so from the start)"
+            )
+        return self.caching
+
+    def _block(self, number: int) -> list[int]:
+        return list(range(number * BLOCK, min((number + 1) * BLOCK, len(self.dataset))))
+
+    def _read(self, plan: list[list[int]]) -> Generator[list[Pair | Bad]]:
+        if not plan:
+            return
+        loader = DataLoader(
+            self.dataset,
+            batch_sampler=cast(Any, plan),
+            num_workers=self.workers,
+            collate_fn=list,
+            multiprocessing_context=self._start_method() if self.workers else None,
+        )
+        try:
+            yield from loader
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise DynaIPError(
+                f"a process that loads pairs died ({error}): start again with --resume, with fewer training.workers if "
+                "memory ran out"
+            ) from error
+
+    def _start_method(self) -> str:
+        """A component of a notebook cell exists in this process alone, so that only a copy of the process has it."""
+        spec = self.dataset.spec
+        return "fork" if spec is not None and not registry().find("source", spec.use).importable else "spawn"
+
+    def _keep(self, indices: Sequence[int], items: Sequence[Pair | Bad]) -> None:
+        for item in items:
+            if isinstance(item, Bad):
+                self.quarantine.add(item)
+        good = [(index, item) for index, item in zip(indices, items, strict=True) if isinstance(item, Pair)]
+        self._note_size([item for _, item in good])
+        for (index, _), encoded in zip(good, self.encode([item for _, item in good]) if good else [], strict=True):
+            self.kept[index] = encoded
+
+    def _note_size(self, pairs: Sequence[Pair]) -> None:
+        for pair in pairs:
+            size = (pair.target.height, pair.target.width)
+            if self.size not in (None, size):
+                raise InputError(
+                    f"source: the target of pair {pair.id} has {size[1]} x {size[0]} pixels, others have another size; "
+                    "all targets must have one size"
+                )
+            self.size = size
+
+    def _stacked(self, indices: list[int], loaded: Iterator[list[Pair | Bad]] | None) -> Batch:
+        if loaded is not None:
+            self.kept.clear()
+            self._keep(indices, next(loaded))
+        items = [self._good(index) for index in indices]
+        return Batch(
+            ids=[item.id for item in items],
+            latents=torch.stack([item.latents for item in items]),
+            features=_stack([item.features for item in items]),
+            text=_stack([item.text for item in items]),
+            size=cast(tuple[int, int], self.size),
+        )
+
+    def _good(self, index: int) -> Encoded:
+        """The pair of an index; for a bad one the next good one after it."""
+        for offset in range(len(self.dataset)):
+            place = (index + offset) % len(self.dataset)
+            if place not in self.kept and place not in self.quarantine.bad:
+                indices = self._block(place // BLOCK) if self.caching else [place]
+                self._keep(indices, [self.dataset[index] for index in indices])
+            if place in self.kept:
+                return self.kept[place]
+        raise DynaIPError("no pair can be used")
+
+
+def _stack(rows: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def machine_memory() -> int:
+    """Memory of this machine, or of the container that this process is in, in bytes."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    except (OSError, ValueError):  # no such group, or "max"
+        return total

@@ -1,0 +1,53 @@
+"""What a training tells while it runs, and how it says that it was asked to stop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dynaip.errors import DynaIPError
+
+RESUME_ME = 75
+"""Exit code of a training that was asked to stop and saved (EX_TEMPFAIL): start it again with ``--resume``."""
+
+
+class Interrupted(DynaIPError):
+    """The training was asked to stop; it saved a checkpoint and can be resumed."""
+
+    exit_code = RESUME_ME
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a step did, for progress bars and logs."""
+
+    step: int
+    """Steps done so far, from 1."""
+    steps: int
+    loss: float
+    """NaN if the step was skipped."""
+    learning_rate: float
+    gradient_norm: float
+    """Before clipping; NaN if it was not finite."""
+    skipped: int
+    """Steps skipped so far because loss or gradient was not finite."""
+    seconds: float
+    """Time of the training so far."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How far the encoding of pairs is."""
+
+    done: int
+    total: int
+
+
+OnProgress = Callable[[StepReport | Preparation], None]
+Warn = Callable[[str], None]
+
+
+def to_stderr(line: str) -> None:
+    """Say a line that is no error."""
+    print(f"dynaip: {line}", file=sys.stderr)

@@ -1,0 +1,122 @@
+"""Run folders: held by one process, found by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from dynaip.errors import InputError
+from dynaip.runs import LOCK, Run, environment, write_text
+
+HOLD = """
+    import sys, time
+    sys.path[:0] = {roots!r}
+    from pathlib import Path
+    from dynaip.runs import Run
+    with Run(Path({folder!r})).locked():
+        print("held", flush=True)
+        time.sleep(60)
+"""
+ROOT = Path(__file__).parents[2]
+
+
+def holder(folder: Path) -> subprocess.Popen[str]:
+    """Hold a folder in a process of its own."""
+    code = textwrap.dedent(HOLD).format(roots=[str(ROOT)], folder=str(folder))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path: Path) -> None:
+    process = holder(tmp_path)
+    try:
+        with pytest.raises(InputError, match=f"in use by process {process.pid} on {socket.gethostname()}"):
+            Run(tmp_path).locked().__enter__()
+        assert process.poll() is None
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert (tmp_path / LOCK).exists(), "killed without a chance to clean up"
+        with Run(tmp_path).locked():
+            assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
+    finally:
+        process.kill()
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_a_thread_of_the_same_process_is_refused_too(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with run.locked(), pytest.raises(InputError, match=f"in use by process {os.getpid()}"):
+        run.locked().__enter__()
+
+
+def test_a_lock_of_another_host_is_respected(tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_text(json.dumps({"pid": 1, "host": "elsewhere"}))
+    with pytest.raises(InputError, match=r"process 1 on elsewhere.*or delete .*\.lock"):
+        Run(tmp_path).locked().__enter__()
+
+
+@pytest.mark.parametrize("text", ["", "garbage", json.dumps({"pid": 2**22 + 1, "host": socket.gethostname()})])
+def test_a_stale_lock_is_taken_over(tmp_path: Path, text: str) -> None:
+    (tmp_path / LOCK).write_text(text)
+    with Run(tmp_path).locked():
+        pass
+    with Run(tmp_path).locked():
+        pass
+
+
+def test_only_one_of_many_gets_the_folder(tmp_path: Path) -> None:
+    """Processes that come at once: exactly one holds it, whatever lies there from a dead one."""
+    (tmp_path / LOCK).write_text("stale")
+    start = time.time() + 0.5
+    children: list[int] = []
+    for _ in range(8):
+        child = os.fork()
+        if child == 0:
+            code = 0
+            try:
+                time.sleep(max(0.0, start - time.time()))
+                with Run(tmp_path).locked():
+                    time.sleep(1.5)
+            except InputError:
+                code = 2
+            os._exit(code)
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert sorted(codes) == [0] + [2] * 7
+
+
+def test_the_lock_goes_with_an_exception(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), Run(tmp_path / "run").locked():
+        _ = 1 / 0
+    assert not (tmp_path / "run" / LOCK).exists()
+
+
+def test_a_text_file_is_complete_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "config.yaml"
+    write_text(file, "first")
+
+    def broken(*args: object) -> None:
+        raise OSError("pulled plug")
+
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(OSError, match="pulled plug"):
+        write_text(file, "second, longer")
+    assert file.read_text() == "first"
+
+
+def test_environment_names_versions_and_commit() -> None:
+    found = environment()
+    assert found["versions"]["torch"]
+    assert found["git"] is None or len(found["git"]) == 40
+    assert found["command"] == sys.argv

@@ -1,0 +1,110 @@
+"""One update by hand, and the agreement of several processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from dynaip.training.update import Update
+
+ROOT = Path(__file__).parents[3]
+
+
+def alone(parameter: torch.nn.Parameter, **options: Any) -> Update:
+    """An update of one parameter by plain gradient descent, without accelerate."""
+    accelerator = SimpleNamespace(
+        num_processes=1,
+        scaler=None,
+        backward=lambda loss: loss.backward(),
+        clip_grad_norm_=torch.nn.utils.clip_grad_norm_,
+    )
+    return Update(accelerator, torch.optim.SGD([parameter], lr=1.0), **{"clip": 1e9, "parts": 1} | options)
+
+
+def test_parts_are_averaged() -> None:
+    weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    update = alone(weight, parts=2)
+    assert update.add((weight * torch.tensor([2.0, 0.0])).sum()) == 2.0
+    update.add((weight * torch.tensor([0.0, 6.0])).sum())
+    outcome = update.finish()
+    assert (outcome.applied, outcome.stop) == (True, False)
+    assert outcome.norm == pytest.approx((1 + 9) ** 0.5)
+    assert torch.equal(weight.detach(), torch.tensor([0.0, -1.0]))
+    assert weight.grad is None
+
+
+def test_clipping_keeps_the_direction() -> None:
+    weight = torch.nn.Parameter(torch.zeros(2))
+    update = alone(weight, clip=1.0)
+    update.add((weight * torch.tensor([3.0, 4.0])).sum())
+    assert update.finish().norm == pytest.approx(5.0)
+    torch.testing.assert_close(weight.detach(), torch.tensor([-0.6, -0.8]))
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_bad_part_spoils_no_weight(bad: str, place: int) -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    update = alone(weight, parts=2)
+    for part in range(2):
+        update.add(weight.sum() * (float(bad) if part == place else 1.0))
+    assert not update.finish().applied
+    assert torch.equal(weight.detach(), torch.ones(2))
+    update.add(weight.sum())
+    assert update.finish(stop=True).stop
+    assert not torch.equal(weight.detach(), torch.ones(2)), "the next step counts again"
+
+
+def test_a_gradient_that_is_not_finite_spoils_no_weight() -> None:
+    weight = torch.nn.Parameter(torch.zeros(2))
+    update = alone(weight)
+    update.add(weight.sum().sqrt())
+    assert not update.finish().applied
+    assert torch.equal(weight.detach(), torch.zeros(2))
+
+
+TWO = """
+import json, os, sys
+import torch
+from accelerate import Accelerator
+from dynaip.training.update import Update
+accelerator = Accelerator(cpu=True)
+rank = accelerator.process_index
+weight = torch.nn.Parameter(torch.zeros(2))
+unused = torch.nn.Parameter(torch.zeros(1))
+optimizer = accelerator.prepare(torch.optim.SGD([weight, unused], lr=1.0))
+update = Update(accelerator, optimizer, clip=1e9, parts=1)
+outcomes = []
+for step in range(3):
+    scale = torch.tensor([1.0, 0.0] if rank == 0 else [0.0, 3.0])
+    if step == 1 and rank == 1:
+        scale = scale * float("nan")
+    update.add((weight * scale).sum())
+    outcome = update.finish(stop=step == 2 and rank == 1)
+    outcomes.append([outcome.applied, outcome.stop, weight.tolist()])
+with open(os.path.join(sys.argv[1], f"{rank}.json"), "w") as file:
+    json.dump(outcomes, file)
+"""
+
+
+def test_two_processes_agree(tmp_path: Path) -> None:
+    """Mean of the gradients; a step that one of them spoils is skipped by both, and nobody waits for ever."""
+    (tmp_path / "two.py").write_text(TWO)
+    command = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    options = ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, *command, *options, str(tmp_path / "two.py"), str(tmp_path)],
+        capture_output=True, text=True, env=env, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, other = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    expected = [[True, False, [-0.5, -1.5]], [False, False, [-0.5, -1.5]], [True, True, [-1.0, -3.0]]]
+    assert one == other == expected
