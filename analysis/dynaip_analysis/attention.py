@@ -152,12 +152,12 @@ def _branches(figure: Any, reference: Image.Image, generated: Image.Image, found
         figures.scale_bar(figure, drawn, axes[2], "‖term‖ / ‖output‖")
     high = max((float(values.max()) for values in found.looked_at.values()), default=1.0)
     for place, branch in ((axes[3], "image"), (axes[4], "text")):
-        if branch in found.looked_at:
-            drawn = figures.overlay(place, reference, found.looked_at[branch], f"{branch} branch looks at", high=high)
-        else:
+        if branch not in found.looked_at:
             figures.bare(place, f"{branch} branch: off")
-    if found.looked_at:
-        figures.scale_bar(figure, drawn, axes[4], "attention, × even spread")
+            continue
+        drawn = figures.overlay(place, reference, found.looked_at[branch], f"{branch} branch looks at", high=high)
+        if branch == list(found.looked_at)[-1]:  # one scale for both
+            figures.scale_bar(figure, drawn, place, "attention, × even spread")
 
 
 def _points(

@@ -7,7 +7,7 @@ mean over heads (ours). The run itself is untouched: nothing is replaced, no ran
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,17 +91,19 @@ def record(
         if keeper is not None:
             stack.enter_context(dyna.observe(keeper.see))
         if routing:
-            handle = dyna.fusion.register_forward_hook(lambda *call: _keep_routing(recording, call[-1]))
-            stack.callback(handle.remove)
+            stack.callback(dyna.fusion.register_forward_hook(_routing_keeper(recording)).remove)
         yield recording
     if keeper is not None:
         keeper.finish(recording)
 
 
-def _keep_routing(recording: Recording, fused: object) -> None:
-    if isinstance(fused, FusedReference):
-        kept = (None if part is None else part.detach().float().cpu() for part in (fused.weights, fused.expert_weights))
+def _routing_keeper(recording: Recording) -> Callable[[Any, Any, Any], None]:
+    def keep(fusion: Any, args: Any, fused: Any) -> None:
+        parts = (fused.weights, fused.expert_weights)
+        kept = (None if part is None else part.detach().float().cpu() for part in parts)
         recording.routing.append(FusedReference(torch.empty(0), *kept))
+
+    return keep
 
 
 def parse_bytes(size: int | str) -> int:
@@ -157,7 +159,7 @@ class _Cell:
 
 
 def _same_shape(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    shape = np.maximum(one.shape, other.shape)
+    shape = [max(sizes) for sizes in zip(one.shape, other.shape, strict=True)]
     return _padded(one, shape), _padded(other, shape)
 
 
@@ -186,6 +188,8 @@ class _Keeper:
         if event.branch not in self.request.branches:
             return
         if self.request.blocks is not None and event.block not in self.request.blocks:
+            return
+        if event.branch == "image" and not _on_grid(event):
             return
         self.grid = tuple(event.grid)
         address: Address = (event.branch, event.block, event.reference)
@@ -283,6 +287,11 @@ def _cell(event: Any) -> _Cell:
     cell.share[at] = share.cpu().numpy()
     cell.seen[at] = 1
     return cell
+
+
+def _on_grid(event: Any) -> bool:
+    """Whether the queries are image tokens: a single-stream block may also send its text tokens here."""
+    return event.queries_index is not None or event.query.shape[2] == event.grid[0] * event.grid[1]
 
 
 def _queries(event: Any, columns: np.ndarray) -> int:
