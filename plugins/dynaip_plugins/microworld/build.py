@@ -79,7 +79,7 @@ def _base(order: Order) -> None:
 
 
 def _adapter(order: Order) -> None:
-    steps = None if order.scale == 1 else max(2, round(6000 * order.scale))
+    steps = None if order.scale == 1 else max(2, round(2500 * order.scale))
     train_adapter.train(order.out, order.work, steps=steps, seed=order.seed, progress=order.report)
 
 
