@@ -1,0 +1,1 @@
+"""A plugin of DynaIP: a fusion strategy, an encoder and a decoupling policy."""
