@@ -51,9 +51,7 @@ class Workbench:
 
     def case_of(self, reference: Path, prompt: str | None, seed: int) -> Case:
         """A case of the user's own picture."""
-        if not prompt:
-            raise InputError("a picture given with --ref needs a --prompt that says what to generate")
-        return Case(SUITE, SUITE, prompt, (CaseReference(load_image(reference)),), seed)
+        return Case(SUITE, SUITE, prompt or "", (CaseReference(load_image(reference)),), seed)
 
     def generate(
         self,

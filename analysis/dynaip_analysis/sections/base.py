@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from dynaip.errors import InputError
+from dynaip.images import load_image
 from dynaip.report.directory import AblationDirectory, Arm
 from dynaip.report.section import AnalysisRequest, ReportSection, SectionContent
 from dynaip.report.tables import read_mapping
@@ -55,6 +57,8 @@ class RunSection(ReportSection, Generic[Config]):
     name: str
     runs = 1
     """How many of the chosen runs are looked into."""
+    generates = True
+    """Whether a picture of the user's own needs a prompt."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -70,7 +74,8 @@ class RunSection(ReportSection, Generic[Config]):
         (out / f"{self.name}.json").write_text(json.dumps({"runs": state}), encoding="utf-8")
 
     def analyse(self, request: AnalysisRequest) -> Sequence[Path]:
-        """Look into one run; give its figures."""
+        """Look into one run; give its figures. What the user gave is checked before any model is loaded."""
+        self._check(request)
         label = Path(request.run).name
         return self.look([Chosen(label, request.run, None, shipped=False)], request.out, request)
 
@@ -80,6 +85,15 @@ class RunSection(ReportSection, Generic[Config]):
         if not stored:
             return None
         return self.tell([Chosen(**each) for each in stored], directory / "analysis")
+
+    def _check(self, request: AnalysisRequest) -> None:
+        if request.reference is None:
+            if request.prompt is not None:
+                raise InputError("--prompt goes with a picture of your own: give it with --ref IMAGE")
+            return
+        load_image(request.reference)
+        if self.generates and not request.prompt:
+            raise InputError("--ref needs a --prompt that says what to generate")
 
     @abstractmethod
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:

@@ -24,6 +24,7 @@ class RoutingSection(RunSection[RoutingConfig]):
 
     name = "routing"
     runs = 2
+    generates = False
 
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
         """Draw routing for the chosen arms; give the figures."""

@@ -190,3 +190,22 @@ def test_state_survives_as_plain_files(bench: None, directory: Path) -> None:
     assert set(state) == {"analysis:attention", "analysis:routing", "analysis:granularity"}
     shutil.rmtree(directory / "arms")
     assert "What the router does" in build_report(directory).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"reference": "missing.png", "prompt": "a mug"}, "there is no such picture"),
+        ({"reference": "broken.png", "prompt": "a mug"}, "no picture that can be read"),
+        ({"reference": "fine.png"}, "needs a --prompt"),
+        ({"prompt": "a mug"}, "give it with --ref"),
+    ],
+)
+def test_what_the_user_gave_is_checked_before_a_model_is_loaded(
+    tmp_path: Path, changes: dict[str, str], words: str
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    Image.new("RGB", (8, 8)).save(tmp_path / "fine.png")
+    given = {**changes, "reference": tmp_path / changes["reference"]} if "reference" in changes else changes
+    with pytest.raises(InputError, match=words):
+        build("attention").analyse(AnalysisRequest("no-such-run", tmp_path, **given))
