@@ -1,0 +1,119 @@
+"""FLUX in its true layout without memory (meta tensors), and an adapter whose encoder gives 577 tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from dynaip.adapter.model import DynaIP, Specs
+from dynaip.config import AdapterConfig, ComponentConfig, ComponentSpec
+from dynaip.contracts import ForwardPass, VisualEncoder
+from dynaip.registry import Component, registry
+from dynaip_plugins.backbones.flux.config import FluxConfig
+from dynaip_plugins.backbones.flux.model import FluxBackbone
+
+TOKENS, WIDTH, TEXT = 577, 1024, 512
+
+
+class BenchConfig(ComponentConfig):
+    """No options."""
+
+
+class Encoder577(VisualEncoder):
+    """As many tokens as CLIP ViT-L/14-336 gives with its class token, of random values."""
+
+    levels: Mapping[str, int] = {"high": 24}
+    widths: Mapping[str, int] = {"high": WIDTH}
+    grid = (24, 24)
+
+    def __init__(self, config: BenchConfig) -> None:
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(()))
+
+    def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
+        return torch.zeros(len(images), 3, 1, 1)
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        return {"high": torch.randn(len(pixels), TOKENS, WIDTH, device=pixels.device)}
+
+    def signature(self) -> dict[str, Any]:
+        return {"model": "bench577"}
+
+
+class BenchBackbone(FluxBackbone):
+    """FLUX whose passes are told from shapes alone: meta tensors have no values to read."""
+
+    def __init__(self, config: BenchConfig) -> None:
+        super().__init__(FluxConfig())
+
+    def read_pass(
+        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+    ) -> ForwardPass:
+        batch, tokens, _ = kwargs["hidden_states"].shape
+        edge = int(tokens**0.5)
+        return ForwardPass(batch, (edge, edge), 0.5, False, None, kwargs["encoder_hidden_states"].shape[1])
+
+
+@pytest.fixture(scope="session")
+def make_flux() -> Callable[..., Any]:
+    """Make a FLUX.1-dev transformer of so many blocks on a device."""
+    from diffusers import FluxTransformer2DModel
+
+    def make(double: int = 19, single: int = 38, device: str = "meta", dtype: torch.dtype = torch.bfloat16) -> Any:
+        with torch.device(device):
+            model = FluxTransformer2DModel(
+                num_layers=double, num_single_layers=single, attention_head_dim=128, num_attention_heads=24,
+                joint_attention_dim=4096, pooled_projection_dim=768, guidance_embeds=True,
+            )  # fmt: skip
+        return model.to(dtype).eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def inputs_of() -> Callable[..., dict[str, Any]]:
+    """Inputs of one pass over edge x edge image tokens and 512 text tokens."""
+
+    def make(model: Any, edge: int = 64) -> dict[str, Any]:
+        parameter = next(model.parameters())
+        with torch.device(parameter.device):
+            half: dict[str, Any] = {"dtype": parameter.dtype}
+            return {
+                "hidden_states": torch.randn(1, edge * edge, 64, **half),
+                "encoder_hidden_states": torch.randn(1, TEXT, 4096, **half),
+                "pooled_projections": torch.randn(1, 768, **half),
+                "timestep": torch.full((1,), 0.5, **half),
+                "guidance": torch.ones(1, **half),
+                "img_ids": torch.zeros(edge * edge, 3, **half),
+                "txt_ids": torch.zeros(TEXT, 3, **half),
+                "return_dict": False,
+            }
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_adapter() -> Callable[..., DynaIP]:
+    """Make an adapter with tokens of width 2048 for a transformer, not attached."""
+    registry().register(Component("encoder", "bench577", Encoder577, BenchConfig), "bench")
+    registry().register(Component("backbone", "bench_flux", BenchBackbone, BenchConfig), "bench")
+    names = {"backbone": "bench_flux", "encoder": "bench577", "fusion": "single_layer"}
+
+    def make(model: Any, decoupling: str = "dynamic") -> DynaIP:
+        specs = {kind: ComponentSpec.parse(kind, name) for kind, name in {**names, "decoupling": decoupling}.items()}
+        parts = Specs(**specs, adapter=AdapterConfig(token_width=2048))
+        with torch.device(next(model.parameters()).device):
+            return DynaIP(parts, BenchBackbone(BenchConfig()).signature(model)).eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def picture() -> Image.Image:
+    """Any picture."""
+    return Image.new("RGB", (8, 8))
