@@ -54,7 +54,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 bench: $(STAMP)
-	$(BIN)/python -m pytest tests/benchmarks --benchmarks -s -p no:cacheprovider
+	$(BIN)/python -m pytest tests/benchmarks/test_counts.py tests/benchmarks/bench_times.py -s -q -p no:cacheprovider
 
 notebooks: $(STAMP)
 	$(BIN)/python -m pytest tests/test_notebooks.py -v

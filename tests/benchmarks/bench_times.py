@@ -1,0 +1,156 @@
+"""Times as ratios: both sides measured in turn in one run, at least five times; `make bench` prints median and spread."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from dynaip import Reference
+
+ROUNDS = 5
+ROOT = Path(__file__).parents[2]
+ASSETS = ROOT / "plugins" / "dynaip_plugins" / "microworld" / "assets"
+EDGE = 32
+"""Image tokens along an edge of the timed block: 512 x 512 pixels, since a CPU needs minutes for 1024 x 1024."""
+
+
+def measured(sides: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Seconds of every side, taken in turn; a first round warms up and is left out."""
+    for run in sides.values():
+        run()
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, run in sides.items():
+            found[name].append(run())
+    return found
+
+
+def ratios(found: Mapping[str, list[float]], one: str, other: str) -> tuple[float, float, float]:
+    """Median, least and largest of ``one`` over ``other``, round by round."""
+    each = [a / b for a, b in zip(found[one], found[other], strict=True)]
+    return statistics.median(each), min(each), max(each)
+
+
+def told(found: Mapping[str, list[float]], one: str, other: str) -> float:
+    """Print a ratio with its spread, and give its median."""
+    median, low, high = ratios(found, one, other)
+    seconds = statistics.median(found[other])
+    print(
+        f"\n{one} over {other}: {median:.3f} x (from {low:.3f} to {high:.3f}, {len(found[one])} rounds; {seconds:.3g} s)"
+    )
+    return median
+
+
+def seconds_of(command: list[Any], **environment: str) -> float:
+    """Wall time of a process that must succeed."""
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "plugins", ROOT / "analysis")))
+    started = time.perf_counter()
+    subprocess.run(
+        [str(part) for part in command],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": paths, **environment},
+    )
+    return time.perf_counter() - started
+
+
+@pytest.fixture(scope="module")
+def block(make_flux: Callable[..., Any], inputs_of: Callable[..., Any]) -> Any:
+    """One double-stream block at FLUX's width on this CPU, in float32, its inputs, and a clock around the block alone."""
+    torch.manual_seed(0)
+    model = make_flux(double=1, single=0, device="cpu", dtype=torch.float32)
+    clock = {"start": 0.0, "seconds": 0.0}
+    target = model.transformer_blocks[0]
+    target.register_forward_pre_hook(lambda *_: clock.update(start=time.perf_counter()))
+
+    def timed(inputs: dict[str, Any]) -> float:
+        # The block's last hook: after those of an adapter.
+        stop = target.register_forward_hook(lambda *_: clock.update(seconds=time.perf_counter() - clock["start"]))
+        with torch.no_grad():
+            model(**inputs)
+        stop.remove()
+        return clock["seconds"]
+
+    return model, inputs_of(model, EDGE), timed
+
+
+def test_one_block_with_a_reference(block: Any, make_adapter: Callable[..., Any], picture: Image.Image) -> None:
+    """Ours over the base, and over diffusers' own adapter with the same 577 tokens of the same width."""
+    from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
+
+    model, inputs, timed = block
+    attention = model.transformer_blocks[0].attn
+    own = attention.processor
+    peer = FluxIPAdapterAttnProcessor(3072, 2048, num_tokens=(577,), scale=[1.0])
+    tokens = torch.randn(1, 577, 2048)
+    dyna = make_adapter(model).attach(model)
+
+    def base() -> float:
+        return timed(inputs)
+
+    def diffusers() -> float:
+        attention.set_processor(peer)
+        try:
+            return timed({**inputs, "joint_attention_kwargs": {"ip_hidden_states": [tokens]}})
+        finally:
+            attention.set_processor(own)
+
+    with dyna.references(Reference(picture)) as active:
+
+        def ours() -> float:
+            return timed(inputs)
+
+        def bare() -> float:
+            with active.intervene(lambda branch, number, progress: 0.0):
+                return base()
+
+        found = measured({"the base": bare, "one reference": ours, "diffusers": diffusers_without(active, diffusers)})
+    print(f"\nblock of width 3072, {EDGE * EDGE} image and 512 text tokens, 577 reference tokens, K/V cached")
+    assert told(found, "one reference", "the base") <= 1.10
+    assert told(found, "one reference", "diffusers") <= 1.0
+    dyna.detach()
+
+
+def diffusers_without(active: Any, run: Callable[[], float]) -> Callable[[], float]:
+    """Run the peer with our term closed, so that its time is its own."""
+
+    def alone() -> float:
+        with active.intervene(lambda branch, number, progress: 0.0):
+            return run()
+
+    return alone
+
+
+def test_help_starts_as_fast_as_python() -> None:
+    line = [sys.executable, "-m", "dynaip.cli", "--help"]
+    found = measured({
+        "dynaip --help": lambda: seconds_of(line),
+        "importing torch": lambda: seconds_of([sys.executable, "-c", "import torch"]),
+    })  # fmt: skip
+    told(found, "dynaip --help", "importing torch")
+    median = statistics.median(found["dynaip --help"])
+    print(f"dynaip --help: {median:.2f} s")
+    assert median <= 1.0
+
+
+@pytest.mark.skipif(not (ASSETS / "adapter").is_dir(), reason="no trained models in this checkout")
+def test_one_image_from_the_command_line(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "reference.png")
+    line = [sys.executable, "-m", "dynaip.cli", "generate", "microworld", "a large star at the left, on sea",
+            "--ref", tmp_path / "reference.png", "-o", tmp_path / "out.png"]  # fmt: skip
+    imports = "import torch; from diffusers import FluxPipeline; from transformers import CLIPVisionModel"
+    found = measured({
+        "one microworld image": lambda: seconds_of(line),
+        "importing torch and diffusers": lambda: seconds_of([sys.executable, "-c", imports]),
+    })  # fmt: skip
+    assert told(found, "one microworld image", "importing torch and diffusers") <= 2.5
