@@ -220,7 +220,7 @@ def test_nothing_is_pickled(tmp_path: Path) -> None:
     assert json.loads((folder / checkpoints.STATE).read_text())["step"] == 1
 
 
-def test_an_optimizer_comes_back_bit_for_bit() -> None:
+def test_an_optimizer_comes_back_bit_for_bit(tmp_path: Path) -> None:
     def stepped(optimizer: torch.optim.AdamW, weight: torch.Tensor, times: int) -> None:
         for time in range(times):
             weight.grad = torch.full_like(weight, 0.1 * (time + 1))
@@ -231,7 +231,8 @@ def test_an_optimizer_comes_back_bit_for_bit() -> None:
     stepped(one, first, 3)
     second = torch.nn.Parameter(first.detach().clone())
     other = torch.optim.AdamW([second], lr=0.1)
-    checkpoints.restore_optimizer(other, checkpoints.optimizer_tensors(one))
+    folder = checkpoints.save(tmp_path, Checkpoint(3, {"w": first}, checkpoints.optimizer_tensors(one), {}), keep=2)
+    checkpoints.restore_optimizer(other, checkpoints.load(folder).optimizer)
     stepped(one, first, 2)
     stepped(other, second, 2)
     assert torch.equal(first, second)
