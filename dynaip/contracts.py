@@ -144,6 +144,8 @@ class ForwardPass:
     """The negative pass of classifier-free guidance: sees no reference."""
     condition: Tensor | None = None
     """Pooled prompt, B x C."""
+    text_tokens: int = 0
+    """X: single-stream blocks hold so many text tokens before the image tokens."""
 
 
 class Backbone(ABC):

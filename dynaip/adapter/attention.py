@@ -6,8 +6,7 @@ attention"; the form of the equation is ours, the injection by cross attention t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -67,59 +66,19 @@ class ReferenceAttention(nn.Module):
 
         self.branches = nn.ModuleDict({name: pairs() for name in (["shared"] if share_branches else sorted(branches))})
 
+    def name(self, branch: Branch) -> str:
+        """Name the pairs that serve a branch."""
+        return "shared" if self.share_branches else branch
+
     def pair(self, branch: Branch, place: int) -> KeyValue:
         """Give K, V of one branch in the ``place``-th chosen block."""
-        pairs = cast(nn.ModuleList, self.branches["shared" if self.share_branches else branch])
+        pairs = cast(nn.ModuleList, self.branches[self.name(branch)])
         return cast(KeyValue, pairs[place])
 
     def parameters_of(self, branches: Iterable[Branch]) -> list[nn.Parameter]:
         """List the parameters that serve these branches."""
-        names = {"shared" if self.share_branches else branch for branch in branches}
+        names = {self.name(branch) for branch in branches}
         return [parameter for name in sorted(names) for parameter in self.branches[name].parameters()]
-
-
-@dataclass
-class Slot:
-    """The k-th reference of every sample that has one: their tokens, scales and regions, row by row.
-
-    ``rows`` are places in the list of samples; ``regions`` are M_r on the pass's grid, None for 1 everywhere.
-    """
-
-    rows: list[int]
-    tokens: Tensor
-    """P x M x D, one row for each of ``rows``."""
-    scales: Tensor
-    """P."""
-    regions: list[Tensor | None]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Rows of a slot that look from the same image tokens: they go through one attention call."""
-
-    members: list[int]
-    """Positions within the slot."""
-    index: Tensor | None
-    """Image tokens that the region holds; None for all of them."""
-    weights: list[Tensor | None]
-    """Per member: M_r at ``index``; None for 1."""
-
-
-def grouped(regions: Sequence[Tensor | None]) -> list[Group]:
-    """Sort rows by the set of tokens that their regions hold, so that attention runs for these queries alone."""
-    groups: dict[bytes | None, list[int]] = {}
-    for member, region in enumerate(regions):
-        inside = None if region is None else (region > 0)
-        whole = inside is None or bool(inside.all())
-        groups.setdefault(None if whole else cast(Tensor, inside).numpy().tobytes(), []).append(member)
-    return [_group(members, regions, whole=key is None) for key, members in groups.items()]
-
-
-def _group(members: list[int], regions: Sequence[Tensor | None], *, whole: bool) -> Group:
-    first = regions[members[0]]
-    index = None if whole or first is None else (first > 0).nonzero().flatten()
-    weights = [regions[member] if index is None else cast(Tensor, regions[member])[index] for member in members]
-    return Group(members, index, weights)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -12,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from dynaip.config import AdapterConfig, ComponentSpec
+from dynaip.config.explain import explained
 from dynaip.errors import InputError, MismatchError
 from dynaip.models import local_folder
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 WEIGHTS, CONFIG = "adapter.safetensors", "config.json"
+PARTS = ("backbone", "encoder", "fusion", "decoupling", "adapter")
 BESIDE_PIPELINE = "dynaip"
 """Folder of the adapter inside a pipeline that was saved with one attached."""
 
@@ -47,13 +50,20 @@ def save(adapter: DynaIP, folder: Path) -> Path:
     """Write weights and config; each file is complete or absent."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in adapter.state_dict().items()}
-    part = folder / f".{WEIGHTS}.part"
-    save_file(weights, part)
-    os.replace(part, folder / WEIGHTS)
-    part = folder / f".{CONFIG}.part"
-    part.write_text(json.dumps(describe(adapter), indent=2) + "\n", encoding="utf-8")
-    os.replace(part, folder / CONFIG)
+    config = json.dumps(describe(adapter), indent=2) + "\n"
+    _replace(folder / WEIGHTS, lambda part: save_file(weights, part))
+    _replace(folder / CONFIG, lambda part: part.write_text(config, encoding="utf-8"))
     return folder
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside ``path`` and put it in its place when it is complete; a failure leaves nothing behind."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def load(cls: type[Model], run: str | Path, *, revision: str | None = None) -> Model:
@@ -64,16 +74,18 @@ def load(cls: type[Model], run: str | Path, *, revision: str | None = None) -> M
     config = _read(folder / CONFIG)
     backbone, model = _split(config["backbone"])
     encoder, trained_with = _split(config["encoder"])
+    with explained(AdapterConfig, f"{folder / CONFIG}: adapter"):
+        settings = AdapterConfig.model_validate(config["adapter"])
     specs = Specs(
-        ComponentSpec.parse("backbone", backbone),
-        ComponentSpec.parse("encoder", encoder),
-        ComponentSpec.parse("fusion", config["fusion"]),
-        ComponentSpec.parse("decoupling", config["decoupling"]),
-        AdapterConfig.model_validate(config["adapter"]),
+        ComponentSpec.parse("backbone", backbone, f"{folder / CONFIG}: backbone"),
+        ComponentSpec.parse("encoder", encoder, f"{folder / CONFIG}: encoder"),
+        ComponentSpec.parse("fusion", config["fusion"], f"{folder / CONFIG}: fusion"),
+        ComponentSpec.parse("decoupling", config["decoupling"], f"{folder / CONFIG}: decoupling"),
+        settings,
     )
     adapter = cls(specs, model)
     same("encoder", trained_with, adapter.encoder.signature())
-    _fill(adapter, folder / WEIGHTS)
+    fill(adapter, folder / WEIGHTS)
     return adapter.eval()
 
 
@@ -96,7 +108,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise MismatchError(
             f"{path}: format {config.get('format')!r} is not {FORMAT}; it is no adapter of this version"
         )
-    missing = [key for key in ("backbone", "encoder", "fusion", "decoupling", "adapter") if key not in config]
+    missing = [key for key in PARTS if not isinstance(config.get(key), dict)]
     if missing:
         raise InputError(f"{path}: {', '.join(missing)} is missing; it is no complete adapter config")
     return config
@@ -107,7 +119,8 @@ def _split(part: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return options, cast(dict[str, Any], options.pop("signature", {}))
 
 
-def _fill(adapter: DynaIP, path: Path) -> None:
+def fill(adapter: DynaIP, path: Path) -> None:
+    """Load weights into an adapter; ``MismatchError`` names what does not belong together."""
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -137,14 +150,16 @@ def _plain(value: Any) -> Any:
 
 def save_with_pipeline(pipe: Any, adapter: DynaIP) -> None:
     """Shadow ``pipe.save_pretrained`` so that an attached adapter is saved beside the pipeline, in ``dynaip/``."""
-    original = getattr(pipe, "save_pretrained", None)
-    if original is None or pipe is getattr(adapter, "_injector", None):
+    if not hasattr(pipe, "save_pretrained"):
         return
+    # The pipeline must not refer to itself: deleting it frees its memory at once.
+    owner: weakref.ref[Any] = weakref.ref(pipe)
 
     def save_pretrained(save_directory: str | Path, *args: Any, **kwargs: Any) -> Any:
-        result = original(save_directory, *args, **kwargs)
+        # First the adapter: with push_to_hub the pipeline uploads the whole folder when it is saved.
         save(adapter, Path(save_directory) / BESIDE_PIPELINE)
-        return result
+        saved: Any = owner()
+        return type(saved).save_pretrained(saved, save_directory, *args, **kwargs)
 
     pipe.__dict__["save_pretrained"] = save_pretrained
 
@@ -177,6 +192,6 @@ def model_card(adapter: DynaIP) -> str:
         "# DynaIP adapter",
         "",
     ]
-    for part in ("backbone", "encoder", "fusion", "decoupling", "adapter"):
+    for part in PARTS:
         lines.append(f"- **{part}**: `{json.dumps(about[part])}`")
     return "\n".join([*lines, f"- **parameters**: {about['parameters']}", ""])

@@ -6,6 +6,7 @@ add the reference term. When nothing is to be added every hook returns at once, 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,10 +15,13 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from dynaip.adapter.attention import BRANCHES, Group, ReferenceAttention, Slot, attend, grouped, merge_heads
+from dynaip.adapter.attention import BRANCHES, KeyValue, ReferenceAttention, attend, merge_heads
+from dynaip.adapter.passes import PassMarks
+from dynaip.adapter.slots import Group, Slot, plan
 from dynaip.contracts import Backbone, BlockSite, Branch, DecouplingPolicy, ForwardPass, Phase
 from dynaip.errors import MismatchError
 
+Kept = dict[tuple[str, int], tuple[Tensor, Tensor]]
 Site = Literal["attention", "projection", "residual"]
 Span = Literal["off", "image_tokens", "all_tokens"]
 BlockScale = Callable[[Branch, int, float], float]
@@ -29,6 +33,7 @@ class ReferenceEvent:
 
     block: int
     branch: Branch
+    """What the tokens are; in a single-stream block K, V of the image branch serve both kinds."""
     progress: float
     reference: int
     """Place of the reference in its sample's list."""
@@ -61,20 +66,31 @@ class Injection:
     make_slots: Callable[[ForwardPass], list[Slot]]
     condition_dependent: bool = False
     slots: list[Slot] | None = None
-    groups: list[list[Group]] = field(default_factory=list[list[Group]])
-    grid: tuple[int, int] | None = None
+    regional: list[list[Group]] = field(default_factory=list[list[Group]])
+    """Per slot: groups of image tokens."""
+    everywhere: list[list[Group]] = field(default_factory=list[list[Group]])
+    """Per slot: groups of tokens that have no place on the grid."""
+    shape: tuple[int, tuple[int, int]] | None = None
     condition: Tensor | None = None
-    cache: dict[tuple[int, Branch, int], tuple[Tensor, Tensor]] = field(default_factory=dict[Any, Any])
+    cache: dict[int, Kept] = field(default_factory=dict[int, "Kept"])
+    """Keys and values by the block's place, once per generation."""
 
-    def prepare(self, call: ForwardPass) -> None:
-        """Make slots and groups when they are missing, or when the grid or the prompt changed."""
+    def prepare(self, call: ForwardPass, device: torch.device) -> None:
+        """Make slots and groups when they are missing, or when batch, grid or prompt changed."""
         changed = self.condition_dependent and not _same(self.condition, call.condition)
-        if self.slots is not None and self.grid == call.grid and not changed:
+        if self.slots is not None and self.shape == (call.batch, call.grid) and not changed:
             return
         self.slots = self.make_slots(call)
-        self.groups = [grouped(slot.regions) for slot in self.slots]
-        self.grid, self.condition = call.grid, call.condition
+        self.regional = [plan(slot, call.batch, device, regional=True) for slot in self.slots]
+        self.everywhere = [plan(slot, call.batch, device, regional=False) for slot in self.slots]
+        self.shape, self.condition = (call.batch, call.grid), call.condition
         self.cache.clear()
+
+    def forget(self) -> None:
+        """Let go of everything that was made for the passes."""
+        self.cache.clear()
+        self.slots = self.condition = self.shape = None
+        self.regional, self.everywhere = [], []
 
 
 def _same(one: Tensor | None, other: Tensor | None) -> bool:
@@ -83,72 +99,101 @@ def _same(one: Tensor | None, other: Tensor | None) -> bool:
     return one.shape == other.shape and bool(torch.equal(one, other))
 
 
+@dataclass
+class _Place:
+    """One chosen block: what its hooks read and hold.
+
+    Modules of the block belong to the transformer, which may be deleted. Hooks read no number of the block, so that compiled
+    blocks share one graph.
+    """
+
+    number: int
+    single: bool
+    heads_first: bool
+    pairs: Mapping[Branch, KeyValue]
+    weights: dict[Branch, float] = field(default_factory=dict[Branch, float])
+    """g_b of the branches that are open in this pass."""
+    kept: Kept = field(default_factory=dict[Any, Any])
+    """Keys and values by (name of the pair, reference)."""
+    queries: dict[Branch, Tensor] = field(default_factory=dict[Branch, Tensor])
+    """Held from the query's norm to the end of the attention, the projection or the block."""
+
+
 class Injector:
-    """The hooks of one adapter on one transformer. ``remove`` is the exact inverse of building it."""
+    """The hooks of one adapter on one transformer. ``remove`` is the exact inverse of building it.
+
+    The transformer is held weakly: an adapter never keeps a deleted pipeline in memory.
+    """
 
     def __init__(
         self, transformer: nn.Module, backbone: Backbone, attention: ReferenceAttention, sites: Sequence[BlockSite], *,
         numbers: Sequence[int], blocks: int, site: Site, span: Span,
     ) -> None:  # fmt: skip
-        self.transformer = transformer
+        self._transformer = weakref.ref(transformer)
         self.backbone = backbone
         self.attention = attention
-        self.sites = list(sites)
-        self.numbers = list(numbers)
+        self.places = [
+            _Place(
+                number=number,
+                single=block.kind == "single",
+                heads_first=block.query_layout == "BHTd",
+                # A single-stream block has one query for all tokens: the image branch's K, V serve it.
+                pairs={branch: attention.pair(branch, place) for branch in BRANCHES if branch in block.queries},
+            )
+            for place, (number, block) in enumerate(zip(numbers, sites, strict=True))
+        ]
         self.blocks = blocks
         self.site: Site = site
         self.span: Span = span
         self.injection: Injection | None = None
         self.observers: list[Callable[[ReferenceEvent], None]] = []
         self.block_scale: BlockScale | None = None
-        self.context: str | None = None
         self.call: ForwardPass | None = None
-        self.weights: dict[tuple[int, Branch], float] = {}
-        self.queries: dict[tuple[int, Branch], Tensor] = {}
-        self.handles = self._hook()
-        self._mark_passes()
+        self.marks = PassMarks(transformer)
+        self.handles = self._hook(transformer, sites)
+        if any(getattr(module, "_compiled_call_impl", None) is not None for module in transformer.modules()):
+            # Compiled code does not look for hooks where it met none: references would be left out without a word.
+            torch.compiler.reset()
+
+    @property
+    def transformer(self) -> nn.Module | None:
+        """The transformer that carries the hooks; None once it is deleted."""
+        return self._transformer()
 
     # -- hooks ---------------------------------------------------------------------------------------------------------
 
-    def _hook(self) -> list[Any]:
-        handles: list[Any] = [self.transformer.register_forward_pre_hook(self._before, with_kwargs=True)]
-        for place, site in enumerate(self.sites):
-            for branch, module in site.queries.items():
+    def _hook(self, transformer: nn.Module, sites: Sequence[BlockSite]) -> list[Any]:
+        handles: list[Any] = [transformer.register_forward_pre_hook(self._before, with_kwargs=True)]
+        for place, block in zip(self.places, sites, strict=True):
+            for branch, module in block.queries.items():
                 handles.append(module.register_forward_hook(self._hold(place, branch)))
-            if self.site == "attention":
-                handles.append(site.attention.register_forward_hook(self._add(place, site.attention_outputs)))
-            elif self.site == "residual":
-                handles.append(site.block.register_forward_hook(self._add(place, site.block_outputs)))
+            if self.site == "residual":
+                handles.append(block.block.register_forward_hook(self._add(place, block.block_outputs)))
+            elif self.site == "attention" or not block.projections:
+                # A block without an output projection of its own attention ends where a projection would begin.
+                handles.append(block.attention.register_forward_hook(self._add(place, block.attention_outputs)))
             else:
-                for branch, module in site.projections.items():
+                for branch, module in block.projections.items():
                     handles.append(module.register_forward_pre_hook(self._add_before(place, branch)))
         return handles
-
-    def _mark_passes(self) -> None:
-        """Pipelines name their guidance passes by ``transformer.cache_context``: listen, without replacing the class's."""
-        original = getattr(self.transformer, "cache_context", None)
-        if original is None:
-            return
-
-        @contextmanager
-        def cache_context(name: str, **details: Any) -> Generator[Any]:
-            outer, self.context = self.context, name
-            try:
-                with original(name, **details) as value:
-                    yield value
-            finally:
-                self.context = outer
-
-        self.transformer.__dict__["cache_context"] = cache_context
 
     def remove(self) -> None:
         """Take every hook away and forget everything that was held."""
         for handle in self.handles:
             handle.remove()
         self.handles = []
-        self.transformer.__dict__.pop("cache_context", None)
-        self.injection, self.call = None, None
-        self.queries.clear()
+        transformer = self.transformer
+        if transformer is not None:
+            self.marks.remove(transformer)
+        self.injection = None
+        self._close()
+
+    def _close(self) -> None:
+        """Shut every branch of every block and let go of what was held for a pass."""
+        self.call = None
+        for place in self.places:
+            place.weights, place.kept = {}, {}
+            place.queries.clear()
 
     @contextmanager
     def active(self, injection: Injection) -> Generator[Injection]:
@@ -157,19 +202,19 @@ class Injector:
         try:
             yield injection
         finally:
-            injection.cache.clear()
-            injection.slots = None
-            self.injection, self.call = outer, None
-            self.queries.clear()
+            injection.forget()
+            self.marks.forget()
+            self.injection = outer
+            self._close()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Read the pass, decide which branches of which blocks are open, and make tokens if they are missing."""
-        self.call, self.weights = None, {}
-        self.queries.clear()
+        self._close()
         injection = self.injection
         if injection is None or injection.samples == 0:
             return
-        call = self.backbone.read_pass(self.transformer, args, kwargs, self.context)
+        context = self.marks.read(args, kwargs) if injection.phase == "inference" else None
+        call = self.backbone.read_pass(module, args, kwargs, context)
         if call.negative:
             return
         if call.batch % injection.samples:
@@ -177,37 +222,48 @@ class Injector:
                 f"references are given for {injection.samples} prompts, but the batch holds {call.batch} images: "
                 "give one list of references a prompt, or one flat list for all of them"
             )
-        self.weights = self._open(injection, call)
-        if self.weights:
-            injection.prepare(call)
+        if self._open(injection, call):
+            latents = cast(Tensor, kwargs.get("hidden_states", args[0] if args else None))
+            injection.prepare(call, latents.device)
             self.call = call if injection.slots else None
+            self._fill(injection, latents)
 
-    def _open(self, injection: Injection, call: ForwardPass) -> dict[tuple[int, Branch], float]:
-        found: dict[tuple[int, Branch], float] = {}
-        for place, number in enumerate(self.numbers):
-            given = injection.policy.weights(injection.phase, block=number, blocks=self.blocks, progress=call.progress)
-            for branch in self._branches(place):
+    def _open(self, injection: Injection, call: ForwardPass) -> bool:
+        """Ask the policy for the weights of this pass; False if all branches are shut."""
+        for place in self.places:
+            given = injection.policy.weights(
+                injection.phase, block=place.number, blocks=self.blocks, progress=call.progress
+            )
+            for branch in place.pairs:
                 weight = given.image if branch == "image" else given.text
                 if self.block_scale is not None:
-                    weight *= self.block_scale(branch, number, call.progress)
+                    weight *= self.block_scale(branch, place.number, call.progress)
                 if weight != 0:
-                    found[place, branch] = weight
-        return found
+                    place.weights[branch] = weight
+        return any(place.weights for place in self.places)
 
-    def _branches(self, place: int) -> tuple[Branch, ...]:
-        # A single-stream block has one query for all tokens: the image branch's K, V serve it.
-        return ("image",) if self.sites[place].kind == "single" else BRANCHES
+    def _fill(self, injection: Injection, like: Tensor) -> None:
+        """Compute keys and values that are missing, once per generation; with gradients every block makes its own."""
+        if self.call is None or torch.is_grad_enabled():
+            return
+        for number, place in enumerate(self.places):
+            place.kept = injection.cache.setdefault(number, {})
+            for branch in place.weights:
+                for slot in cast(list[Slot], injection.slots):
+                    address = (self.attention.name(branch), slot.number)
+                    if address not in place.kept:
+                        place.kept[address] = _project(place.pairs[branch], slot, like)
 
-    def _hold(self, place: int, branch: Branch) -> Callable[..., None]:
+    def _hold(self, place: _Place, branch: Branch) -> Callable[..., None]:
         def hold(module: nn.Module, args: Any, output: Tensor) -> None:
-            if self.call is not None and (place, branch) in self.weights:
-                self.queries[place, branch] = output
+            if self.call is not None and branch in place.weights:
+                place.queries[branch] = output
 
         return hold
 
-    def _add(self, place: int, positions: Mapping[Branch, int]) -> Callable[..., Any]:
+    def _add(self, place: _Place, positions: Mapping[Branch, int]) -> Callable[..., Any]:
         def add(module: nn.Module, args: Any, output: Any) -> Any:
-            if self.call is None:
+            if self.call is None or not place.weights:
                 return None
             outputs = list(output) if isinstance(output, tuple) else [output]
             for branch, position in positions.items():
@@ -216,137 +272,125 @@ class Injector:
 
         return add
 
-    def _add_before(self, place: int, branch: Branch) -> Callable[..., Any]:
+    def _add_before(self, place: _Place, branch: Branch) -> Callable[..., Any]:
         def add(module: nn.Module, args: tuple[Any, ...]) -> Any:
-            return None if self.call is None else (self._added(place, branch, args[0]), *args[1:])
+            if self.call is None or branch not in place.weights:
+                return None
+            return (self._added(place, branch, args[0]), *args[1:])
 
         return add
 
     # -- the term ------------------------------------------------------------------------------------------------------
 
-    def _added(self, place: int, branch: Branch, output: Tensor) -> Tensor:
+    def _added(self, place: _Place, branch: Branch, output: Tensor) -> Tensor:
         """``output`` (B x tokens x d) plus the term of every reference; ``output`` itself if there is none."""
-        query = self.queries.pop((place, branch), None)
+        query = place.queries.pop(branch, None)
         if query is None:
             return output
-        if self.sites[place].query_layout == "BTHd":
+        if not place.heads_first:
             query = query.transpose(1, 2)
+        # The stream of a single-stream block at site `residual` has given its text tokens away already.
         offset = query.shape[2] - output.shape[1]
         parts: list[Tensor] = []
-        for start, end, injected in self._windows(place, branch, output.shape[1]):
+        for start, end, tokens in self._windows(place, branch, output.shape[1], offset):
             part = output[:, start:end]
-            if injected is not None:
-                part = self._sum(place, branch, query[:, :, start + offset : end + offset], part, regional=injected)
+            if tokens is not None:
+                part = self._sum(place, branch, query[:, :, start + offset : end + offset], part, tokens)
             parts.append(part)
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
-    def _windows(self, place: int, branch: Branch, tokens: int) -> list[tuple[int, int, bool | None]]:
-        """Split a branch's tokens into spans (start, end, injected): True with regions, False without, None not at all."""
-        call = cast(ForwardPass, self.call)
-        image = call.grid[0] * call.grid[1]
-        if branch == "text":
-            return [(0, tokens, False)]
-        if self.sites[place].kind == "single" and tokens > image:
-            # Single-stream blocks hold the text tokens before the image tokens.
-            return [(0, tokens - image, False if self.span == "all_tokens" else None), (tokens - image, tokens, True)]
-        return [(0, image, True)] if tokens == image else [(0, image, True), (image, tokens, None)]
+    def _windows(self, place: _Place, branch: Branch, length: int, offset: int) -> list[tuple[int, int, Branch | None]]:
+        """Split a stream into (start, end, what its tokens are); None for tokens that see no reference.
 
-    def _sum(self, place: int, branch: Branch, query: Tensor, output: Tensor, *, regional: bool) -> Tensor:
+        A double-stream block keeps text and image apart. A single-stream block holds text, then image tokens; behind them
+        there may be tokens of an image that is edited (Kontext), which see no reference.
+        """
+        call = cast(ForwardPass, self.call)
+        if branch == "text":
+            return [(0, length, "text")]
+        start = call.text_tokens - offset if place.single else 0
+        end = start + call.grid[0] * call.grid[1]
+        spans: list[tuple[int, int, Branch | None]] = [
+            (0, start, "text" if self.span == "all_tokens" else None),
+            (start, end, "image"),
+            (end, length, None),
+        ]
+        return [span for span in spans if span[0] < span[1]]
+
+    def _sum(self, place: _Place, branch: Branch, query: Tensor, output: Tensor, tokens: Branch) -> Tensor:
         injection = cast(Injection, self.injection)
+        groups = injection.regional if tokens == "image" else injection.everywhere
         total = output
-        for number, slot in enumerate(cast(list[Slot], injection.slots)):
-            # Text tokens have no place on the grid: a region does not reach them.
-            groups = injection.groups[number] if regional else grouped([None] * len(slot.rows))
-            for group in groups:
-                total = self._add_group(place, branch, number, slot, group, query, total)
+        for slot, parts in zip(cast(list[Slot], injection.slots), groups, strict=True):
+            kept = place.kept.get((self.attention.name(branch), slot.number))
+            key, value = kept or _project(place.pairs[branch], slot, query)
+            key, value = key.to(query), value.to(query)
+            for group in parts:
+                weight = place.weights[branch]
+                term = reference_term(
+                    looking(query, group), spread(key, group), spread(value, group), group.scale * weight
+                )
+                term = term.to(total.dtype)
+                if self.observers:
+                    self._observe(place, weight, tokens, slot, group, (query, key, value), term, total)
+                total = _scatter(total, term, group)
         return total
 
-    def _key_value(self, place: int, branch: Branch, number: int, slot: Slot, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of a slot (P x H x M x d/H): once per generation where no gradient is wanted."""
-        injection = cast(Injection, self.injection)
-        address = (place, branch, number)
-        if address in injection.cache:
-            return injection.cache[address]
-        pair = self.attention.pair(branch, place)
-        if pair.to_k.weight.device != query.device:
-            pair.to(query.device)
-        key, value = (part.to(query.dtype) for part in pair(slot.tokens.to(query.device)))
-        if not torch.is_grad_enabled():
-            injection.cache[address] = (key, value)
-        return key, value
-
-    def _add_group(
-        self, place: int, branch: Branch, number: int, slot: Slot, group: Group, query: Tensor, total: Tensor
-    ) -> Tensor:
-        call = cast(ForwardPass, self.call)
-        key, value = self._key_value(place, branch, number, slot, query)
-        repeats = call.batch // cast(Injection, self.injection).samples
-        samples = _samples(slot, group, repeats)
-        everyone = len(samples) == call.batch and len(slot.rows) == len(group.members)
-        here = query if everyone else query[samples.to(query.device)]
-        index = group.index
-        if index is not None:
-            here = here[:, :, index.to(query.device)]
-        key, value = (_expand(part, group.members, repeats, len(slot.rows)) for part in (key, value))
-        factor = _factor(slot, group, repeats, self.weights[place, branch]).to(query)
-        term = (merge_heads(attend(here, key, value)) * factor).to(total.dtype)
-        self._observe(place, branch, number, samples, index, here, (key, value), term, total, call)
-        return _scatter(total, term, None if everyone else samples.to(total.device), index)
-
     def _observe(
-        self, place: int, branch: Branch, number: int, samples: Tensor, index: Tensor | None, query: Tensor,
-        pair: tuple[Tensor, Tensor], term: Tensor, total: Tensor, call: ForwardPass,
+        self, place: _Place, weight: float, tokens: Branch, slot: Slot, group: Group,
+        parts: tuple[Tensor, Tensor, Tensor], term: Tensor, total: Tensor,
     ) -> None:  # fmt: skip
-        if not self.observers:
-            return
-        output = total[samples.to(total.device)]
-        output = output if index is None else output[:, index.to(total.device)]
-        weight = self.weights[place, branch]
+        call = cast(ForwardPass, self.call)
+        query, key, value = parts
+        samples = torch.arange(call.batch, device=total.device) if group.samples is None else group.samples
+        output = total if group.samples is None else total[group.samples]
         event = ReferenceEvent(
-            self.numbers[place],
-            branch,
-            call.progress,
-            number,
-            samples,
-            index,
-            query,
-            *pair,
-            term,
-            output,
-            weight,
-            call.grid,
+            block=place.number,
+            branch=tokens,
+            progress=call.progress,
+            reference=slot.number,
+            samples=samples,
+            queries_index=group.index,
+            query=looking(query, group),
+            key=spread(key, group),
+            value=spread(value, group),
+            term=term,
+            output=output if group.index is None else output[:, group.index],
+            weight=weight,
+            grid=call.grid,
         )
         for observer in list(self.observers):
             observer(event)
 
 
-def _samples(slot: Slot, group: Group, repeats: int) -> Tensor:
-    """Rows of the pass that a group serves: every prompt stands for ``repeats`` consecutive images."""
-    rows = torch.tensor([slot.rows[member] for member in group.members])
-    return (rows[:, None] * repeats + torch.arange(repeats)).flatten()
+def _project(pair: KeyValue, slot: Slot, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values of a slot (P x H x M x d/H), on the device and in the type of ``like``."""
+    if pair.to_k.weight.device != like.device:
+        pair.to(like.device)
+    key, value = pair(slot.tokens.to(like.device))
+    return key.to(like.dtype), value.to(like.dtype)
 
 
-def _expand(part: Tensor, members: list[int], repeats: int, rows: int) -> Tensor:
-    chosen = part if len(members) == rows else part[torch.tensor(members, device=part.device)]
-    return chosen if repeats == 1 else chosen.repeat_interleave(repeats, dim=0)
+def reference_term(query: Tensor, key: Tensor, value: Tensor, weight: Tensor) -> Tensor:
+    """``weight (.) softmax(q K^T / sqrt(d/H)) V`` with heads merged, b x t x d; ``weight`` is g_b s_r M_r (b x t x 1)."""
+    attended = merge_heads(attend(query, key, value))
+    return attended * weight.to(attended)
 
 
-def _factor(slot: Slot, group: Group, repeats: int, weight: float) -> Tensor:
-    """g_b s_r M_r as b x t x 1 (or b x 1 x 1 without a region)."""
-    scales = slot.scales[torch.tensor(group.members, device=slot.scales.device)][:, None, None] * weight
-    if any(weights is not None for weights in group.weights):
-        size = next(len(weights) for weights in group.weights if weights is not None)
-        rows = [torch.ones(size) if weights is None else weights for weights in group.weights]
-        scales = scales * torch.stack(rows)[..., None].to(scales.device)
-    return scales if repeats == 1 else scales.repeat_interleave(repeats, dim=0)
+def looking(query: Tensor, group: Group) -> Tensor:
+    """The queries of a group (b x H x t x d/H) out of all (B x H x T x d/H)."""
+    rows = query if group.samples is None else query[group.samples.to(query.device)]
+    return rows if group.index is None else rows[:, :, group.index.to(query.device)]
 
 
-def _scatter(total: Tensor, term: Tensor, samples: Tensor | None, index: Tensor | None) -> Tensor:
-    """Add ``term`` (b x t x d) at the given rows and tokens, out of place."""
-    if samples is None and index is None:
-        return total + term
-    if index is not None:
-        index = index.to(total.device)
+def spread(part: Tensor, group: Group) -> Tensor:
+    """Keys or values of a group's rows (b x H x M x d/H) out of the slot's (P x H x M x d/H)."""
+    return part if group.members is None else part[group.members.to(part.device)]
+
+
+def _scatter(total: Tensor, term: Tensor, group: Group) -> Tensor:
+    """Add ``term`` (b x t x d) at the group's rows and tokens, out of place."""
+    if group.index is not None:
         whole = term.new_zeros(term.shape[0], total.shape[1], term.shape[2])
-        term = whole.index_add(1, index, term)
-    return total + term if samples is None else total.index_add(0, samples, term)
+        term = whole.index_add(1, group.index.to(total.device), term)
+    return total + term if group.samples is None else total.index_add(0, group.samples.to(total.device), term)

@@ -14,9 +14,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dynaip.adapter import formats
-from dynaip.adapter.attention import ReferenceAttention, Slot
+from dynaip.adapter.attention import ReferenceAttention
 from dynaip.adapter.injection import BlockScale, Injection, Injector, ReferenceEvent
 from dynaip.adapter.reference import Reference, as_samples, normalised
+from dynaip.adapter.slots import Slot
 from dynaip.config import AdapterConfig, ComponentSpec, ExperimentConfig
 from dynaip.contracts import (
     Backbone,
@@ -117,8 +118,8 @@ class DynaIP(nn.Module):
 
     @property
     def attached(self) -> bool:
-        """Whether the adapter's hooks are on a transformer."""
-        return self._injector is not None
+        """Whether the adapter's hooks are on a transformer that still exists."""
+        return self._injector is not None and self._injector.transformer is not None
 
     @property
     def device(self) -> torch.device:
@@ -149,8 +150,8 @@ class DynaIP(nn.Module):
         transformer = cast(nn.Module, getattr(pipe, "transformer", pipe))
         if self.attached:
             raise InputError("this adapter is attached already: detach() it first")
-        if getattr(transformer, "_dynaip", None) is not None:
-            raise InputError("another DynaIP adapter is attached to this transformer: detach() it first")
+        if DynaIP.on(transformer) is not None:
+            raise InputError("another DynaIP adapter is attached to this transformer: DynaIP.on(pipe).detach() first")
         formats.same("backbone", self.model_signature, self.backbone.signature(transformer))
         self._to(transformer)
         self._injector = Injector(
@@ -163,12 +164,20 @@ class DynaIP(nn.Module):
         formats.save_with_pipeline(pipe, self)
         return self
 
+    @staticmethod
+    def on(pipe: Any) -> DynaIP | None:
+        """Give the adapter that is attached to a pipeline (or its transformer), if there is one."""
+        mark = getattr(pipe, "transformer", pipe).__dict__.get("_dynaip")
+        return mark() if mark is not None else None
+
     def detach(self) -> None:
         """Take the hooks away: the base is itself again, bit for bit. Detaching twice does nothing."""
         if self._injector is None:
             return
+        transformer = self._injector.transformer
         self._injector.remove()
-        self._injector.transformer.__dict__.pop("_dynaip", None)
+        if transformer is not None:
+            transformer.__dict__.pop("_dynaip", None)
         pipe = self._pipe() if self._pipe else None
         if pipe is not None:
             pipe.__dict__.pop("save_pretrained", None)
@@ -189,7 +198,7 @@ class DynaIP(nn.Module):
         return [blocks[number] for number in self.block_numbers]
 
     def _hooks(self) -> Injector:
-        if self._injector is None:
+        if self._injector is None or not self.attached:
             raise InputError("the adapter is not attached to a pipeline: call attach(pipe) first")
         return self._injector
 
@@ -261,32 +270,47 @@ class DynaIP(nn.Module):
         self, samples: list[list[Reference]], granularity: Mapping[str, float] | None
     ) -> Callable[[ForwardPass], list[Slot]]:
         """Encode every picture once now; fuse at the first pass, when a prompt-aware router can see the prompt."""
-        acting = [[reference for reference in sample if reference.scale != 0] for sample in samples]
-        pictures = {id(reference): reference.picture() for sample in acting for reference in sample}
-        places = {key: place for place, key in enumerate(pictures)}
-        features = self.features(list(pictures.values())) if pictures else {}
+        pictures = {id(one): one.picture() for sample in samples for one in sample if one.scale != 0}
+        encoded = self.features(list(pictures.values())) if pictures else {}
+        features = {
+            key: {level: values[place : place + 1] for level, values in encoded.items()}
+            for place, key in enumerate(pictures)
+        }
 
         def make(call: ForwardPass) -> list[Slot]:
-            width = max((len(sample) for sample in acting), default=0)
-            regions = [normalised([reference.weights(call.grid) for reference in sample]) for sample in acting]
-            return [self._slot(acting, regions, number, features, places, granularity, call) for number in range(width)]
+            regions = [_regions(sample, call.grid) for sample in samples]
+            pairs = [list(zip(sample, found, strict=True)) for sample, found in zip(samples, regions, strict=True)]
+            if self.fusion.uses_condition:
+                # The router sees each prompt, so a reference that serves several prompts is fused for each of them.
+                pairs = [pair for pair in pairs for _ in range(call.batch // len(samples))]
+            slots = [
+                self._slot(pairs, number, features, granularity, call)
+                for number in range(max(map(len, samples), default=0))
+            ]
+            return [slot for slot in slots if slot is not None]
 
         return make
 
     def _slot(
-        self, samples: list[list[Reference]], regions: list[list[Tensor | None]], number: int, features: dict[str, Tensor],
-        places: dict[int, int], granularity: Mapping[str, float] | None, call: ForwardPass,
-    ) -> Slot:  # fmt: skip
-        rows = [row for row, sample in enumerate(samples) if len(sample) > number]
-        chosen = torch.tensor([places[id(samples[row][number])] for row in rows], device=self.device)
-        condition = None
-        if self.fusion.uses_condition and call.condition is not None:
-            condition = call.condition[torch.tensor(rows) * (call.batch // len(samples))]
-        picked = {level: values[chosen] for level, values in features.items()}
+        self, samples: list[list[tuple[Reference, Tensor | None]]], number: int, features: dict[int, dict[str, Tensor]],
+        granularity: Mapping[str, float] | None, call: ForwardPass,
+    ) -> Slot | None:  # fmt: skip
+        """The ``number``-th reference of every sample that has one and gives it a scale; None if no sample does."""
+        found = {
+            row: sample[number]
+            for row, sample in enumerate(samples)
+            if len(sample) > number and sample[number][0].scale != 0
+        }
+        if not found:
+            return None
+        rows, (references, regions) = list(found), zip(*found.values(), strict=True)
+        parts = [features[id(reference)] for reference in references]
+        picked = {level: torch.cat([part[level] for part in parts]) for level in self.encoder.levels}
+        condition = call.condition[rows] if self.fusion.uses_condition and call.condition is not None else None
         with torch.no_grad():
             tokens = self.fuse(picked, coefficients=granularity, condition=condition).tokens
-        scales = torch.tensor([samples[row][number].scale for row in rows], dtype=torch.float32)
-        return Slot(rows, tokens, scales, [regions[row][number] for row in rows])
+        scales = torch.tensor([reference.scale for reference in references], dtype=torch.float32)
+        return Slot(rows, tokens, scales, list(regions), repeats=call.batch // len(samples), number=number)
 
     # -- training -----------------------------------------------------------------------------------------------------------
 
@@ -304,7 +328,8 @@ class DynaIP(nn.Module):
         def make(call: ForwardPass) -> list[Slot]:
             made.fused = self.fuse(features, condition=call.condition if self.fusion.uses_condition else None)
             tokens = made.fused.tokens
-            return [Slot(list(range(len(keep))), tokens, keep.to(tokens), [None] * len(keep))]
+            rows, repeats = list(range(len(keep))), call.batch // len(keep)
+            return [Slot(rows, tokens, keep.to(tokens), [None] * len(keep), repeats)]
 
         with hooks.active(Injection(len(keep), self.policy, "training", make)):
             yield made
@@ -339,17 +364,29 @@ class TrainingPass:
     fused: FusedReference | None = None
 
 
+def _regions(sample: Sequence[Reference], grid: tuple[int, int]) -> list[Tensor | None]:
+    """M_r of every reference of a sample; those with scale 0 take no part in sharing what overlaps."""
+    shared = iter(normalised([reference.weights(grid) for reference in sample if reference.scale != 0]))
+    return [next(shared) if reference.scale != 0 else None for reference in sample]
+
+
 def chosen_blocks(settings: AdapterConfig, model: Mapping[str, Any]) -> list[int]:
     """Numbers of the blocks that take part: double-stream ones by ``blocks``, then all single-stream ones if wanted."""
     double, single = int(model["double_blocks"]), int(model.get("single_blocks", 0))
     wanted = settings.blocks
-    if isinstance(wanted, str):
-        parts = [] if wanted == "all" else [int(part) if part else None for part in wanted.split(":")]
-        numbers = list(range(double))[slice(*parts)] if parts else list(range(double))
-    else:
-        numbers = sorted(set(wanted))
+    numbers = sorted(range(double)[_as_slice(wanted)]) if isinstance(wanted, str) else sorted(set(wanted))
     if not numbers or numbers[-1] >= double:
         raise ConfigError(f"adapter.blocks: {wanted} does not fit the {double} double-stream blocks 0 to {double - 1}")
+    if settings.single_stream == "all_tokens" and settings.site == "residual":
+        raise ConfigError("adapter.single_stream: all_tokens needs site attention; at site residual use image_tokens")
     if settings.single_stream != "off":
         numbers += list(range(double, double + single))
     return numbers
+
+
+def _as_slice(text: str) -> slice:
+    """Read ``all``, ``2:10`` or ``::2``."""
+    parts = [int(part) if part else None for part in text.removeprefix("all").split(":")]
+    if len(parts) == 3 and parts[2] == 0:
+        raise ConfigError(f"adapter.blocks: the step of {text} must not be 0")
+    return slice(*parts, *[None] * (3 - len(parts)))

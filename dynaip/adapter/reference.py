@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from dynaip.contracts import Box
 from dynaip.errors import InputError
@@ -34,14 +33,14 @@ class Reference:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.scale) and self.scale >= 0):
-            raise InputError(f"{self.name}: scale {self.scale} must be a number from 0 up")
+        scale: Any = self.scale
+        if not isinstance(scale, (int, float)) or not 0 <= scale < float("inf"):
+            raise InputError(f"{self.name}: scale {self.scale!r} must be a number from 0 up")
         if isinstance(self.region, (tuple, list)):
             object.__setattr__(self, "region", check_box(tuple(self.region), self.name))
         elif self.region is not None:
             mask_values(self.region, self.name)
-        if isinstance(self.image, (str, Path)):
-            self.picture()
+        self.picture()
 
     @property
     def name(self) -> str:
@@ -64,11 +63,15 @@ class Reference:
         if self.region is None:
             return None
         if isinstance(self.region, tuple):
-            return _box_weights(self.region, grid)
-        return _mask_weights(mask_values(self.region, self.name), grid, self.name)
+            weights = _box_weights(self.region, grid)
+        else:
+            weights = _mask_weights(mask_values(self.region, self.name), grid)
+        if weights.max() == 0:
+            raise InputError(f"{self.name}: the region vanishes on {grid[0]} x {grid[1]} image tokens; make it larger")
+        return weights
 
 
-def check_box(box: Sequence[float], name: str) -> Box:
+def check_box(box: Sequence[Any], name: str) -> Box:
     """Check left, top, right, bottom in [0, 1] with an area; ``InputError`` names the rule that is broken."""
     if len(box) != 4 or not all(isinstance(edge, (int, float)) for edge in box):
         raise InputError(f"{name}: a region is left, top, right, bottom, not {tuple(box)}")
@@ -80,18 +83,19 @@ def check_box(box: Sequence[float], name: str) -> Box:
     return left, top, right, bottom
 
 
-def mask_values(mask: Region, name: str) -> Tensor:
+def mask_values(mask: Any, name: str) -> Tensor:
     """Read a mask as a height x width tensor in [0, 1]; ``InputError`` if it is empty or no mask."""
     if isinstance(mask, Image.Image):
         values = torch.from_numpy(np.asarray(mask.convert("L"), dtype=np.float32) / 255)
     elif isinstance(mask, (np.ndarray, Tensor)):
-        raw = torch.as_tensor(mask).detach().cpu()
+        raw = _as_tensor(mask, name)
         values = raw.float() / (255 if raw.dtype == torch.uint8 and raw.numel() and raw.max() > 1 else 1)
     else:
         raise InputError(f"{name}: a region is a box or a mask, not {type(mask).__name__}")
-    values = values.squeeze()
-    if values.ndim != 2:
-        raise InputError(f"{name}: a mask has height and width, not the shape {tuple(torch.as_tensor(values).shape)}")
+    while values.ndim > 2 and 1 in (values.shape[0], values.shape[-1]):
+        values = values.squeeze(0 if values.shape[0] == 1 else -1)
+    if values.ndim != 2 or not values.numel():
+        raise InputError(f"{name}: a mask has height and width, not the shape {tuple(values.shape)}")
     if not torch.isfinite(values).all() or values.min() < 0 or values.max() > 1:
         raise InputError(f"{name}: the mask's values must lie within 0 and 1 (or 0 and 255 as uint8)")
     if values.max() == 0:
@@ -99,29 +103,49 @@ def mask_values(mask: Region, name: str) -> Tensor:
     return values
 
 
-def _coverage(start: float, end: float, cells: int) -> Tensor:
-    """Share of each of ``cells`` equal cells of [0, 1] that lies within start and end."""
-    edges = torch.linspace(0, 1, cells + 1, dtype=torch.float64)
-    inside = torch.minimum(edges[1:], torch.tensor(end)) - torch.maximum(edges[:-1], torch.tensor(start))
-    return (inside.clamp(min=0) * cells).float().round(decimals=5)
+def _as_tensor(array: Any, name: str) -> Tensor:
+    """An array on the CPU; ``InputError`` if it does not hold numbers."""
+    try:
+        return torch.as_tensor(np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array).detach().cpu()
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name}: an array of {array.dtype} cannot be read; give uint8, or floats in [0, 1]"
+        ) from error
+
+
+def _coverage(start: Tensor, end: Tensor, cells: int) -> Tensor:
+    """Share of each of ``cells`` equal cells of [0, 1] that lies within each span (start, end): cells x spans."""
+    edges = torch.linspace(0, 1, cells + 1, dtype=torch.float64)[:, None]
+    inside = torch.minimum(edges[1:], end) - torch.maximum(edges[:-1], start)
+    return inside.clamp(min=0) * cells
 
 
 def _box_weights(box: Box, grid: tuple[int, int]) -> Tensor:
-    left, top, right, bottom = box
-    return torch.outer(_coverage(top, bottom, grid[0]), _coverage(left, right, grid[1])).flatten()
+    left, top, right, bottom = torch.tensor(box, dtype=torch.float64)
+    weights = torch.outer(_coverage(top, bottom, grid[0])[:, 0], _coverage(left, right, grid[1])[:, 0])
+    return _rounded(weights)
 
 
-def _mask_weights(values: Tensor, grid: tuple[int, int], name: str) -> Tensor:
-    weights = F.interpolate(values[None, None], size=grid, mode="area").flatten()
-    if weights.max() == 0:
-        raise InputError(f"{name}: the mask vanishes on the grid of {grid[0]} x {grid[1]} tokens; mark a larger part")
-    return weights
+def _mask_weights(values: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Mean of the mask over each cell's area, exactly, whatever the sizes."""
+    by_row, by_column = (_pixel_shares(cells, pixels) for cells, pixels in zip(grid, values.shape, strict=True))
+    return _rounded(by_row @ values.double() @ by_column.T)
+
+
+def _pixel_shares(cells: int, pixels: int) -> Tensor:
+    edges = torch.linspace(0, 1, pixels + 1, dtype=torch.float64)
+    return _coverage(edges[:-1], edges[1:], cells)
+
+
+def _rounded(weights: Tensor) -> Tensor:
+    # What rounding errors of the edges leave in a neighbouring cell would cost an attention row.
+    return weights.clamp(0, 1).float().round(decimals=5).flatten()
 
 
 def _from_array(array: Any, name: str) -> Image.Image:
     if not isinstance(array, (np.ndarray, Tensor)):
         raise InputError(f"{name}: an image is a path, a PIL image, an array or a tensor")
-    values = torch.as_tensor(array).detach().cpu()
+    values = _as_tensor(array, name)
     if isinstance(array, Tensor) and values.ndim == 3:
         values = values.permute(1, 2, 0)
     if values.ndim != 3 or values.shape[-1] != 3 or 0 in values.shape:
@@ -135,17 +159,20 @@ def _from_array(array: Any, name: str) -> Image.Image:
     return Image.fromarray(cast(Any, values.numpy()))
 
 
-def as_samples(references: Sequence[Reference | Sequence[Reference]], limit: int) -> list[list[Reference]]:
+def as_samples(references: Sequence[Any], limit: int) -> list[list[Reference]]:
     """Sort what ``references()`` was given into one list a prompt; a flat list is one sample that serves every prompt."""
     if all(isinstance(item, Reference) for item in references):
-        samples = [list(cast(Sequence[Reference], references))]
+        samples: list[list[Any]] = [list(references)]
     elif any(isinstance(item, Reference) for item in references):
         raise InputError("references: give either references, or one list of references a prompt, not both")
     else:
-        samples = [list(cast(Sequence[Reference], item)) for item in references]
+        samples = [list(item) if isinstance(item, (list, tuple)) else [item] for item in references]  # pyright: ignore[reportUnknownArgumentType]
     for number, sample in enumerate(samples):
-        if any(not isinstance(item, Reference) for item in sample):
-            raise InputError(f"references of prompt {number}: every entry must be a Reference")
+        wrong = next((item for item in sample if not isinstance(item, Reference)), None)
+        if wrong is not None:
+            raise InputError(
+                f"references of prompt {number}: write Reference(...) around {type(wrong).__name__} objects"
+            )
         if len(sample) > limit:
             raise InputError(
                 f"prompt {number} has {len(sample)} references; the adapter allows {limit} (max_references)"

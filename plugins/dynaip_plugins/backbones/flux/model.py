@@ -80,6 +80,7 @@ class FluxBackbone(Backbone):
             progress=1 - float(kwargs["timestep"].flatten()[0]),
             negative=context == "uncond",
             condition=kwargs.get("pooled_projections"),
+            text_tokens=kwargs["encoder_hidden_states"].shape[1],
         )
 
     @torch.no_grad()

@@ -1,0 +1,91 @@
+"""Slots: the references of a batch, sorted so that as few attention calls as possible serve all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Slot:
+    """The k-th reference of every sample that has one: their tokens, scales and regions, row by row.
+
+    ``rows`` are places in the list of samples, each of which stands for ``repeats`` consecutive rows of the pass;
+    ``regions`` are M_r on the pass's grid, None for 1 everywhere.
+    """
+
+    rows: list[int]
+    tokens: Tensor
+    """P x M x D, one row for each of ``rows``."""
+    scales: Tensor
+    """s_r, P."""
+    regions: list[Tensor | None]
+    repeats: int = 1
+    number: int = 0
+    """k: the reference's place in its sample's list."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of a slot that look from the same image tokens: one attention call serves them."""
+
+    members: Tensor | None
+    """Positions within the slot, one for each row of the pass; None if each position is one row, in order."""
+    samples: Tensor | None
+    """Rows of the pass (b); None for all of them."""
+    index: Tensor | None
+    """Image tokens that the region holds (t); None for all of them."""
+    scale: Tensor
+    """s_r M_r, b x t x 1 or b x 1 x 1."""
+
+
+def plan(slot: Slot, batch: int, device: torch.device, *, regional: bool) -> list[Group]:
+    """Sort a slot's rows by the tokens that their regions hold, so that attention runs for these queries alone.
+
+    ``regional`` False leaves the regions out: text tokens have no place on the grid.
+    """
+    regions = slot.regions if regional else [None] * len(slot.rows)
+    sets: dict[bytes | None, list[int]] = {}
+    for position, region in enumerate(regions):
+        sets.setdefault(_tokens_held(region), []).append(position)
+    return [_group(slot, positions, regions, batch, device) for positions in sets.values()]
+
+
+def _tokens_held(region: Tensor | None) -> bytes | None:
+    """The set of tokens inside a region in a form that can be compared; None for all of them."""
+    if region is None or bool((region > 0).all()):
+        return None
+    return (region > 0).numpy().tobytes()
+
+
+def _group(
+    slot: Slot, positions: list[int], regions: Sequence[Tensor | None], batch: int, device: torch.device
+) -> Group:
+    first = regions[positions[0]]
+    index = None if first is None or bool((first > 0).all()) else (first > 0).nonzero().flatten()
+    members = torch.tensor(positions).repeat_interleave(slot.repeats)
+    starts = torch.tensor([slot.rows[position] for position in positions]) * slot.repeats
+    samples = (starts[:, None] + torch.arange(slot.repeats)).flatten()
+    scale = _scale(slot, positions, [regions[position] for position in positions], index)
+    in_order = torch.equal(members, torch.arange(len(slot.rows)))
+    everyone = torch.equal(samples, torch.arange(batch))
+    return Group(
+        None if in_order else members.to(device),
+        None if everyone else samples.to(device),
+        None if index is None else index.to(device),
+        scale.to(device),
+    )
+
+
+def _scale(slot: Slot, positions: list[int], regions: Sequence[Tensor | None], index: Tensor | None) -> Tensor:
+    """s_r M_r of some rows at the tokens ``index``, every row as often as it stands for rows of the pass."""
+    scales = slot.scales[torch.tensor(positions, device=slot.scales.device)][:, None, None].float()
+    given = [region for region in regions if region is not None]
+    if given:
+        rows = [torch.ones_like(given[0]) if region is None else region for region in regions]
+        weights = torch.stack(rows if index is None else [row[index] for row in rows])
+        scales = scales * weights[..., None].to(scales.device)
+    return scales.repeat_interleave(slot.repeats, dim=0)
