@@ -14,7 +14,7 @@ from .base import Base
 from .render import SIZE
 from .vocabulary import MAX_TOKENS
 
-STEPS, GUIDANCE = 16, 2.0
+STEPS, GUIDANCE = 16, 3.0
 """Sampling defaults: number of steps, and strength of true classifier-free guidance."""
 
 
