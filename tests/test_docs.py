@@ -1,0 +1,104 @@
+"""The documentation says only what exists: commands and options, configs, names that are imported."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from dynaip.cli.app import build
+from dynaip.config import load_any, recipes
+from dynaip.registry import registry
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PLUGIN = """
+from dynaip.registry import hookimpl
+
+
+@hookimpl
+def dynaip_components():
+    return []
+"""
+BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return [text for found, text in BLOCK.findall(page.read_text(encoding="utf-8")) if found == language]
+
+
+def told(page: Path) -> list[str]:
+    """Every command line of ours, from shell blocks and from inline code."""
+    joined = [text.replace("\\\n", " ") for text in blocks(page, "bash")]
+    lines = [line.strip() for text in joined for line in text.splitlines()]
+    inline = re.findall(r"`(dynaip [^`\n]+)`", BLOCK.sub("", page.read_text(encoding="utf-8")))
+    return [line for line in (*lines, *inline) if line.startswith("dynaip ")]
+
+
+def command_of(words: list[str]) -> tuple[Any, list[str]]:
+    """The command that the words lead to, and the words that are left."""
+    command: Any = typer.main.get_command(build())
+    while words and hasattr(command, "commands") and words[0] in command.commands:
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_and_options_exist(page: Path) -> None:
+    for line in told(page):
+        words = shlex.split(line.replace("\\|", "|").replace("[", " ").replace("]", " "), comments=True)[1:]
+        if words[0] in ("COMMAND", "--help", "--version"):
+            continue
+        if "|" in words[-1] and words[0] == "microworld":
+            words = [words[0], words[-1].partition("|")[0]]
+        command, rest = command_of(words)
+        assert command.name != "dynaip", f"{page.name}: {line}: there is no command {words[0]}"
+        known = {name for each in command.params for name in each.opts} | {"--help"}
+        given = {word.partition("=")[0] for word in rest if re.match(r"^--?[a-z]", word)}
+        assert given <= known, f"{page.name}: {line}: there is no {given - known}"
+
+
+def test_the_configs_that_are_shown_are_valid(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    shown = blocks(ROOT / "docs" / "configs.md", "yaml")
+    assert len(shown) >= 2
+    for number, text in enumerate(shown):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(text, encoding="utf-8")
+        assert load_any(str(file)).hash()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_python_imports_what_exists(page: Path) -> None:
+    for text in blocks(page, "python"):
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("dynaip"):
+                missing = [each.name for each in node.names if not hasattr(import_module(node.module), each.name)]
+                assert not missing, f"{page.name}: {node.module} has no {missing}"
+
+
+def test_components_of_the_method_exist() -> None:
+    text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    for kind in ("fusion", "decoupling"):
+        for entry in registry().components(kind):
+            if entry.qualified.startswith("builtin:"):
+                assert f"`{entry.component.name}" in text or f"{entry.component.name}:" in text, entry.qualified
+
+
+def test_recipes_that_are_named_exist() -> None:
+    named = {name for page in PAGES for name in re.findall(r"\bmicroworld/[a-z]+\b", page.read_text(encoding="utf-8"))}
+    named -= {"microworld/assets"}
+    assert named <= set(recipes()), named - set(recipes())
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert set(site["nav"]) == {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
