@@ -95,9 +95,6 @@ def test_one_block_with_a_reference(block: Any, make_adapter: Callable[..., Any]
     tokens = torch.randn(1, 577, 2048)
     dyna = make_adapter(model).attach(model)
 
-    def base() -> float:
-        return timed(inputs)
-
     def diffusers() -> float:
         attention.set_processor(peer)
         try:
@@ -105,30 +102,25 @@ def test_one_block_with_a_reference(block: Any, make_adapter: Callable[..., Any]
         finally:
             attention.set_processor(own)
 
-    with dyna.references(Reference(picture)) as active:
+    def without(run: Callable[[], float]) -> Callable[[], float]:
+        """Close our term at no cost."""
 
-        def ours() -> float:
-            return timed(inputs)
+        def closed() -> float:
+            with dyna.intervene(lambda branch, number, progress: 0.0):
+                return run()
 
-        def bare() -> float:
-            with active.intervene(lambda branch, number, progress: 0.0):
-                return base()
+        return closed
 
-        found = measured({"the base": bare, "one reference": ours, "diffusers": diffusers_without(active, diffusers)})
+    with dyna.references(Reference(picture)):
+        found = measured({
+            "the base": without(lambda: timed(inputs)),
+            "one reference": lambda: timed(inputs),
+            "diffusers": without(diffusers),
+        })  # fmt: skip
     print(f"\nblock of width 3072, {EDGE * EDGE} image and 512 text tokens, 577 reference tokens, K/V cached")
     told(found, "one reference", "the base", 1.04)
     told(found, "one reference", "diffusers", 0.95)
     dyna.detach()
-
-
-def diffusers_without(active: Any, run: Callable[[], float]) -> Callable[[], float]:
-    """Run the peer with our term closed, so that its time is its own."""
-
-    def alone() -> float:
-        with active.intervene(lambda branch, number, progress: 0.0):
-            return run()
-
-    return alone
 
 
 def test_help_starts_as_fast_as_python() -> None:
