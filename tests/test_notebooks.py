@@ -12,6 +12,8 @@ nbclient = pytest.importorskip("nbclient", reason="pip install 'dynaip[notebooks
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NEEDED = {"05_write_your_own_fusion": ("pipeline", "vision", "oracle")}
+"""Parts of microworld that a notebook needs; all of them if it is not named here."""
 ASSETS = ROOT / "plugins" / "dynaip_plugins" / "microworld" / "assets"
 
 
@@ -23,9 +25,12 @@ def test_no_outputs_are_committed(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (ASSETS / "adapter").is_dir(), reason="no trained models in this checkout")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = NEEDED.get(path.stem, ("pipeline", "vision", "oracle", "adapter"))
+    missing = [part for part in parts if not (ASSETS / part).is_dir()]
+    if missing:
+        pytest.skip(f"microworld's {', '.join(missing)} not in this checkout: dynaip microworld build makes them")
     paths = [ROOT, ROOT / "plugins", ROOT / "analysis"]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, paths)))
     monkeypatch.setenv("DYNAIP_NOTEBOOK_STEPS", "4")
