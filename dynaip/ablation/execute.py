@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import yaml
 
-from dynaip.ablation.plan import Arm, Plan, make_plan
-from dynaip.ablation.worker import GROUPS, set_state, state, work
+from dynaip.ablation.plan import BASE, Arm, Plan, make_plan
+from dynaip.ablation.worker import GROUPS, SCORES, finished, set_state, state, work
 from dynaip.config import AblationConfig, ComponentSpec
 from dynaip.contracts import Case, Executor, Job
 from dynaip.errors import InputError
 from dynaip.evaluation.generation import save_png
 from dynaip.evaluation.scoring import benchmark_cases, summary
+from dynaip.models import resolve
 from dynaip.registry import registry
 from dynaip.runs import Run, environment, write_text
 
@@ -57,16 +59,33 @@ def ablate(
     ``out`` holds another ablation; a failed arm is in ``failed`` and does not stop the others.
     """
     plan = make_plan(config, limit=limit)
+    _check_baselines(plan)
+    runner = _executor(plan, executor)
     out = Path(out)
     started = time.monotonic()
     with Run(out).locked():
         _prepare(plan, out)
-        _run_groups(plan, out, executor, on_change or (lambda name, what: None))
+        _run_groups(plan, out, runner, on_change or (lambda name, what: None))
         results = collect(plan, out)
         write_text(out / "results.csv", results.to_csv(index=False))
         page = _report(plan, out, started) if report else out / "report.html"
-    failed = tuple(arm.folder for arm in plan.arms if state(out / "arms" / arm.folder) != "finished")
+    failed = tuple(arm.folder for arm in plan.arms if not finished(out / "arms" / arm.folder))
     return AblationResult(out, results, failed, page)
+
+
+def _check_baselines(plan: Plan) -> None:
+    """Refuse a misspelt RUN before anything is trained; a bundle or hub id that lacks an adapter fails as an arm."""
+    bundles = {entry.component.name for entry in registry().components("bundle")}
+    for arm in plan.arms:
+        if arm.run not in (None, BASE) and arm.run not in bundles:
+            resolve(arm.run, "adapter")
+
+
+def _executor(plan: Plan, given: str | Mapping[str, Any] | None) -> Executor:
+    """Build the executor; ``jobs`` and ``threads`` of the ablation are the local one's."""
+    threads = plan.threads or max(1, (os.cpu_count() or 1) // plan.jobs)
+    local = {"use": "local", "jobs": plan.jobs, "threads": threads}
+    return registry().build(ComponentSpec.parse("executor", local if given in (None, "local") else given, "executor"))
 
 
 def _prepare(plan: Plan, out: Path) -> None:
@@ -85,7 +104,14 @@ def _prepare(plan: Plan, out: Path) -> None:
     for name, arms in plan.groups():
         entries = [{"name": arm.name, "folder": arm.folder, "run": arm.run} for arm in arms]
         training = name if name in steps else None
-        task = {"training": training, "steps": steps.get(name), "arms": entries, "threads": plan.threads}
+        files = [str(file) for file in registry().files]
+        task = {
+            "training": training,
+            "steps": steps.get(name),
+            "arms": entries,
+            "threads": plan.threads,
+            "plugins": files,
+        }
         write_text(out / GROUPS / f"{name}.json", json.dumps(task, indent=1))
     _write_cases(plan, out / "cases")
 
@@ -98,13 +124,34 @@ def _check(plan: Plan, out: Path) -> None:
             raise InputError(f"{out} is not empty and holds no ablation: choose another folder with -o")
         return
     before: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    now = json.loads(json.dumps(plan.resolved()))
-    old, new = ({each["folder"] for each in some["arms"]} for some in (before, now))
-    if old != new:
-        changed = sorted(folder.rpartition("-")[0] for folder in old ^ new)
+    old, new = ({each["folder"]: each for each in some["arms"]} for some in (before, plan.resolved()))
+    if set(old) != set(new):
         raise InputError(
-            f"{out} holds another ablation (arms that differ: {', '.join(changed)}): choose another folder with -o"
+            f"{out} holds another ablation ({_difference(plan, out, old, new)}): choose another folder with -o"
         )
+
+
+def _difference(plan: Plan, out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Name what changed: an option of an arm that both have, or else the arms that only one of them has."""
+    for arm in plan.arms:
+        twins = [folder for folder, each in old.items() if (each["name"], each["seed"]) == (arm.name, arm.seed)]
+        file = out / "arms" / twins[0] / "config.yaml" if twins else None
+        if file and arm.folder not in old and file.is_file():
+            paths = list(changes(yaml.safe_load(file.read_text(encoding="utf-8")), arm.config.resolved()))
+            if paths:
+                return f"arm {arm.name} differs in {', '.join(paths[:3])}"
+    changed = sorted({some[folder]["name"] for some in (old, new) for folder in set(old) ^ set(new) if folder in some})
+    return f"arms that differ: {', '.join(changed)}"
+
+
+def changes(before: Any, now: Any, path: str = "") -> Iterator[str]:
+    """Dotted paths at which two configs differ, with both values."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        one, other = cast("dict[str, Any]", before), cast("dict[str, Any]", now)
+        for key in {**one, **other}:
+            yield from changes(one.get(key), other.get(key), f"{path}.{key}" if path else key)
+    elif before != now:
+        yield f"{path} ({before} there, {now} here)"
 
 
 def _write_cases(plan: Plan, folder: Path) -> None:
@@ -131,33 +178,24 @@ def _case_row(case: Case, folder: Path) -> dict[str, Any]:
     }
 
 
-def _run_groups(plan: Plan, out: Path, executor: str | Mapping[str, Any] | None, on_change: OnChange) -> None:
+def _run_groups(plan: Plan, out: Path, runner: Executor, on_change: OnChange) -> None:
     """Run what is missing: live components in this process, everything else as jobs."""
     pending: list[tuple[str, list[Arm]]] = []
     for name, arms in plan.groups():
-        if all(state(out / "arms" / arm.folder) == "finished" for arm in arms):
+        if all(finished(out / "arms" / arm.folder) for arm in arms):
             on_change(name, "done")
         else:
             pending.append((name, arms))
     jobs = [(name, arms) for name, arms in pending if not _live(arms)]
     if jobs:
-        _run_jobs(plan, out, jobs, executor, on_change)
+        _run_jobs(out, jobs, runner, on_change)
     for name, arms in pending:
         if _live(arms):
             on_change(name, "started")
             on_change(name, "finished" if work(out, name) == 0 else "failed")
 
 
-def _run_jobs(
-    plan: Plan,
-    out: Path,
-    groups: Sequence[tuple[str, list[Arm]]],
-    executor: str | Mapping[str, Any] | None,
-    on_change: OnChange,
-) -> None:
-    default = {"use": "local", "jobs": plan.jobs, "threads": plan.threads or 1}
-    spec = ComponentSpec.parse("executor", default if executor in (None, "local") else executor, "executor")
-    runner: Executor = registry().build(spec)
+def _run_jobs(out: Path, groups: Sequence[tuple[str, list[Arm]]], runner: Executor, on_change: OnChange) -> None:
     # The longest first, so that no long job is left alone at the end.
     ordered = sorted(groups, key=lambda group: -len(group[1]) - 10 * (group[0] != "baselines"))
     jobs = [
@@ -188,9 +226,9 @@ def collect(plan: Plan, out: Path) -> pd.DataFrame:
     """``results.csv`` as a table: one row for every arm, seed and suite that has scores."""
     parts: list[pd.DataFrame] = []
     for arm in plan.arms:
-        file = out / "arms" / arm.folder / "scores.parquet"
-        if state(out / "arms" / arm.folder) == "finished" and file.exists():
-            table = summary(pd.read_parquet(file))
+        folder = out / "arms" / arm.folder
+        if finished(folder):
+            table = summary(pd.read_parquet(folder / SCORES))
             table.insert(0, "arm", arm.name)
             table.insert(1, "seed", arm.seed)
             parts.append(table)
@@ -208,7 +246,7 @@ def _report(plan: Plan, out: Path, started: float) -> Path:
     from dynaip.report.sections import prepare_sections
 
     before = time.monotonic()
-    if any(state(out / "arms" / arm.folder) == "finished" for arm in plan.arms):
+    if any(finished(out / "arms" / arm.folder) for arm in plan.arms):
         prepare_sections(out)
     timings = {
         "trainings": {training.hash: _training_seconds(out, training.hash) for training in plan.trainings},

@@ -106,6 +106,7 @@ def make_plan(ablation: AblationConfig, *, limit: int | None = None) -> Plan:
         drafts = _matched(drafts)
     arms, trainings = _served(drafts)
     baselines = [Arm(_baseline_name(run), 0, drafts[0].config, run=run) for run in ablation.baselines]
+    _distinct(drafts, baselines)
     return Plan(
         ablation.name,
         ablation.question,
@@ -129,12 +130,24 @@ def _baseline_name(run: str) -> str:
     return BASE if run == BASE else Path(run).name
 
 
+def _distinct(drafts: Sequence[Arm], baselines: Sequence[Arm]) -> None:
+    """Results are told apart by name and seed: no baseline may be called as an arm or as another baseline."""
+    taken = {arm.name for arm in drafts}
+    for baseline in baselines:
+        if baseline.name in taken:
+            raise InputError(f"baselines: {baseline.run} would be called {baseline.name} like another arm; rename one")
+        taken.add(baseline.name)
+
+
 def _served(drafts: Sequence[Arm]) -> tuple[list[Arm], dict[str, ExperimentConfig]]:
     """Give each arm its training (its own, or another arm's that can serve its policy), and the configs to train by hash."""
     own = [arm.config.training_hash() for arm in drafts]
     taken = [next((key for key in _alternatives(arm.config) if key in own), None) for arm in drafts]
     # An adapter is only borrowed from an arm that does not borrow itself.
-    trainings = {key: arm.config for arm, key, other in zip(drafts, own, taken, strict=True) if other is None}
+    trainings: dict[str, ExperimentConfig] = {}
+    for arm, key, other in zip(drafts, own, taken, strict=True):
+        if other is None:
+            trainings.setdefault(key, arm.config)
     arms: list[Arm] = []
     for arm, key, other in zip(drafts, own, taken, strict=True):
         if other in trainings:

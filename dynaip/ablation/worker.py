@@ -5,18 +5,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
+import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any, cast
 
 from dynaip.ablation.plan import BASE
 from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment
 from dynaip.errors import DynaIPError
+from dynaip.registry import registry
 from dynaip.runs import write_text
 from dynaip.suggest import one_line
 
@@ -24,13 +30,32 @@ GROUPS = "groups"
 """Folder with one JSON file a group: what a worker has to do."""
 
 
+SCORES = "scores.parquet"
+
+
 def work(directory: Path, group: str) -> int:
-    """Do one group; give the exit code: 0 if all its arms have scores, 75 if it was asked to stop, 1 otherwise."""
+    """Do one group; give the exit code: 0 if all its arms have scores, 75 if it was asked to stop, 1 otherwise.
+
+    Waits while a worker that outlived its ablation still holds the group, and then does what that one has left.
+    """
     task = json.loads((directory / GROUPS / f"{group}.json").read_text(encoding="utf-8"))
-    arms = [arm for arm in task["arms"] if state(directory / "arms" / arm["folder"]) != "finished"]
-    if not arms:
-        return 0
+    with _held(directory / GROUPS / f"{group}.lock"):
+        arms = [arm for arm in task["arms"] if not finished(directory / "arms" / arm["folder"])]
+        return _do(directory, task, arms) if arms else 0
+
+
+@contextmanager
+def _held(lock: Path) -> Generator[None]:
+    """Hold a file's lock; the kernel lets go of it however this process ends."""
+    with lock.open("w", encoding="utf-8") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _do(directory: Path, task: Mapping[str, Any], arms: list[Mapping[str, Any]]) -> int:
     try:
+        for file in task.get("plugins", ()):
+            registry().load_file(file)
         if task["training"]:
             _train(directory, task["training"], int(task["steps"]))
     except DynaIPError as error:
@@ -98,8 +123,6 @@ def _pipeline(config: ExperimentConfig, shelf: dict[str, Any], task: Mapping[str
     """Load the pipeline once for all arms of a group."""
     import torch
 
-    from dynaip.registry import registry
-
     if task.get("threads"):
         torch.set_num_threads(int(task["threads"]))
     if "pipe" not in shelf:
@@ -141,6 +164,11 @@ def state(folder: Path) -> str:
         return "missing"
 
 
+def finished(folder: Path) -> bool:
+    """Whether an arm has its scores."""
+    return state(folder) == "finished" and (folder / SCORES).is_file()
+
+
 def set_state(folder: Path, name: str, **details: Any) -> None:
     """Write an arm's ``status.json``."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -153,5 +181,18 @@ def _fail(directory: Path, arms: list[Mapping[str, Any]], error: str, name: str 
         set_state(directory / "arms" / arm["folder"], name, error=error)
 
 
+def end_with_parent() -> None:
+    """Ask this process to stop (as SIGTERM does) when the ablation that started it is gone, e.g. killed hard."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=watch, daemon=True).start()
+
+
 if __name__ == "__main__":
+    end_with_parent()
     sys.exit(work(Path(sys.argv[1]), sys.argv[2]))

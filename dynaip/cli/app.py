@@ -50,6 +50,11 @@ def _quiet_libraries() -> None:
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    for library in ("transformers", "diffusers"):  # whoever imported them earlier in this process
+        logging = sys.modules.get(f"{library}.utils.logging")
+        if logging is not None:
+            logging.set_verbosity_error()
+            logging.disable_progress_bar()
     warnings.simplefilter("ignore")
 
 

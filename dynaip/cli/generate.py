@@ -30,7 +30,7 @@ def generate(
     decoupling: Annotated[
         str | None, typer.Option("--decoupling", help="Another policy than the adapter's own.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first image.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**53, help="Seed of the first image.")] = 0,
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="Images; their seeds count up.")] = 1,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Denoising steps.")] = None,
     guidance: Annotated[
@@ -42,6 +42,9 @@ def generate(
     """Personalise: paint the prompt with the subjects of the references."""
     if not prompt.strip():
         raise InputError("the prompt is empty: say what to paint")
+    if guidance is not None and not 0 <= guidance < float("inf"):
+        raise InputError(f"--guidance {guidance}: give a number from 0 up; 1 is off")
+    check_output(out)
     coefficients = dict(_coefficient(text) for text in granularity or ())
     pixels = parse_size(size) if size else None
     given = [split_reference(text) for text in ref or ()]
@@ -66,7 +69,11 @@ def split_reference(text: str) -> tuple[str, tuple[float, float, float, float] |
     scale, box, rest = 1.0, None, text
     if found := _SCALE.match(rest):
         rest, scale = found["rest"], _number(found["scale"], text)
-    if not Path(rest).exists() and (found := _BOX.match(rest)):
+    if (
+        not Path(rest).exists()
+        and (found := _BOX.match(rest))
+        and (Path(found["rest"]).exists() or "," in found["box"])
+    ):
         edges = [_number(edge, text) for edge in found["box"].split(",")]
         if len(edges) != 4:
             raise InputError(f"--ref {text}: a region is left,top,right,bottom, each within 0 and 1")
@@ -130,14 +137,23 @@ def _warn_unknown(pipe: Any, prompt: str) -> None:
         typer.echo(f"note: the text encoder does not know {', '.join(dict.fromkeys(lost))}", err=True)
 
 
+def check_output(path: Path) -> None:
+    """Refuse a file that could not be written before anything is painted."""
+    from PIL import Image
+
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise InputError(f"-o {path}: name an image file such as out.png")
+    if path.is_dir():
+        raise InputError(f"-o {path} is a folder: name a file in it")
+
+
 def write_image(image: Any, path: Path) -> None:
     """Write an image that is complete or absent; ``InputError`` if the file cannot be written."""
-    from PIL import UnidentifiedImageError
-
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_stem(f".{path.stem}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         image.save(part)
         part.replace(path)
-    except (OSError, ValueError, UnidentifiedImageError) as error:
-        raise InputError(f"{path} cannot be written ({error}): name a file such as out.png") from error
+    except (OSError, ValueError) as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"{path} cannot be written ({error}): choose another place with -o") from error

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.reference import Reference
 from dynaip.contracts import Backbone, Case
 from dynaip.images import load_image
+
+MADE = "dynaip"
+"""Name of the text in a PNG that says what it was made from."""
 
 
 def generate_cases(
@@ -55,11 +59,14 @@ def sample_path(folder: Path, case: Case) -> Path:
     return folder / case.id / f"{case.seed}.png"
 
 
-def save_png(image: Image.Image, path: Path) -> None:
-    """Write a PNG that is complete or absent."""
+def save_png(image: Image.Image, path: Path, made: str = "") -> None:
+    """Write a PNG that is complete or absent; ``made`` is kept in it and says what it was made from."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    image.save(part, format="PNG")
+    about = PngInfo()
+    if made:
+        about.add_text(MADE, made)
+    image.save(part, format="PNG", pnginfo=about)
     os.replace(part, path)
 
 
@@ -68,13 +75,25 @@ def painted(
     cases: Sequence[Case],
     generate: Callable[[Sequence[Case]], Iterator[tuple[Case, Image.Image]]],
     on_image: Callable[[int], None] | None = None,
+    made: Callable[[Case], str] = lambda case: "",
 ) -> list[Image.Image]:
-    """Images of all cases, in order: those on disk are read, the others generated and written."""
-    missing = [case for case in cases if not sample_path(folder, case).is_file()]
-    made: dict[str, Image.Image] = {}
+    """Images of all cases, in order: those on disk are read, the others generated and written.
+
+    An image on disk counts if it was made from what ``made`` tells now; other settings make it again.
+    """
+    missing = [case for case in cases if not _finished(sample_path(folder, case), made(case))]
+    fresh: dict[str, Image.Image] = {}
     for case, image in generate(missing):
-        save_png(image, sample_path(folder, case))
-        made[case.id] = image
+        save_png(image, sample_path(folder, case), made(case))
+        fresh[case.id] = image
         if on_image:
-            on_image(len(cases) - len(missing) + len(made))
-    return [made.get(case.id) or load_image(sample_path(folder, case)) for case in cases]
+            on_image(len(cases) - len(missing) + len(fresh))
+    return [fresh.get(case.id) or load_image(sample_path(folder, case)) for case in cases]
+
+
+def _finished(path: Path, made: str) -> bool:
+    try:
+        with Image.open(path) as image:
+            return image.info.get(MADE, "") == made
+    except OSError:
+        return False

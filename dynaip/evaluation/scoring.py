@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from dynaip.config import EvaluationConfig
 from dynaip.contracts import Backbone, Benchmark, Case, Metric
 from dynaip.errors import InputError
 from dynaip.evaluation.generation import generate_cases, painted
+from dynaip.evaluation.origin import origin
 from dynaip.registry import registry
 from dynaip.suggest import did_you_mean
 
@@ -45,6 +47,7 @@ def evaluate(
 ) -> pd.DataFrame:
     """Generate what is missing below ``out/samples``, score all cases and write ``out/scores.parquet``.
 
+    An image that is there already is used again if case, base, adapter, policy and options are those that made it.
     The table has one row a case: case, suite, seed, then the metrics' columns. ``dyna`` None leaves the references out.
     """
     cases = benchmark_cases(config)
@@ -55,6 +58,7 @@ def evaluate(
             pipe, backbone, missing, dyna=dyna, batch_size=config.batch_size, options=config.options
         ),
         (lambda done: on_image(done, len(cases))) if on_image else None,
+        origin(pipe, backbone, dyna, config.options),
     )
     scores = score(config, cases, images)
     write_table(scores, out / "scores.parquet")
@@ -62,15 +66,21 @@ def evaluate(
 
 
 def score(config: EvaluationConfig, cases: Sequence[Case], images: Sequence[Any]) -> pd.DataFrame:
-    """Score images of cases with every metric of the evaluation."""
+    """Score images of cases with every metric of the evaluation; a column that two of them give is numbered: ``clip_i_2``."""
     table = pd.DataFrame(
         {"case": [c.id for c in cases], "suite": [c.suite for c in cases], "seed": [c.seed for c in cases]}
     )
     for spec in config.metrics:
         metric: Metric = registry().build(spec)
         found = pd.DataFrame(metric.score(cases, images), columns=list(metric.columns))
-        table = pd.concat([table, found[[name for name in found if name not in table]]], axis=1)
+        names = {name: _free(str(name), table) for name in found}
+        table = pd.concat([table, found.rename(columns=names)], axis=1)
     return table
+
+
+def _free(name: str, table: pd.DataFrame) -> str:
+    numbered = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
+    return next(each for each in numbered if each not in table)
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

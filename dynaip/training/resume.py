@@ -47,7 +47,9 @@ def check_folder(run: Run, config: ExperimentConfig, *, resume: bool) -> None:
 def _differences(before: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     if isinstance(before, dict) and isinstance(now, dict):
         one, other = cast(dict[str, Any], before), cast(dict[str, Any], now)
-        for key in sorted({*one, *other}):
+        # Of another component the options are others too: its name says it all.
+        keys = {"use"} if one.get("use") != other.get("use") else {*one, *other}
+        for key in sorted(keys):
             yield from _differences(one.get(key), other.get(key), f"{path}.{key}" if path else key)
     elif before != now:
         yield path, before, now

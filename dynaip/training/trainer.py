@@ -259,7 +259,7 @@ def train(
     Raises ``InputError`` if the folder holds a run already (without ``resume``) or is in use, ``MismatchError`` naming
     the field if a resumed run's config changed, ``Interrupted`` after SIGTERM.
     """
-    target, state = Run(Path(run)), PartialState()
+    target, state = Run(Path(run)), PartialState(cpu=not torch.accelerator.is_available())
     with target.locked() if state.is_main_process else nullcontext():
         if state.is_main_process:
             check_folder(target, config, resume=resume)
@@ -291,7 +291,8 @@ def _carry_out(trainer: Trainer, *, resume: bool, on_progress: OnProgress | None
 def _accelerator(settings: TrainingConfig) -> Any:
     """Device placement and mixed precision, also where an earlier training of this process had another precision."""
     AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]
-    return Accelerator(mixed_precision="no" if settings.precision == "fp32" else settings.precision)
+    cpu = not torch.accelerator.is_available()  # said aloud, or processes of a CPU do not find each other
+    return Accelerator(cpu=cpu, mixed_precision="no" if settings.precision == "fp32" else settings.precision)
 
 
 def _loader(

@@ -15,8 +15,10 @@ import pandas as pd
 import pytest
 
 from dynaip.ablation.execute import ablate
+from dynaip.ablation.plan import make_plan
 from dynaip.config import load_ablation
 from dynaip.errors import InputError
+from dynaip.runs import Run
 
 Write = Callable[..., Path]
 
@@ -50,16 +52,54 @@ def test_a_failed_arm_does_not_stop_the_others(ablation_file: Write, tmp_path: P
 
 def test_another_plan_is_refused(ablation_file: Write, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    ablate(load_ablation(ablation_file({"axes": {}, "arms": [{"name": "one"}]})), out, report=False)
+    one = load_ablation(ablation_file({"axes": {}, "arms": [{"name": "one"}]}))
+    ablate(one, out, report=False)
     with pytest.raises(InputError, match=r"another ablation .*two"):
         ablate(load_ablation(ablation_file({"axes": {}, "arms": [{"name": "two"}]})), out, report=False)
+    changed = load_ablation(ablation_file({"axes": {}, "arms": [{"name": "one"}]}), ["evaluation.limit=1"])
+    with pytest.raises(InputError, match=r"arm one differs in evaluation.limit \(None there, 1 here\)"):
+        ablate(changed, out, report=False)
+    (out / "arms" / make_plan(one).arms[0].folder / "scores.parquet").unlink()
+    again = ablate(one, out, report=False)
+    assert not again.failed
+    assert len(again.results) == 2
+
+
+def test_mistakes_are_found_before_anything_is_written(ablation_file: Write, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match=r"nowhere: no such folder, no bundle \(microworld\)"):
+        ablate(load_ablation(ablation_file({"baselines": ["nowhere"]})), out)
+    with pytest.raises(InputError, match=r"no executor named 'locl'\. Did you mean local"):
+        ablate(load_ablation(ablation_file()), out, executor="locl")
+    with pytest.raises(InputError, match="base would be called base like another arm"):
+        ablate(load_ablation(ablation_file({"axes": {}, "arms": [{}], "baselines": ["base"]})), out)
+    assert not out.exists()
+
+
+def test_two_ablations_in_one_folder(ablation_file: Write, tmp_path: Path) -> None:
+    with Run(tmp_path / "out").locked(), pytest.raises(InputError, match="is in use by process"):
+        ablate(load_ablation(ablation_file()), tmp_path / "out")
+
+
+def kill_group(pid: int) -> None:
+    """The ablation and its workers."""
+    os.killpg(pid, signal.SIGKILL)
+
+
+def kill_parent(pid: int) -> None:
+    """The ablation alone: its workers notice and end, and whoever resumes waits for them."""
+    os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
-def test_killed_hard_and_resumed_gives_the_same_results(ablation_file: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kill", [kill_group, kill_parent])
+def test_killed_hard_and_resumed_gives_the_same_results(
+    ablation_file: Write, tmp_path: Path, kill: Callable[[int], None]
+) -> None:
     file = ablation_file(steps=8)
     config = load_ablation(file)
     straight = ablate(config, tmp_path / "straight", report=False).results
+    assert len(straight) == 2 * 2
     out = tmp_path / "killed"
     code = (
         "from pathlib import Path; from dynaip.config import load_ablation; from dynaip.ablation.execute import ablate;"
@@ -69,8 +109,9 @@ def test_killed_hard_and_resumed_gives_the_same_results(ablation_file: Write, tm
     deadline = time.monotonic() + 120
     while not list(out.glob("trainings/*/checkpoints/step-*")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
+    kill(process.pid)
     process.wait()
     assert not (out / "results.csv").exists()
-    resumed = ablate(config, out, report=False).results
-    pd.testing.assert_frame_equal(resumed, straight)
+    resumed = ablate(config, out, report=False)
+    assert not resumed.failed
+    pd.testing.assert_frame_equal(resumed.results, straight)

@@ -89,3 +89,83 @@ def test_pipeline_saved_with_adapter_loses_nothing(adapter: Make, tiny_flux: Any
     dyna.detach()
     tiny_flux.save_pretrained(tmp_path / "alone")
     assert not (tmp_path / "alone" / "dynaip").exists()
+
+
+DAMAGES: dict[str, tuple[Any, str]] = {
+    "a list": ([1, 2], "is not 1"),
+    "a part that is no mapping": ({"encoder": "clip"}, "encoder is missing"),
+    "an unknown option": ({"adapter": {"token_widt": 16}}, "token_widt"),
+    "an unknown component": ({"fusion": {"use": "hmo"}}, "hmo"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged_configs_are_one_line(adapter: Make, tmp_path: Path, name: str) -> None:
+    adapter(attach=False).save_pretrained(tmp_path)
+    change, line = DAMAGES[name]
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | change if isinstance(change, dict) else change))
+    with pytest.raises(InputError, match=line) as caught:
+        DynaIP.from_pretrained(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_pickled_and_the_encoder_is_not_saved(adapter: Make, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    dyna = adapter(attach=False)
+    dyna.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "adapter.safetensors")
+    assert {name.split(".")[0] for name in weights} == {"fusion", "attention"}
+    assert sum(value.numel() for value in weights.values()) == sum(one.numel() for one in dyna.parameters())
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["fusion"]["use"] == "builtin:hmoe"
+    assert config["dynaip_version"] == dynaip.__version__
+    assert config["backbone"]["signature"]["width"] == 128
+
+
+def test_a_failed_save_leaves_the_adapter_as_it_was(
+    adapter: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dynaip.adapter import formats
+
+    dyna = adapter(attach=False)
+    dyna.save_pretrained(tmp_path)
+    before = (tmp_path / "adapter.safetensors").read_bytes()
+
+    def full(weights: Any, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(formats, "save_file", full)
+    with torch.no_grad():
+        next(dyna.parameters()).add_(1)
+    with pytest.raises(OSError, match="No space"):
+        dyna.save_pretrained(tmp_path)
+    assert (tmp_path / "adapter.safetensors").read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+    DynaIP.from_pretrained(tmp_path)
+
+
+def test_push_to_hub_uploads_what_from_pretrained_reads(
+    adapter: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    import huggingface_hub
+
+    class Api:
+        def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> None:
+            assert (repo_id, private, exist_ok) == ("acme/adapter", True, True)
+
+        def upload_folder(self, *, repo_id: str, folder_path: Path) -> str:
+            shutil.copytree(folder_path, tmp_path / "hub")
+            return f"https://hub/{repo_id}"
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    dyna = adapter(attach=False)
+    assert dyna.push_to_hub("acme/adapter") == "https://hub/acme/adapter"
+    assert "library_name: dynaip" in (tmp_path / "hub" / "README.md").read_text()
+    again = DynaIP.from_pretrained(tmp_path / "hub")
+    assert all(torch.equal(one, other) for one, other in zip(dyna.parameters(), again.parameters(), strict=True))

@@ -85,9 +85,8 @@ def test_killed_resumed_stopped_resumed_and_with_workers(
 def test_two_processes_train_one_adapter(command: Any, weights: Any, lines: Any, tmp_path: Path) -> None:
     """Half the batch in each of two processes: the same pairs a step as one process sees."""
     run = tmp_path / "run"
-    options = ["--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
-    launcher = ["-m", "accelerate.commands.launch", *options, "--dynamo_backend", "no", "--main_process_port", "0"]
-    arguments = command("--run", str(run), steps=3, batch_size=2)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    arguments = command("-o", str(run), steps=3, batch_size=2)
     made = done([arguments[0], *launcher, *arguments[1:]])
     assert made.returncode == 0, made.stderr[-3000:]
     assert made.stdout.count("adapter: ") == 1, "one process speaks"

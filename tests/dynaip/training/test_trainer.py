@@ -262,14 +262,10 @@ def test_precision_may_differ_between_trainings_of_one_process(train: Train, tmp
 def test_a_random_fusion_resumes_bit_for_bit(train: Train, same_weights: Any, tmp_path: Path) -> None:
     """Dropout draws from torch's global generator: it is seeded by step, and given back as it was."""
     import dynaip
-    from dynaip.config import ComponentConfig
+    from dynaip_plugins.fusion.single_layer.config import SingleLayerConfig
     from dynaip_plugins.fusion.single_layer.model import SingleLayerFusion
 
-    class Options(ComponentConfig):
-        level: str = "high"
-        hidden: int = 16
-
-    @dynaip.register("fusion", "dropping", config=Options)
+    @dynaip.register("fusion", "dropping", config=SingleLayerConfig)
     class Dropping(SingleLayerFusion):  # pyright: ignore[reportUnusedClass]
         def forward(self, levels: Any, **options: Any) -> Any:
             noisy = {name: torch.nn.functional.dropout(value, 0.3, self.training) for name, value in levels.items()}

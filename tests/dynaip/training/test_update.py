@@ -97,11 +97,10 @@ with open(os.path.join(sys.argv[1], f"{rank}.json"), "w") as file:
 def test_two_processes_agree(tmp_path: Path) -> None:
     """Mean of the gradients; a step that one of them spoils is skipped by both, and nobody waits for ever."""
     (tmp_path / "two.py").write_text(TWO)
-    command = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    options = ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, *command, *options, str(tmp_path / "two.py"), str(tmp_path)],
+        [sys.executable, *command, str(tmp_path / "two.py"), str(tmp_path)],
         capture_output=True, text=True, env=env, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]

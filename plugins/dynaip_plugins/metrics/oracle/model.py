@@ -58,9 +58,8 @@ class OracleMetric(Metric):
 
 
 def _pixels(images: Sequence[Image.Image]) -> Tensor:
-    arrays = [
-        np.asarray(image.convert("RGB").resize((64, 64)) if image.size != (64, 64) else image) for image in images
-    ]
+    coloured = [image.convert("RGB") for image in images]
+    arrays = [np.asarray(image if image.size == (64, 64) else image.resize((64, 64))) for image in coloured]
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from dynaip.config import ComponentConfig
 from pydantic import NonNegativeInt, PositiveInt
+
+from dynaip.config import ComponentConfig
 
 
 class MicroworldPairsConfig(ComponentConfig):

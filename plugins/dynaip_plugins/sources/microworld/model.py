@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from dynaip.contracts import Pair, PairSource
 from PIL import Image
 
+from dynaip.contracts import Pair, PairSource
 from dynaip_plugins.microworld.render import render
 from dynaip_plugins.microworld.world import Scene, prompt, sample_scene
 
@@ -49,9 +49,7 @@ def another_context(rng: np.random.Generator, scene: Scene, number: int) -> Scen
     """Subject ``number`` of a scene, alone, in a context drawn anew."""
     subject = scene.subjects[number]
     drawn = sample_scene(rng, 1, None)
-    return replace(
-        drawn, subjects=(replace(drawn.subjects[0], category=subject.category, identity=subject.identity),)
-    )
+    return replace(drawn, subjects=(replace(drawn.subjects[0], category=subject.category, identity=subject.identity),))
 
 
 def pictures(scenes: Sequence[Scene]) -> list[Image.Image]:
