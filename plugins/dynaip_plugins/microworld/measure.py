@@ -45,7 +45,7 @@ def psnr(shown: Tensor, images: Tensor) -> float:
 
 
 def prompt_following(figures: Figures) -> float:
-    """PF of text alone: prompted attributes shown, averaged; for several subjects the count is one of them."""
+    """PF of text alone: prompted attributes shown, averaged over attributes; `count` is reported beside it."""
     return round(sum(figures[name] for name in PROMPTED) / len(PROMPTED), 4)
 
 
