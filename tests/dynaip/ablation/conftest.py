@@ -98,7 +98,7 @@ def dynaip_components():
 
 @pytest.fixture(scope="session")
 def plugin_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("plugins") / "mine.py"
+    path = tmp_path_factory.mktemp("plugins") / "components_of_ones_own.py"
     path.write_text(PLUGIN)
     return path
 

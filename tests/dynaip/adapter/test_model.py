@@ -108,7 +108,7 @@ def test_memory_of_a_generation_is_freed(adapter: Make, tiny_flux: Any) -> None:
     with dyna.references(Reference(picture(0)), Reference(picture(1), region=(0, 0, 0.5, 1))):
         run(tiny_flux, inputs())
         injection = dyna._injector.injection
-        held += [weakref.ref(part) for pair in injection.cache.values() for part in pair]
+        held += [weakref.ref(part) for kept in injection.cache.values() for pair in kept.values() for part in pair]
         held += [weakref.ref(slot.tokens) for slot in injection.slots]
         assert len(held) == 2 * 2 * 2 * 2 + 2
         del injection
@@ -121,7 +121,9 @@ def test_cache_is_exactly_keys_and_values_of_the_open_branch(adapter: Make, tiny
     with dyna.references(Reference(picture(0))):
         run(tiny_flux, inputs())
         cache = dyna._injector.injection.cache
-        found = sum(part.numel() * part.element_size() for pair in cache.values() for part in pair)
+        found = sum(
+            part.numel() * part.element_size() for kept in cache.values() for pair in kept.values() for part in pair
+        )
     tokens, width, blocks = 16, 128, 2
     assert found == 2 * blocks * tokens * width * 4
 
@@ -465,6 +467,6 @@ def test_half_precision_base_keeps_its_type(adapter: Make, tiny_flux: Any) -> No
     with dyna.references(Reference(picture(0))):
         output = run(tiny_flux, given)
         cache = dyna._injector.injection.cache
-        assert {part.dtype for pair in cache.values() for part in pair} == {torch.bfloat16}
+        assert {part.dtype for kept in cache.values() for pair in kept.values() for part in pair} == {torch.bfloat16}
     assert output.dtype == torch.bfloat16
     assert {parameter.dtype for parameter in dyna.parameters()} == {torch.float32}

@@ -44,7 +44,7 @@ def record(pipe: Any, **extra: Any) -> list[tuple[dict[str, Any], Tensor]]:
         lambda module, args, kwargs, output: calls.append((dict(kwargs), output[0].clone())), with_kwargs=True
     )
     pipe.set_progress_bar_config(disable=True)
-    pipe(PROMPT, generator=torch.Generator().manual_seed(3), **options(type(pipe).__name__), **extra)
+    pipe(prompt=PROMPT, generator=torch.Generator().manual_seed(3), **options(type(pipe).__name__), **extra)
     handle.remove()
     return calls
 

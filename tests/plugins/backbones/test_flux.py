@@ -144,7 +144,7 @@ def test_guidance_models_are_trained_under_the_configs_guidance(tiny_flux: Any) 
         {
             "transformer": Model(),
             "vae_scale_factor": 4,
-            "_prepare_latent_image_ids": FluxPipeline._prepare_latent_image_ids,
+            "_prepare_latent_image_ids": staticmethod(FluxPipeline._prepare_latent_image_ids),
         },
     )()
     text = {"prompt_embeds": torch.zeros(2, 24, 8), "pooled_prompt_embeds": torch.zeros(2, 8)}

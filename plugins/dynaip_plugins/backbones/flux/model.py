@@ -42,7 +42,7 @@ class FluxBackbone(Backbone):
             pipe = FluxPipeline.from_pretrained(
                 where, dtype=dtype, **{key: value for key, value in options.items() if value is not None}
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError) as error:
             raise InputError(
                 f"backbone.model: {self.config.model} cannot be loaded as a FLUX pipeline ({error})"
             ) from error
@@ -57,9 +57,9 @@ class FluxBackbone(Backbone):
 
     def signature(self, transformer: nn.Module) -> dict[str, Any]:
         """Family, width, heads, numbers of blocks and width of the pooled prompt."""
-        config = cast(Any, transformer).config
         if not hasattr(transformer, "single_transformer_blocks"):
             raise InputError(f"backbone flux: {type(transformer).__name__} is no FLUX transformer")
+        config = cast(Any, transformer).config
         return {
             "family": "flux",
             "width": config.num_attention_heads * config.attention_head_dim,
