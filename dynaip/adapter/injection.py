@@ -17,14 +17,15 @@ from torch import Tensor, nn
 
 from dynaip.adapter.attention import BRANCHES, KeyValue, ReferenceAttention, attend, merge_heads
 from dynaip.adapter.passes import PassMarks
-from dynaip.adapter.slots import Group, Slot, plan
+from dynaip.adapter.slots import Group, Slot, looking, plan, spread
 from dynaip.contracts import Backbone, BlockSite, Branch, DecouplingPolicy, ForwardPass, Phase
 from dynaip.errors import MismatchError
 
 Kept = dict[tuple[str, int], tuple[Tensor, Tensor]]
 Site = Literal["attention", "projection", "residual"]
 Span = Literal["off", "image_tokens", "all_tokens"]
-BlockScale = Callable[[Branch, int, float], float]
+BlockScale = Callable[[Branch, int, float], "float | Sequence[float]"]
+"""(branch, block, progress) -> factor of g_b: one for all references, or one a reference by its place in the list."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ class _Place:
     pairs: Mapping[Branch, KeyValue]
     weights: dict[Branch, float] = field(default_factory=dict[Branch, float])
     """g_b of the branches that are open in this pass."""
+    factors: dict[Branch, Sequence[float]] = field(default_factory=dict[Branch, "Sequence[float]"])
+    """Factors of the weights, one a reference, where an intervention tells references apart."""
     kept: Kept = field(default_factory=dict[Any, Any])
     """Keys and values by (name of the pair, reference)."""
     queries: dict[Branch, Tensor] = field(default_factory=dict[Branch, Tensor])
@@ -192,7 +195,7 @@ class Injector:
         """Shut every branch of every block and let go of what was held for a pass."""
         self.call = None
         for place in self.places:
-            place.weights, place.kept = {}, {}
+            place.weights, place.factors, place.kept = {}, {}, {}
             place.queries.clear()
 
     @contextmanager
@@ -236,8 +239,10 @@ class Injector:
             )
             for branch in place.pairs:
                 weight = given.image if branch == "image" else given.text
-                if self.block_scale is not None:
-                    weight *= self.block_scale(branch, place.number, call.progress)
+                scale = 1.0 if self.block_scale is None else self.block_scale(branch, place.number, call.progress)
+                if not isinstance(scale, (int, float)):
+                    place.factors[branch], scale = scale, float(any(scale))
+                weight *= scale
                 if weight != 0:
                     place.weights[branch] = weight
         return any(place.weights for place in self.places)
@@ -322,11 +327,13 @@ class Injector:
         groups = injection.regional if tokens == "image" else injection.everywhere
         total = output
         for slot, parts in zip(cast(list[Slot], injection.slots), groups, strict=True):
+            weight = place.weights[branch] * _factor(place.factors.get(branch), slot.number)
+            if weight == 0:
+                continue
             kept = place.kept.get((self.attention.name(branch), slot.number))
             key, value = kept or _project(place.pairs[branch], slot, query)
             key, value = key.to(query), value.to(query)
             for group in parts:
-                weight = place.weights[branch]
                 term = reference_term(
                     looking(query, group), spread(key, group), spread(value, group), group.scale * weight
                 )
@@ -363,6 +370,11 @@ class Injector:
             observer(event)
 
 
+def _factor(factors: Sequence[float] | None, number: int) -> float:
+    """The factor of a reference; references beyond a sequence of factors keep theirs."""
+    return 1.0 if factors is None or number >= len(factors) else float(factors[number])
+
+
 def _project(pair: KeyValue, slot: Slot, like: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values of a slot (P x H x M x d/H), on the device and in the type of ``like``."""
     if pair.to_k.weight.device != like.device:
@@ -375,17 +387,6 @@ def reference_term(query: Tensor, key: Tensor, value: Tensor, weight: Tensor) ->
     """``weight (.) softmax(q K^T / sqrt(d/H)) V`` with heads merged, b x t x d; ``weight`` is g_b s_r M_r (b x t x 1)."""
     attended = merge_heads(attend(query, key, value))
     return attended * weight.to(attended)
-
-
-def looking(query: Tensor, group: Group) -> Tensor:
-    """The queries of a group (b x H x t x d/H) out of all (B x H x T x d/H)."""
-    rows = query if group.samples is None else query[group.samples.to(query.device)]
-    return rows if group.index is None else rows[:, :, group.index.to(query.device)]
-
-
-def spread(part: Tensor, group: Group) -> Tensor:
-    """Keys or values of a group's rows (b x H x M x d/H) out of the slot's (P x H x M x d/H)."""
-    return part if group.members is None else part[group.members.to(part.device)]
 
 
 def _scatter(total: Tensor, term: Tensor, group: Group) -> Tensor:

@@ -89,3 +89,14 @@ def _scale(slot: Slot, positions: list[int], regions: Sequence[Tensor | None], i
         weights = torch.stack(rows if index is None else [row[index] for row in rows])
         scales = scales * weights[..., None].to(scales.device)
     return scales.repeat_interleave(slot.repeats, dim=0)
+
+
+def looking(query: Tensor, group: Group) -> Tensor:
+    """The queries of a group (b x H x t x d/H) out of all (B x H x T x d/H)."""
+    rows = query if group.samples is None else query[group.samples.to(query.device)]
+    return rows if group.index is None else rows[:, :, group.index.to(query.device)]
+
+
+def spread(part: Tensor, group: Group) -> Tensor:
+    """Keys or values of a group's rows (b x H x M x d/H) out of the slot's (P x H x M x d/H)."""
+    return part if group.members is None else part[group.members.to(part.device)]

@@ -240,7 +240,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(adapter: Make, tiny_flu
         dyna.zero_grad()
         backbone = dyna.backbone
         text = backbone.encode_prompts(tiny_flux, ["a star", "a mug"])
-        noise = torch.randn(2, 64, 48, generator=torch.Generator().manual_seed(0))
+        noise = torch.randn(2, 64, 16, generator=torch.Generator().manual_seed(0))
         with dyna.training_pass(features, torch.tensor([True, True])):
             backbone.velocity(tiny_flux, noise, torch.tensor([0.3, 0.8]), text, (64, 64)).square().mean().backward()
         return [p.grad.clone() for p in dyna.parameters() if p.grad is not None]
@@ -277,6 +277,25 @@ def test_interventions(adapter: Make, tiny_flux: Any) -> None:
     bare = paint(tiny_flux)
     with dyna.references(Reference(picture(1))), dyna.intervene(lambda branch, block, progress: 0.0):
         assert torch.equal(paint(tiny_flux), bare)
+
+
+def test_interventions_tell_references_apart(adapter: Make, tiny_flux: Any) -> None:
+    """Two references with factors 0 and 1 are the second alone, whether in all blocks and steps or in one of them."""
+    dyna = adapter(decoupling="coupled")
+    one, other = Reference(picture(1)), Reference(picture(2))
+
+    def late(branch: str, block: int, progress: float) -> bool:
+        return block == 1 and progress > 0.4
+
+    with dyna.references(other):
+        second = paint(tiny_flux)
+    with dyna.references(one, other), dyna.intervene(lambda branch, block, progress: (0.0, 1.0)):
+        torch.testing.assert_close(paint(tiny_flux), second, atol=1e-4, rtol=1e-4)
+    with dyna.references(one, other), dyna.intervene(lambda *at: (0.0, float(late(*at)))):
+        swapped = paint(tiny_flux)
+    assert (swapped - second).abs().max() > 1e-2
+    with dyna.references(other), dyna.intervene(lambda *at: float(late(*at))):
+        torch.testing.assert_close(paint(tiny_flux), swapped, atol=1e-4, rtol=1e-4)
 
 
 def test_wrong_uses_are_one_line(adapter: Make, tiny_flux: Any) -> None:
