@@ -70,6 +70,10 @@ class ReferenceAttention(nn.Module):
         """Name the pairs that serve a branch."""
         return "shared" if self.share_branches else branch
 
+    def serves(self, branch: Branch) -> bool:
+        """Whether there are keys and values for a branch."""
+        return self.name(branch) in self.branches
+
     def pair(self, branch: Branch, place: int) -> KeyValue:
         """Give K, V of one branch in the ``place``-th chosen block."""
         pairs = cast(nn.ModuleList, self.branches[self.name(branch)])

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from dynaip.adapter.attention import BRANCHES
 from dynaip.config import AdapterConfig, ComponentSpec
 from dynaip.config.explain import explained
+from dynaip.contracts import Branch
 from dynaip.errors import InputError, MismatchError
 from dynaip.models import local_folder
 
@@ -42,6 +44,7 @@ def describe(adapter: DynaIP) -> dict[str, Any]:
         "fusion": specs.fusion.dump(),
         "decoupling": specs.decoupling.dump(),
         "adapter": specs.adapter.model_dump(mode="json"),
+        "branches": [branch for branch in BRANCHES if adapter.attention.serves(branch)],
         "parameters": sum(parameter.numel() for parameter in adapter.parameters()),
     }
 
@@ -83,7 +86,7 @@ def load(cls: type[Model], run: str | Path, *, revision: str | None = None) -> M
         ComponentSpec.parse("decoupling", config["decoupling"], f"{folder / CONFIG}: decoupling"),
         settings,
     )
-    adapter = cls(specs, model)
+    adapter = cls(specs, model, branches=_branches(folder / CONFIG, config))
     same("encoder", trained_with, adapter.encoder.signature())
     fill(adapter, folder / WEIGHTS)
     return adapter.eval()
@@ -112,6 +115,13 @@ def _read(path: Path) -> dict[str, Any]:
     if missing:
         raise InputError(f"{path}: {', '.join(missing)} is missing; it is no complete adapter config")
     return config
+
+
+def _branches(path: Path, config: Mapping[str, Any]) -> list[Branch]:
+    stored: Any = config.get("branches", list(BRANCHES))
+    if not isinstance(stored, list) or not stored or not set(cast("list[Any]", stored)) <= set(BRANCHES):
+        raise InputError(f"{path}: branches: {stored} must name some of {', '.join(BRANCHES)}")
+    return cast("list[Branch]", stored)
 
 
 def _split(part: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -141,7 +141,11 @@ class Injector:
                 single=block.kind == "single",
                 heads_first=block.query_layout == "BHTd",
                 # A single-stream block has one query for all tokens: the image branch's K, V serve it.
-                pairs={branch: attention.pair(branch, place) for branch in BRANCHES if branch in block.queries},
+                pairs={
+                    branch: attention.pair(branch, place)
+                    for branch in BRANCHES
+                    if branch in block.queries and attention.serves(branch)
+                },
             )
             for place, (number, block) in enumerate(zip(numbers, sites, strict=True))
         ]

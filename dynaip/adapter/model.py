@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from dynaip.config import AdapterConfig, ComponentSpec, ExperimentConfig
 from dynaip.contracts import (
     Backbone,
     BlockSite,
+    Branch,
     DecouplingPolicy,
     FeatureFusion,
     ForwardPass,
@@ -58,7 +59,8 @@ class DynaIP(nn.Module):
     fusion: FeatureFusion
     attention: ReferenceAttention
 
-    def __init__(self, specs: Specs, model: Mapping[str, Any]) -> None:
+    def __init__(self, specs: Specs, model: Mapping[str, Any], *, branches: Iterable[Branch] | None = None) -> None:
+        """Make the parts; K, V serve ``branches``, by default those that the policy opens in training."""
         super().__init__()
         self.specs = specs
         self.model_signature = dict(model)
@@ -78,6 +80,7 @@ class DynaIP(nn.Module):
             token_width=specs.adapter.token_width,
             width=int(model["width"]),
             heads=int(model["heads"]),
+            branches=self.policy.branches("training") if branches is None else branches,
             share_branches=specs.adapter.share_branches,
             bias=specs.adapter.bias,
             key_norm=specs.adapter.key_norm,
@@ -133,10 +136,10 @@ class DynaIP(nn.Module):
     def set_policy(self, policy: str | Mapping[str, Any] | ComponentSpec | DecouplingPolicy) -> None:
         """Swap the decoupling policy of a trained adapter for good; ``references(decoupling=...)`` does it for once."""
         if isinstance(policy, DecouplingPolicy):
-            self.policy = policy
+            self.policy = self._served(policy)
             return
         spec = policy if isinstance(policy, ComponentSpec) else ComponentSpec.parse("decoupling", policy)
-        self.policy = registry().build(spec)
+        self.policy = self._served(registry().build(spec))
         self.specs = Specs(self.specs.backbone, self.specs.encoder, self.specs.fusion, spec, self.specs.adapter)
 
     # -- attaching --------------------------------------------------------------------------------------------------------
@@ -252,9 +255,19 @@ class DynaIP(nn.Module):
         if given is None:
             return self.policy
         if isinstance(given, DecouplingPolicy):
-            return given
+            return self._served(given)
         spec = given if isinstance(given, ComponentSpec) else ComponentSpec.parse("decoupling", given)
-        return registry().build(spec)
+        return self._served(registry().build(spec))
+
+    def _served(self, policy: DecouplingPolicy) -> DecouplingPolicy:
+        """Refuse a policy that opens a branch whose keys and values this adapter never trained."""
+        for branch in sorted(policy.branches("inference")):
+            if not self.attention.serves(branch):
+                raise InputError(
+                    f"decoupling: this adapter was trained without the {branch} branch and has no keys and values for it; "
+                    "use a policy that leaves it closed"
+                )
+        return policy
 
     def _check_levels(self, granularity: Mapping[str, float] | None) -> None:
         for level, value in (granularity or {}).items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
 
 from dynaip import DynaIP, Reference
@@ -35,7 +37,7 @@ def inputs(batch: int = 1, rows: int = 8, columns: int = 8, *, edited: int = 0, 
     ids[: rows * columns, 2] = torch.arange(columns).repeat(rows)
     ids[rows * columns :, 0] = 1
     return {
-        "hidden_states": torch.randn(batch, len(ids), 48, generator=chance),
+        "hidden_states": torch.randn(batch, len(ids), 16, generator=chance),
         "timestep": torch.full((batch,), 0.5),
         "pooled_projections": torch.randn(batch, 128, generator=chance),
         "encoder_hidden_states": torch.randn(batch, 24, 128, generator=chance),
@@ -470,3 +472,26 @@ def test_half_precision_base_keeps_its_type(adapter: Make, tiny_flux: Any) -> No
         assert {part.dtype for kept in cache.values() for pair in kept.values() for part in pair} == {torch.bfloat16}
     assert output.dtype == torch.bfloat16
     assert {parameter.dtype for parameter in dyna.parameters()} == {torch.float32}
+
+
+def test_only_trained_branches_are_kept(adapter: Make, tiny_flux: Any, tmp_path: Path) -> None:
+    """What training never touched is neither stored nor usable: opening that branch is one plain line."""
+    dyna = adapter(decoupling="image_only")
+    dyna.save_pretrained(tmp_path)
+    assert not [name for name in load_file(tmp_path / "adapter.safetensors") if ".text." in name]
+    with pytest.raises(InputError, match="text branch"), dyna.references(Reference(picture(0)), decoupling="coupled"):
+        pass
+    with pytest.raises(InputError, match="text branch"):
+        dyna.set_policy("coupled")
+    dyna.detach()
+    again = DynaIP.from_pretrained(tmp_path).attach(tiny_flux)
+    assert again.state_dict().keys() == dyna.state_dict().keys()
+
+
+def test_a_swapped_policy_keeps_both_branches_on_disk(adapter: Make, tmp_path: Path) -> None:
+    dyna = adapter(decoupling="dynamic", attach=False)
+    dyna.set_policy("image_only")
+    again = DynaIP.from_pretrained(dyna.save_pretrained(tmp_path))
+    assert again.policy.branches("inference") == {"image"}
+    again.set_policy("coupled")
+    assert again.state_dict().keys() == dyna.state_dict().keys()
