@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPModel
 
 from dynaip.contracts import Case, Metric
 from dynaip.errors import InputError
 from dynaip.models import resolve
-from dynaip_plugins.encoders.clip.model import MEAN, STD, square
+from dynaip.suggest import one_line
+from dynaip_plugins.encoders.clip.files import normalisation
+from dynaip_plugins.encoders.clip.model import square
 
 from .config import ClipMetricConfig
 
@@ -28,10 +31,19 @@ class ClipMetric(Metric):
         self.config = config
         where = resolve(config.model, "vision")
         try:
-            self.model: Any = CLIPModel.from_pretrained(where, revision=config.revision).eval()
+            model, report = CLIPModel.from_pretrained(
+                where, revision=config.revision, use_safetensors=True, output_loading_info=True
+            )
             self.tokenizer: Any = AutoTokenizer.from_pretrained(where, revision=config.revision)
-        except (OSError, ValueError) as error:
-            raise InputError(f"metric clip: {config.model} cannot be loaded as a CLIPModel ({error})") from error
+            self.mean, self.std = normalisation(where, config.revision)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise InputError(
+                f"metric clip: {config.model} cannot be loaded as a CLIPModel ({one_line(error)})"
+            ) from error
+        # transformers would fill in random weights where only the vision tower is stored.
+        if missing := sorted(report["missing_keys"]):
+            raise InputError(f"metric clip: {config.model} is no whole CLIPModel: it has no weights {missing[0]}")
+        self.model: Any = model.eval()
 
     @torch.no_grad()
     def score(self, cases: Sequence[Case], images: Sequence[Image.Image]) -> list[dict[str, float]]:
@@ -47,11 +59,15 @@ class ClipMetric(Metric):
     def _images(self, images: Sequence[Image.Image]) -> Tensor:
         found = []
         for start in range(0, len(images), self.config.batch_size):
-            pixels = _normalised(
-                images[start : start + self.config.batch_size], self.model.config.vision_config.image_size
-            )
+            pixels = self._normalised(images[start : start + self.config.batch_size])
             found.append(_embedding(self.model.get_image_features(pixel_values=pixels)))
         return torch.cat(found) if found else torch.empty(0, self.model.config.projection_dim)
+
+    def _normalised(self, images: Sequence[Image.Image]) -> Tensor:
+        size = self.model.config.vision_config.image_size
+        arrays = np.stack([np.asarray(square(image, size, "crop"), dtype=np.float32) for image in images]) / 255
+        values = (arrays - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+        return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
 
     def _prompts(self, prompts: Sequence[str]) -> Tensor:
         longest = self.model.config.text_config.max_position_embeddings
@@ -61,12 +77,6 @@ class ClipMetric(Metric):
         return _embedding(
             self.model.get_text_features(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
         )
-
-
-def _normalised(images: Sequence[Image.Image], size: int) -> Tensor:
-    arrays = np.stack([np.asarray(square(image, size, "crop"), dtype=np.float32) for image in images]) / 255
-    values = (arrays - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
-    return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
 
 
 def _embedding(output: Any) -> Tensor:
