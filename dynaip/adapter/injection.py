@@ -353,7 +353,8 @@ class Injector:
     ) -> None:  # fmt: skip
         call = cast(ForwardPass, self.call)
         query, key, value = parts
-        samples = torch.arange(call.batch, device=total.device) if group.samples is None else group.samples
+        # On the CPU: a watcher that reads them must not wait for the device.
+        samples = torch.arange(call.batch) if group.samples is None else group.samples
         output = total if group.samples is None else total[group.samples]
         event = ReferenceEvent(
             block=place.number,
