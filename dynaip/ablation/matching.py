@@ -16,18 +16,23 @@ WIDEST = 2**20
 
 
 def match_parameters(
-    specs: Mapping[str, ComponentSpec], *, widths: Mapping[str, int], dim: int, condition_dim: int | None
+    specs: Mapping[str, ComponentSpec],
+    *,
+    widths: Mapping[str, int],
+    dim: int,
+    condition_dim: int | None,
+    target: int | None = None,
 ) -> tuple[dict[str, ComponentSpec], dict[str, int]]:
     """Widen the smaller fusions until their parameters match the largest; give specs and parameter counts by name.
 
-    ``widths`` are C_l by level, ``dim`` is D. The search goes over ``hidden``, so what is left over is at most half of
+    ``target`` is a number of parameters to match instead, where the largest is not among them. ``widths`` are C_l by level, ``dim`` is D. The search goes over ``hidden``, so what is left over is at most half of
     what one hidden unit costs; a fusion without that option, or that does not grow with it, stays as it is.
     """
 
     def size(spec: ComponentSpec) -> int:
         return count(spec, widths=widths, dim=dim, condition_dim=condition_dim)
 
-    largest = max(size(spec) for spec in specs.values())
+    largest = target or max(size(spec) for spec in specs.values())
     matched = {name: _widened(spec, largest, size) if size(spec) < largest else spec for name, spec in specs.items()}
     return matched, {name: size(spec) for name, spec in matched.items()}
 

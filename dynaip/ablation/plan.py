@@ -170,18 +170,33 @@ def _alternatives(config: ExperimentConfig) -> list[str]:
 
 
 def _matched(drafts: Sequence[Arm]) -> list[Arm]:
-    """Widen the smaller fusions (``match_parameters``); the encoder is built to learn its widths."""
-    from dynaip.ablation.matching import match_parameters
-    from dynaip.registry import registry
+    """Widen the smaller fusions until all arms are as large as the largest (``match_parameters``)."""
+    from dynaip.ablation.matching import count, match_parameters
 
-    encoder = registry().build(drafts[0].config.encoder)
-    specs = {fingerprint(arm.config.fusion.dump()): arm.config.fusion for arm in drafts}
-    matched, _ = match_parameters(
-        specs, widths=encoder.widths, dim=drafts[0].config.adapter.token_width, condition_dim=None
-    )
+    surroundings = {_surroundings(arm): arm.config for arm in drafts}
+    contexts = {key: _fusion_context(config) for key, config in surroundings.items()}
+    largest = max(count(arm.config.fusion, **contexts[_surroundings(arm)]) for arm in drafts)
 
     def widened(arm: Arm) -> Arm:
-        fusion: ComponentSpec = matched[fingerprint(arm.config.fusion.dump())]
-        return replace(arm, config=arm.config.model_copy(update={"fusion": fusion}).named(arm.config.name))
+        specs = {"fusion": arm.config.fusion}
+        matched, _ = match_parameters(specs, **contexts[_surroundings(arm)], target=largest)
+        return replace(arm, config=arm.config.model_copy(update=matched).named(arm.config.name))
 
     return [widened(arm) for arm in drafts]
+
+
+def _surroundings(arm: Arm) -> str:
+    """Whatever a fusion's size depends on besides its own options."""
+    config = arm.config
+    return fingerprint([config.encoder.dump(), config.backbone.dump(), config.adapter.token_width])
+
+
+def _fusion_context(config: ExperimentConfig) -> dict[str, Any]:
+    """What a fusion is built with; the encoder is built to learn its widths."""
+    from dynaip.registry import registry
+
+    return {
+        "widths": registry().build(config.encoder).widths,
+        "dim": config.adapter.token_width,
+        "condition_dim": registry().build(config.backbone).condition_width(),
+    }

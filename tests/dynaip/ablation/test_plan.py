@@ -43,6 +43,29 @@ def test_groups_hold_a_training_and_its_arms(ablation_file: Callable[..., Path])
     ]
 
 
+def test_matched_parameters_over_routers_and_levels(ablation_file: Callable[..., Path]) -> None:
+    """A prompt-aware router is counted with the base's pooled prompt (128), and arms of other levels match as well."""
+    from dynaip.ablation.matching import count
+
+    arms = [
+        {"name": "prompted", "fusion": {"use": "hmoe", "router": "prompt"}},
+        {"name": "plain", "fusion": "hmoe"},
+        {"name": "two", "fusion": "concat", "encoder.levels": {"low": 1, "high": 4}},
+    ]
+    plan = make_plan(load_ablation(ablation_file({"arms": arms, "match_parameters": True})))
+    sizes = {
+        arm.name: count(
+            arm.config.fusion, widths={name: 24 for name in arm.config.encoder.config.levels}, dim=16, condition_dim=128
+        )
+        for arm in plan.arms
+    }
+    assert max(sizes.values()) / min(sizes.values()) < 1.02
+    assert {arm.name: arm.config.fusion.config.router for arm in plan.arms if arm.name != "two"} == {
+        "prompted": "prompt",
+        "plain": "token",
+    }
+
+
 def test_matched_parameters(ablation_file: Callable[..., Path]) -> None:
     """Every fusion comes within one percent of the largest."""
     from dynaip.ablation.matching import count

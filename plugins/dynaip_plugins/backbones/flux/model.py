@@ -49,6 +49,19 @@ class FluxBackbone(Backbone):
         pipe.default_sample_size = pipe.vae.config.sample_size // pipe.vae_scale_factor
         return pipe if self.config.device_map else pipe.to(device)
 
+    def condition_width(self) -> int | None:
+        """Width of CLIP's pooled prompt, from the transformer's config."""
+        from diffusers import FluxTransformer2DModel
+
+        where = resolve(self.config.model, "pipeline")
+        try:
+            config = FluxTransformer2DModel.load_config(where, subfolder="transformer", revision=self.config.revision)
+        except OSError as error:
+            raise InputError(
+                f"backbone.model: {self.config.model} has no readable transformer config ({error})"
+            ) from error
+        return int(cast("dict[str, Any]", config)["pooled_projection_dim"])
+
     def blocks(self, transformer: nn.Module) -> list[BlockSite]:
         """List double-stream blocks, then single-stream blocks."""
         model = cast(Any, transformer)
