@@ -55,7 +55,7 @@ def test_matched_parameters_over_routers_and_levels(ablation_file: Callable[...,
     plan = make_plan(load_ablation(ablation_file({"arms": arms, "match_parameters": True})))
     sizes = {
         arm.name: count(
-            arm.config.fusion, widths={name: 24 for name in arm.config.encoder.config.levels}, dim=16, condition_dim=128
+            arm.config.fusion, widths=dict.fromkeys(arm.config.encoder.config.levels, 24), dim=16, condition_dim=128
         )
         for arm in plan.arms
     }
