@@ -60,22 +60,23 @@ class Workbench:
         decoupling: str | None = None,
         granularity: Mapping[str, float] | None = None,
         bare: bool = False,
+        options: Mapping[str, Any] | None = None,
     ) -> list[Image.Image]:
-        """Generate cases in batches; ``bare`` leaves the references out."""
+        """Generate cases in batches; ``bare`` leaves the references out, ``options`` go before the run's own."""
         size = self.evaluation.batch_size if self.evaluation else 8
         images: list[Image.Image] = []
         for start in range(0, len(cases), size):
             batch = cases[start : start + size]
             if bare:
-                images += self._run(batch)
+                images += self._run(batch, options)
                 continue
             references = [[Reference(each.image, region=each.region) for each in case.references] for case in batch]
             with self.dyna.references(*references, granularity=granularity, decoupling=decoupling):
-                images += self._run(batch)
+                images += self._run(batch, options)
         return images
 
-    def _run(self, cases: Sequence[Case]) -> list[Image.Image]:
-        options = self.evaluation.options if self.evaluation else {}
+    def _run(self, cases: Sequence[Case], given: Mapping[str, Any] | None) -> list[Image.Image]:
+        options = {**(self.evaluation.options if self.evaluation else {}), **(given or {})}
         prompts, seeds = [case.prompt for case in cases], [case.seed for case in cases]
         return self.backbone.generate(self.pipe, prompts, seeds=seeds, size=cases[0].size, **options)
 
