@@ -13,25 +13,12 @@ from PIL import Image
 
 from dynaip.report.style import LIGHT
 from dynaip_analysis import figures
+from dynaip_analysis.maps import on_patches
 from dynaip_analysis.named import Named
 from dynaip_analysis.recorder import Recording
 
 Floats = NDArray[np.floating[Any]]
 POINTS = 3
-
-
-def on_patches(values: Floats, grid: tuple[int, int]) -> Floats | None:
-    """Attention over M reference tokens as maps over the encoder's patches (... x rows x columns).
-
-    A class token in front is dropped; tokens of several levels side by side are added up; None if the tokens have no
-    place (a resampler's queries).
-    """
-    patches = grid[0] * grid[1]
-    for width in (patches, patches + 1):
-        if values.shape[-1] % width == 0:
-            levels = values.reshape(*values.shape[:-1], -1, width).sum(axis=-2)
-            return levels[..., width - patches :].reshape(*values.shape[:-1], *grid)
-    return None
 
 
 def effective_tokens(entropy: Named) -> Named:

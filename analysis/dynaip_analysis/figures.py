@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from dynaip.ablation.statistics import Bootstrap, Estimate, collect
-from dynaip.report.style import LIGHT, OKABE_ITO, SEQUENTIAL, figure_style
+from dynaip.report.style import LIGHT, OKABE_ITO, SEQUENTIAL, figure_style, settings
 
 BRANCH_COLOURS: Mapping[str, str] = {"image": OKABE_ITO[0], "text": OKABE_ITO[1]}
 LEVEL_COLOURS: Sequence[str] = ("#E69F00", "#009E73", "#0072B2", "#CC79A7", "#D55E00", "#56B4E9")
@@ -34,6 +35,15 @@ def drawing(path: Path, rows: Sequence[Mapping[str, Any]]) -> Generator[Any]:
         yield plt
         plt.gcf().savefig(path, format="png")
     write_table(path.with_suffix(".parquet"), rows)
+
+
+@contextmanager
+def own_figure(size: tuple[float, float]) -> Generator[Any]:
+    """Give a figure of ``size`` inches in the house's style that belongs to no pyplot: it may be drawn in a notebook too."""
+    matplotlib: Any = importlib.import_module("matplotlib")
+    made: Any = importlib.import_module("matplotlib.figure")
+    with matplotlib.rc_context(settings(LIGHT)):
+        yield made.Figure(figsize=size, layout="constrained")
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:

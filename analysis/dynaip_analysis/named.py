@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from safetensors import safe_open
@@ -29,22 +29,25 @@ class Named:
                 f"axes {dict(zip(self.axes, lengths, strict=True))} do not fit values of shape {self.values.shape}"
             )
 
-    def sel(self, **choice: Any) -> Named:
+    def sel(self, **choice: Any) -> Self:
         """Choose by label: one label drops its axis, a list of labels keeps it; unknown ones raise ``InputError``."""
         found = self
         for axis, wanted in choice.items():
             found = found._one(axis, wanted)
         return found
 
-    def _one(self, axis: str, wanted: Any) -> Named:
+    def _one(self, axis: str, wanted: Any) -> Self:
         at = self._place(axis)
         if isinstance(wanted, (list, tuple)):
             index: Any = [self._index(axis, label) for label in wanted]
-            return Named(np.take(self.values, index, axis=at), {**self.axes, axis: list(wanted)})
+            return self._with(np.take(self.values, index, axis=at), {**self.axes, axis: list(wanted)})
         rest = {name: labels for name, labels in self.axes.items() if name != axis}
-        return Named(np.take(self.values, self._index(axis, wanted), axis=at), rest)
+        return self._with(np.take(self.values, self._index(axis, wanted), axis=at), rest)
 
-    def mean(self, *axes: str) -> Named:
+    def _with(self, values: np.ndarray, axes: Mapping[str, Sequence[Hashable]]) -> Self:
+        return replace(self, values=values, axes=axes)
+
+    def mean(self, *axes: str) -> Self:
         """Mean over axes (all without names), leaving out what was never seen."""
         over = axes or tuple(self.axes)
         places = tuple(self._place(axis) for axis in over)
@@ -52,7 +55,7 @@ class Named:
         count = seen.sum(axis=places)
         total = np.where(seen, self.values, 0).sum(axis=places)
         values = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-        return Named(values, {name: labels for name, labels in self.axes.items() if name not in over})
+        return self._with(values, {name: labels for name, labels in self.axes.items() if name not in over})
 
     def rows(self, value: str = "value") -> list[dict[str, Any]]:
         """Tidy rows: one column an axis, and the value."""

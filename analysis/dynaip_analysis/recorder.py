@@ -1,74 +1,28 @@
-"""Records reference attention and routing while a pipeline runs, exactly, within a byte budget, and without a trace.
+"""Records attention, routing and features while a pipeline runs, exactly, within a byte budget, and without a trace.
 
-Attention is computed again from the queries and keys that the injection already holds: softmax per head first, then the
-mean over heads (ours). The run itself is untouched: nothing is replaced, no random number drawn, no tensor written.
+Attention is computed again from the queries and keys that hooks hold: softmax per head first, then the running means
+(ours). The run itself is untouched: nothing is replaced, no random number drawn, no tensor written.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import nn
 
-from dynaip.contracts import Branch, FusedReference
+from dynaip.contracts import ForwardPass, FusedReference
 from dynaip.errors import InputError
-from dynaip_analysis.named import Named, load, save
+from dynaip_analysis.budget import parse_bytes, told
+from dynaip_analysis.joint import JointListener
+from dynaip_analysis.joint_maps import JointKeeper, JointRequest
+from dynaip_analysis.recording import Recording
+from dynaip_analysis.reference_maps import AttentionRequest, Facts, ReferenceKeeper
+from dynaip_analysis.words import places_of, tokens_of
 
-CHUNK = 32 * 2**20
-"""Bytes of attention weights that are held at once while a map is reduced."""
-
-
-@dataclass(frozen=True)
-class AttentionRequest:
-    """Which reference attention to record."""
-
-    branches: Collection[Branch] = ("image", "text")
-    blocks: Collection[int] | None = None
-    """None means all."""
-
-
-@dataclass
-class Recording:
-    """What was recorded. Axes: block, step, sample, reference, head, query, key; a step's label is its progress.
-
-    All are empty until the context is left.
-    """
-
-    attention: dict[str, Named] = field(default_factory=dict[str, Named])
-    """Branch -> mean over heads of the softmax: block, step, sample, reference, query, key; rows sum to one."""
-    entropy: dict[str, Named] = field(default_factory=dict[str, Named])
-    """Branch -> entropy of the softmax in nats: block, step, sample, reference, head, query."""
-    share: dict[str, Named] = field(default_factory=dict[str, Named])
-    """Branch -> ||reference term|| / ||attention output|| of every query: block, step, sample, reference, query."""
-    weight: dict[str, Named] = field(default_factory=dict[str, Named])
-    """Branch -> the policy's weight: block, step. A perfect map on a branch of weight 0 means nothing."""
-    routing: list[FusedReference] = field(default_factory=list[FusedReference])
-    """What the fusion gave, call by call, on the CPU; without the tokens."""
-    grid: tuple[int, int] | None = None
-    """Rows and columns of the image tokens."""
-
-    def save(self, path: Path) -> None:
-        """Write maps to `path` (safetensors) and their axes beside it (JSON)."""
-        parts = {"attention": self.attention, "entropy": self.entropy, "share": self.share, "weight": self.weight}
-        arrays = {f"{part}.{branch}": array for part, found in parts.items() for branch, array in found.items()}
-        save(path, arrays, {"grid": self.grid})
-
-    @classmethod
-    def load(cls, path: Path) -> Recording:
-        """Read back the maps that ``save`` wrote."""
-        arrays, extra = load(path)
-        recording = cls(grid=tuple(extra["grid"]) if extra["grid"] else None)
-        for name, array in arrays.items():
-            part, branch = name.split(".")
-            getattr(recording, part)[branch] = array
-        return recording
+__all__ = ["AttentionRequest", "JointRequest", "Recording", "record"]
 
 
 @contextmanager
@@ -76,225 +30,200 @@ def record(
     dyna: Any,
     *,
     attention: bool | AttentionRequest = True,
+    joint: JointRequest | None = None,
     routing: bool = True,
+    features: bool = False,
+    prompts: Sequence[str] = (),
     budget: int | str = "512MB",
 ) -> Generator[Recording]:
     """Record around any call of the pipeline or training step; may be nested; gone on every exit.
 
-    When the maps outgrow ``budget`` (bytes, or text such as ``"2GB"``), neighbouring steps are merged by their mean
-    until they fit; ``InputError`` if a single step does not.
+    ``prompts`` (one a sample) name the text tokens, and are needed for ``JointRequest(words=...)``. At the first pass,
+    before anything is computed, ``budget`` (bytes, or text such as ``"2GB"``) is held against what the run will need, half
+    of it for each kind of attention if both are wanted: neighbouring steps are merged by their mean until it fits, and
+    ``InputError`` says what a single step needs if that does not fit. ``recording.plans`` tells the estimate.
     """
     recording = Recording()
-    request = AttentionRequest() if attention is True else attention
-    keeper = _Keeper(request, parse_bytes(budget)) if request else None
+    request = AttentionRequest() if attention is True else attention or None
+    session = _Session(dyna, recording, request, joint, parse_bytes(budget), list(prompts))
     with ExitStack() as stack:
-        if keeper is not None:
-            stack.enter_context(dyna.observe(keeper.see))
-        if routing:
-            stack.callback(dyna.fusion.register_forward_hook(_routing_keeper(recording)).remove)
+        session.open(stack)
+        if routing or features:
+            keep = _fusion_keeper(recording, routing, features, parse_bytes(budget))
+            stack.callback(dyna.fusion.register_forward_hook(keep).remove)
         yield recording
-    if keeper is not None:
-        keeper.finish(recording)
+    session.finish()
 
 
-def _routing_keeper(recording: Recording) -> Callable[[Any, Any, Any], None]:
-    def keep(fusion: Any, args: Any, fused: Any) -> None:
-        parts = (fused.weights, fused.expert_weights)
-        kept = (None if part is None else part.detach().float().cpu() for part in parts)
-        recording.routing.append(FusedReference(torch.empty(0), *kept))
+def _fusion_keeper(recording: Recording, routing: bool, features: bool, budget: int) -> Callable[[Any, Any, Any], None]:
+    left = budget
+
+    def keep(fusion: Any, args: Any, fused: FusedReference) -> None:
+        nonlocal left
+        if routing:
+            parts = (fused.weights, fused.expert_weights)
+            recording.routing.append(
+                FusedReference(torch.empty(0), *(None if p is None else p.detach().float().cpu() for p in parts))
+            )
+        if features:
+            found = {**args[0], "tokens": fused.tokens}
+            left -= sum(value.numel() * value.element_size() for value in found.values())
+            if left < 0:
+                raise InputError(
+                    f"the features of the references outgrow the budget of {told(budget)}; record fewer of them"
+                )
+            recording.features.append({name: value.detach().to("cpu", copy=True) for name, value in found.items()})
 
     return keep
 
 
-def parse_bytes(size: int | str) -> int:
-    """Read a size: an integer, or text such as ``"512MB"`` or ``"2 GB"`` (powers of 1000)."""
-    if isinstance(size, int):
-        return size
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)b?\s*", size.lower())
-    if not found:
-        raise InputError(f"budget {size!r} is no size in bytes; write for example 512MB or 2GB")
-    return int(float(found[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[found[2]])
+class _Session:
+    """One open recording: it learns the sizes at the first pass, plans, and hears what comes."""
 
-
-def attention_weights(query: Tensor, key: Tensor) -> Tensor:
-    """Softmax of q K^T / sqrt(d/H) over the reference tokens (b x H x t x M), in float32."""
-    logits = query.float() @ key.float().transpose(-1, -2) / query.shape[-1] ** 0.5
-    return logits.softmax(dim=-1)
-
-
-def reduce_attention(query: Tensor, key: Tensor, chunk: int = CHUNK) -> tuple[Tensor, Tensor]:
-    """Mean over heads (b x t x M) and entropy per head (b x H x t), some queries at a time."""
-    rows = max(1, chunk // (4 * query.shape[0] * query.shape[1] * key.shape[2]))
-    means: list[Tensor] = []
-    entropies: list[Tensor] = []
-    for part in query.split(rows, dim=2):
-        weights = attention_weights(part, key)
-        means.append(weights.mean(dim=1).cpu())
-        entropies.append(torch.special.entr(weights).sum(dim=-1).cpu())
-    return torch.cat(means, dim=1), torch.cat(entropies, dim=2)
-
-
-@dataclass
-class _Cell:
-    """Sums over the passes that fell into one (branch, block, reference, step)."""
-
-    attention: np.ndarray
-    entropy: np.ndarray
-    share: np.ndarray
-    weight: float
-    passes: int
-    seen: np.ndarray
-    """How often each query of each sample was seen, S x t."""
-
-    @property
-    def bytes(self) -> int:
-        return self.attention.nbytes + self.entropy.nbytes + self.share.nbytes + self.seen.nbytes
-
-    def add(self, other: _Cell) -> None:
-        for name in ("attention", "entropy", "share", "seen"):
-            mine, theirs = _same_shape(getattr(self, name), getattr(other, name))
-            setattr(self, name, mine + theirs)
-        self.weight += other.weight
-        self.passes += other.passes
-
-
-def _same_shape(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    shape = [max(sizes) for sizes in zip(one.shape, other.shape, strict=True)]
-    return _padded(one, shape), _padded(other, shape)
-
-
-def _padded(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    return np.pad(array, [(0, int(wanted) - have) for wanted, have in zip(shape, array.shape, strict=True)])
-
-
-Address = tuple[Branch, int, int]
-"""Branch, block, reference."""
-
-
-class _Keeper:
-    """Hears events and keeps sums, merging neighbouring steps when the budget is reached."""
-
-    def __init__(self, request: AttentionRequest, budget: int) -> None:
+    def __init__(
+        self, dyna: Any, recording: Recording, request: AttentionRequest | None, joint: JointRequest | None, budget: int,
+        prompts: list[str],
+    ) -> None:  # fmt: skip
+        self.dyna = dyna
+        self.recording = recording
         self.request = request
-        self.budget = budget
-        self.cells: dict[tuple[Address, int], _Cell] = {}
-        self.progress: list[float] = []
-        self.stride = 1
-        self.bytes = 0
-        self.grid: tuple[int, int] | None = None
+        self.joint = joint
+        self.budget = budget // 2 if request and joint else budget
+        self.prompts = prompts
+        self.reference_keeper: ReferenceKeeper | None = None
+        self.joint_keeper: JointKeeper | None = None
+        self.listener: JointListener | None = None
+        self.passes = 0
 
-    @torch.no_grad()
-    def see(self, event: Any) -> None:
-        if event.branch not in self.request.branches:
+    def open(self, stack: ExitStack) -> None:
+        """Put the hooks on; ``stack`` takes them away."""
+        if self.request is None and self.joint is None:
             return
-        if self.request.blocks is not None and event.block not in self.request.blocks:
+        hooks = self.dyna._hooks()
+        transformer: nn.Module = hooks.transformer
+        pipe = self.dyna._pipe() if self.dyna._pipe else None
+        self.recording.words = [tokens_of(pipe, prompt) for prompt in self.prompts]
+        if self.joint is not None:
+            self._check_words(self.joint)
+            sites = dict(enumerate(self.dyna.backbone.blocks(transformer)))
+            wanted = [number for number in sites if self.joint.blocks is None or number in self.joint.blocks]
+            self.listener = JointListener({number: sites[number] for number in wanted}, self._see_joint)
+            stack.callback(self.listener.remove)
+        if self.request is not None:
+            stack.enter_context(self.dyna.observe(self._see_reference))
+        stack.callback(transformer.register_forward_pre_hook(self._before, with_kwargs=True).remove)
+
+    def _check_words(self, joint: JointRequest) -> None:
+        for word in joint.words:
+            if not self.recording.words:
+                raise InputError("joint attention of words needs record(..., prompts=[...]): one prompt a sample")
+            if not any(_holds(tokens, word) for tokens in self.recording.words):
+                places_of(word, [token for tokens in self.recording.words for token in tokens])
+
+    def _before(self, transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Read the pass that begins; make plans at the first one that counts."""
+        hooks = self.dyna._hooks()
+        if self.listener is not None:
+            self.listener.text_tokens = None
+        phase = hooks.injection.phase if hooks.injection else "inference"
+        context = hooks.marks.read(args, kwargs) if phase == "inference" else None
+        call = self.dyna.backbone.read_pass(transformer, args, kwargs, context)
+        if call.negative:
             return
-        if event.branch == "image" and not _on_grid(event):
+        steps = getattr(self.dyna._pipe() if self.dyna._pipe else None, "_num_timesteps", None)
+        if self.request is not None and self.reference_keeper is None and hooks.call is not None:
+            facts = facts_of(self.dyna, call, kwargs, steps if phase == "inference" else None)
+            self.reference_keeper = ReferenceKeeper(self.request, facts, self.budget)
+            self.recording.plans.append(self.reference_keeper.plan)
+        if self.listener is not None and self.joint is not None:
+            self._open_joint(call, kwargs, steps if phase == "inference" else None)
+
+    def _open_joint(self, call: ForwardPass, kwargs: dict[str, Any], steps: int | None) -> None:
+        if self.joint is None or self.listener is None:
             return
-        self.grid = tuple(event.grid)
-        address: Address = (event.branch, event.block, event.reference)
-        step = self._step(event.progress) // self.stride
-        cell = _cell(event)
-        if (address, step) in self.cells:
-            self.bytes -= self.cells[address, step].bytes
-            self.cells[address, step].add(cell)
-        else:
-            self.cells[address, step] = cell
-        self.bytes += self.cells[address, step].bytes
-        while self.bytes > self.budget:
-            self._merge()
+        if self.joint_keeper is None:
+            facts = facts_of(self.dyna, call, kwargs, steps)
+            words = self._words_of(call.batch)
+            blocks = sorted(
+                number for number in range(len(self.dyna.backbone.blocks(self.dyna._hooks().transformer)))
+                if self.joint.blocks is None or number in self.joint.blocks
+            )  # fmt: skip
+            self.joint_keeper = JointKeeper(self.joint, facts, blocks, facts.queries["text"], self.budget, words)
+            self.recording.plans.append(self.joint_keeper.plan)
+        self.passes += 1
+        if (self.passes - 1) % self.joint.every == 0:
+            self.joint_keeper.progress = call.progress
+            self.listener.text_tokens = self.joint_keeper.text_tokens
 
-    def _step(self, progress: float) -> int:
-        if progress not in self.progress:
-            self.progress.append(progress)
-        return self.progress.index(progress)
+    def _words_of(self, batch: int) -> list[list[str]]:
+        """Tokens of every row of a pass: several images of one prompt follow each other."""
+        given = self.recording.words or [[]]
+        if batch % len(given):
+            raise InputError(f"{len(given)} prompts were named, but the batch holds {batch} images")
+        return [tokens for tokens in given for _ in range(batch // len(given))]
 
-    def _merge(self) -> None:
-        if max(step for _, step in self.cells) == 0:
-            raise InputError(
-                f"one step of attention maps needs more than the budget of {self.budget:,} bytes; "
-                "give more, or record fewer blocks or branches"
-            )
-        self.stride *= 2
-        merged: dict[tuple[Address, int], _Cell] = {}
-        for (address, step), cell in self.cells.items():
-            if (address, step // 2) in merged:
-                merged[address, step // 2].add(cell)
-            else:
-                merged[address, step // 2] = cell
-        self.cells = merged
-        self.bytes = sum(cell.bytes for cell in merged.values())
+    def _see_reference(self, event: Any) -> None:
+        if self.reference_keeper is not None:
+            self.reference_keeper.see(event)
 
-    def finish(self, recording: Recording) -> None:
-        recording.grid = self.grid
-        for branch in ("image", "text"):
-            cells = {key: cell for key, cell in self.cells.items() if key[0][0] == branch}
-            if cells:
-                self._tables(recording, branch, cells)
+    def _see_joint(self, event: Any) -> None:
+        if self.joint_keeper is not None:
+            self.joint_keeper.see(event)
 
-    def _tables(self, recording: Recording, branch: Branch, cells: dict[tuple[Address, int], _Cell]) -> None:
-        blocks = sorted({address[1] for address, _ in cells})
-        references = sorted({address[2] for address, _ in cells})
-        groups = range(max(step for _, step in cells) + 1)
-        steps = [float(np.mean(self.progress[k * self.stride : (k + 1) * self.stride])) for k in groups]
-        outer = {"block": blocks, "step": steps}
-        shapes = {name: _largest(cells, name) for name in ("attention", "entropy", "share")}
-        for name, inner in (("attention", ("query", "key")), ("entropy", ("head", "query")), ("share", ("query",))):
-            samples, *rest = shapes[name]
-            values = np.full((len(blocks), len(steps), samples, len(references), *rest), np.nan, dtype=np.float32)
-            for (address, step), cell in cells.items():
-                found = _mean(getattr(cell, name), cell.seen, name)
-                place = (blocks.index(address[1]), step, slice(len(found)), references.index(address[2]))
-                values[(*place, *(slice(size) for size in found.shape[1:]))] = found
-            axes = {**outer, "sample": range(samples), "reference": references}
-            axes |= {axis: range(size) for axis, size in zip(inner, rest, strict=True)}
-            getattr(recording, name)[branch] = Named(values, {axis: list(labels) for axis, labels in axes.items()})
-        weights = np.full((len(blocks), len(steps)), np.nan, dtype=np.float32)
-        for (address, step), cell in cells.items():
-            weights[blocks.index(address[1]), step] = cell.weight / cell.passes
-        recording.weight[branch] = Named(weights, outer)
+    def finish(self) -> None:
+        """Turn sums into means."""
+        found = {}
+        if self.reference_keeper is not None:
+            self.recording.grid = self.reference_keeper.facts.grid
+            self.recording.words = self._named(self.reference_keeper.facts.samples)
+            found |= self.reference_keeper.results(self.recording.words)
+        if self.joint_keeper is not None:
+            self.recording.grid = self.joint_keeper.facts.grid
+            self.recording.words = self._named(self.joint_keeper.facts.samples)
+            found |= self.joint_keeper.results(self.recording.words)
+        for part, branches in found.items():
+            self.recording.take(part, branches)
+
+    def _named(self, samples: int) -> list[list[str]]:
+        given = self.recording.words
+        return [tokens for tokens in given for _ in range(max(1, samples // len(given)))] if given else []
 
 
-def _largest(cells: dict[tuple[Address, int], _Cell], name: str) -> tuple[int, ...]:
-    shapes = [getattr(cell, name).shape for cell in cells.values()]
-    return tuple(int(size) for size in np.max(shapes, axis=0))
+def _holds(tokens: Sequence[str], word: str) -> bool:
+    try:
+        return bool(places_of(word, tokens))
+    except InputError:
+        return False
 
 
-def _mean(total: np.ndarray, seen: np.ndarray, name: str) -> np.ndarray:
-    counts = {"attention": seen[:, :, None], "entropy": seen[:, None, :], "share": seen}[name]
-    return np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
-
-
-def _cell(event: Any) -> _Cell:
-    mean, entropy = reduce_attention(event.query, event.key)
-    share = event.term.float().norm(dim=-1) / event.output.float().norm(dim=-1).clamp_min(1e-12)
-    rows = event.samples.cpu().numpy()
-    samples = int(rows.max()) + 1
-    index = event.queries_index
-    columns = np.arange(mean.shape[1]) if index is None else index.cpu().numpy()
-    queries = _queries(event, columns)
-    at = np.ix_(rows, columns)
-    cell = _Cell(
-        attention=np.zeros((samples, queries, mean.shape[2]), np.float32),
-        entropy=np.zeros((samples, entropy.shape[1], queries), np.float32),
-        share=np.zeros((samples, queries), np.float32),
-        weight=float(event.weight),
-        passes=1,
-        seen=np.zeros((samples, queries), np.float32),
+def facts_of(dyna: Any, call: ForwardPass, kwargs: dict[str, Any], steps: int | None) -> Facts:
+    """Sizes of a run, from its first pass."""
+    hooks = dyna._hooks()
+    slots = (hooks.injection.slots or []) if hooks.injection else []
+    text = int(kwargs["encoder_hidden_states"].shape[1])
+    return Facts(
+        steps=steps,
+        samples=call.batch,
+        references=[slot.number for slot in slots],
+        blocks=_open_blocks(hooks),
+        queries={"image": call.grid[0] * call.grid[1], "text": text},
+        keys=int(slots[0].tokens.shape[1]) if slots else 0,
+        heads=int(dyna.model_signature["heads"]),
+        width=int(dyna.model_signature["width"]),
+        grid=call.grid,
+        patches=tuple(dyna.encoder.grid),
     )
-    cell.attention[at] = mean.numpy()
-    cell.entropy[np.ix_(rows, np.arange(entropy.shape[1]), columns)] = entropy.numpy()
-    cell.share[at] = share.cpu().numpy()
-    cell.seen[at] = 1
-    return cell
 
 
-def _on_grid(event: Any) -> bool:
-    """Whether the queries are image tokens: a single-stream block may also send its text tokens here."""
-    return event.queries_index is not None or event.query.shape[2] == event.grid[0] * event.grid[1]
-
-
-def _queries(event: Any, columns: np.ndarray) -> int:
-    if event.branch == "image":
-        return int(event.grid[0] * event.grid[1])
-    return int(columns.max()) + 1
+def _open_blocks(hooks: Any) -> dict[str, list[int]]:
+    """Branch -> blocks that may add a reference term to it; a single-stream block serves the branches of its span."""
+    if hooks.injection is None:
+        return {}
+    open_branches = hooks.injection.policy.branches(hooks.injection.phase)
+    found: dict[str, list[int]] = {"image": [], "text": []}
+    for place in hooks.places:
+        for branch in open_branches & set(place.pairs):
+            found[branch].append(place.number)
+            if place.single and branch == "image" and hooks.span == "all_tokens":
+                found["text"].append(place.number)
+    return found

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,29 +34,12 @@ class Adapter:
 
     def __init__(self) -> None:
         self.fusion = torch.nn.Identity()
-        self.listeners: list[Callable[[Any], None]] = []
-
-    @contextmanager
-    def observe(self, callback: Callable[[Any], None]) -> Iterator[None]:
-        self.listeners.append(callback)
-        yield
-        self.listeners.remove(callback)
 
     def features(self, images: list[Image.Image]) -> int:
         return len(images)
 
     def fuse(self, features: int) -> FusedReference:
         return FusedReference(torch.zeros(1), torch.tensor([0.25, 0.75]).expand(features, 4, 2))
-
-    def act(self, samples: int) -> None:
-        for branch, tokens in (("image", 6), ("text", 3)):
-            event = SimpleNamespace(
-                block=0, branch=branch, progress=0.5, reference=0, samples=torch.arange(samples), queries_index=None,
-                query=torch.randn(samples, 2, tokens, 4), key=torch.randn(samples, 2, 4, 4), weight=1.0, grid=(2, 3),
-                term=torch.ones(samples, tokens, 8), output=torch.full((samples, tokens, 8), 4.0),
-            )  # fmt: skip
-            for listener in self.listeners:
-                listener(event)
 
 
 class Bench:
@@ -74,7 +55,6 @@ class Bench:
 
     def generate(self, cases: list[Case], **options: Any) -> list[Image.Image]:
         self.last = options
-        self.dyna.act(len(cases))
         return [Image.new("RGB", (16, 16), "navy") for _ in cases]
 
     def score(self, cases: list[Case], images: list[Image.Image]) -> list[dict[str, float]]:
@@ -94,7 +74,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> None:
 def directory(tmp_path: Path) -> Path:
     """One trained arm, the shipped adapter beside it; a plan that keeps the sections small."""
     small = {
-        "attention": {"cases": 1},
+        "attention": False,
         "routing": {"cases": 3, "shown": 2},
         "granularity": {"cases": 4},
         "decoupling": False,
@@ -128,14 +108,12 @@ def test_the_shipped_adapter_comes_first(directory: Path) -> None:
 def test_prepared_and_shown(bench: None, directory: Path) -> None:
     assert prepare_sections(directory) == {}
     text = build_report(directory).read_text(encoding="utf-8")
-    for title in ("Attention in each branch", "What the router does", "What each level preserves"):
+    for title in ("What the router does", "What each level preserves"):
         assert title in text
     assert "What each branch carries" not in text, "the plan leaves it out"
-    assert "25% in the image branch, 25% in the text branch" in text
     assert "mean weights are low 0.25, high 0.75; high leads" in text
     assert "trained for 700 steps" in text
     assert "CP is 0.21 as routed, and with one level: low alone 0.21, high alone 0.01 (4 cases)" in text
-    assert (directory / "analysis" / "attention.safetensors").is_file()
 
 
 def test_a_section_that_fails_is_a_line_and_the_others_stand(
@@ -164,7 +142,7 @@ def test_an_option_that_does_not_exist_is_a_line(directory: Path) -> None:
     assert "casez" in build_report(directory).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["attention", "routing", "granularity", "decoupling"])
+@pytest.mark.parametrize("name", ["routing", "granularity", "decoupling"])
 def test_analysis_of_one_run(bench: None, tmp_path: Path, name: str) -> None:
     figures = build(name, {"cases": 2}).analyse(AnalysisRequest("microworld", tmp_path / "out"))
     assert figures
@@ -187,7 +165,8 @@ def test_paired_differences_of_branches(bench: None, tmp_path: Path) -> None:
 def test_state_survives_as_plain_files(bench: None, directory: Path) -> None:
     prepare_sections(directory)
     state = json.loads((directory / "analysis" / "sections.json").read_text())
-    assert set(state) == {"analysis:attention", "analysis:routing", "analysis:granularity"}
+    assert {"analysis:routing", "analysis:granularity"} <= set(state)
+    assert "analysis:attention" not in state
     shutil.rmtree(directory / "arms")
     assert "What the router does" in build_report(directory).read_text(encoding="utf-8")
 

@@ -1,0 +1,95 @@
+"""Attention weights computed again from queries and keys, exactly, some at a time: softmax first, then every mean.
+
+``softmax(q K^T / sqrt(d/H))`` is never held as a whole. A few of its columns are had without the others:
+``exp(q k / sqrt(d/H) - lse(q))`` with ``lse(q)``, the logarithm of the row's sum of exponentials (ours).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+CHUNK = 32 * 2**20
+"""Bytes of logits that are held at once."""
+
+
+def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Softmax over the keys, per head, in float32 (b x H x t x M); ``mask`` (b x M, bool) says which keys count."""
+    return logits_of(query, key, mask).softmax(dim=-1)
+
+
+def logits_of(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
+    """q K^T / sqrt(d/H) in float32 (b x H x t x M), minus infinity at keys that do not count."""
+    logits = query.float() @ key.float().transpose(-1, -2) * query.shape[-1] ** -0.5
+    return logits if mask is None else logits.masked_fill(~mask[:, None, None, :], float("-inf"))
+
+
+def chunks(batch: int, heads: int, queries: int, keys: int, chunk: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of heads and of queries whose logits (batch x heads x queries x keys, float32) fit into ``chunk`` bytes."""
+    row = 4 * batch * keys
+    together = min(queries, max(1, chunk // row))
+    at_once = min(heads, max(1, chunk // (row * together)))
+    for head in range(0, heads, at_once):
+        for query in range(0, queries, together):
+            yield slice(head, min(head + at_once, heads)), slice(query, min(query + together, queries))
+
+
+def entropy_of(weights: Tensor) -> Tensor:
+    """Entropy of each row in nats."""
+    return torch.special.entr(weights).sum(dim=-1)
+
+
+def log_sum_exp(query: Tensor, key: Tensor, mask: Tensor | None = None, chunk: int = CHUNK) -> Tensor:
+    """lse of every row, b x H x t, in float32."""
+    found = query.new_empty(query.shape[:3], dtype=torch.float32)
+    for head, part in chunks(len(query), query.shape[1], query.shape[2], key.shape[2], chunk):
+        found[:, head, part] = logits_of(query[:, head, part], key[:, head], mask).logsumexp(dim=-1)
+    return found
+
+
+def columns(query: Tensor, key: Tensor, lse: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Columns of the softmax over all keys at the keys given alone: b x H x t x (keys given)."""
+    return (logits_of(query, key, mask) - lse[..., None]).exp()
+
+
+def mass_on(
+    query: Tensor, key: Tensor, targets: Tensor, *, mask: Tensor | None = None, each_head: bool = False, chunk: int = CHUNK
+) -> Tensor:  # fmt: skip
+    """Attention that every query spends on each target: the sum of its columns, weighed by ``targets`` (b x G x M).
+
+    Gives b x G x t (mean over heads), or b x H x G x t with ``each_head``.
+    """
+    wanted = (targets != 0).any(dim=0).any(dim=0).nonzero().flatten()
+    lse, heads = log_sum_exp(query, key, mask, chunk), query.shape[1]
+    shape = (len(query), heads if each_head else 1, targets.shape[1], query.shape[2])
+    found = query.new_zeros(shape, dtype=torch.float32)
+    weights = targets[:, :, wanted].float()
+    seen = None if mask is None else mask[:, wanted]
+    for head, part in chunks(len(query), heads, query.shape[2], max(1, len(wanted)), chunk):
+        spent = columns(query[:, head, part], key[:, head][:, :, wanted], lse[:, head, part], seen)
+        spent = torch.einsum("bhtk,bgk->bhgt", spent, weights)
+        if each_head:
+            found[:, head, :, part] = spent
+        else:
+            found[:, 0, :, part] += spent.sum(dim=1) / heads
+    return found if each_head else found[:, 0]
+
+
+def rows_from(
+    query: Tensor, key: Tensor, sources: Tensor, *, mask: Tensor | None = None, each_head: bool = False, chunk: int = CHUNK
+) -> Tensor:  # fmt: skip
+    """Attention to every key, as a mean over each source's queries, weighed by ``sources`` (b x G x t).
+
+    Gives b x G x M (mean over heads), or b x H x G x M with ``each_head``; a source without queries gives zeros.
+    """
+    wanted = (sources != 0).any(dim=0).any(dim=0).nonzero().flatten()
+    weights = sources[:, :, wanted].float()
+    weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(1e-12)
+    picked, heads = query[:, :, wanted], query.shape[1]
+    found = query.new_zeros((len(query), heads, sources.shape[1], key.shape[2]), dtype=torch.float32)
+    for head, part in chunks(len(query), heads, len(wanted), key.shape[2], chunk):
+        looked = attention_weights(picked[:, head, part], key[:, head], mask)
+        found[:, head] += torch.einsum("bhtk,bgt->bhgk", looked, weights[:, :, part])
+    return found if each_head else found.mean(dim=1)

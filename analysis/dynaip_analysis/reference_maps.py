@@ -1,0 +1,253 @@
+"""Reference attention, reduced while the run goes on: from the queries and keys that injection holds to running means."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynaip.contracts import Branch
+from dynaip.errors import InputError
+from dynaip_analysis.budget import Layout, Plan, make_plan
+from dynaip_analysis.maps import Branches, Map, region_on
+from dynaip_analysis.reduction import attention_weights, chunks, entropy_of
+from dynaip_analysis.store import Store
+
+Heads = Literal["mean", "each"]
+Weighting = Literal["even", "share"]
+
+
+@dataclass(frozen=True)
+class AttentionRequest:
+    """Which reference attention to record, and how it is reduced."""
+
+    branches: Collection[Branch] = ("image", "text")
+    blocks: Collection[int] | None = None
+    """None means all."""
+    heads: Heads = "mean"
+    """Maps as the mean over heads, or of each head. Entropy and energy are always of each head."""
+    weighting: Weighting = "even"
+    """How passes count in a running mean of maps: alike, or by the share of the term in the output at each query."""
+    masks: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Boxes or masks on the reference: the attention inside them is recorded for each head."""
+    terms: bool = False
+    """Also keep the reference term as a mean over queries (what a branch adds, for probes)."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Sizes of a run, known at its first pass."""
+
+    steps: int | None
+    samples: int
+    references: Sequence[int]
+    blocks: Mapping[str, Sequence[int]]
+    """Branch -> blocks whose branch may be open."""
+    queries: Mapping[str, int]
+    """Branch -> tokens."""
+    keys: int
+    heads: int
+    width: int
+    grid: tuple[int, int]
+    """Rows and columns of image tokens."""
+    patches: tuple[int, int]
+    """Rows and columns of the encoder's patches."""
+
+
+def layout_of(request: AttentionRequest, facts: Facts) -> Layout:
+    """Arrays of one step: sums of maps, entropy, energy, share, and how often each query was seen."""
+    arrays: dict[str, dict[str, Sequence[Hashable]]] = {}
+    for branch in _branches(request, facts):
+        blocks = [block for block in facts.blocks[branch] if request.blocks is None or block in request.blocks]
+        base: dict[str, Sequence[Hashable]] = {
+            "block": blocks, "sample": range(facts.samples), "reference": list(facts.references)
+        }  # fmt: skip
+        head, query = {"head": range(facts.heads)}, {"query": range(facts.queries[branch])}
+        arrays[f"{branch}.attention"] = {
+            **base, **(head if request.heads == "each" else {}), **query, "key": range(facts.keys)
+        }  # fmt: skip
+        arrays[f"{branch}.entropy"] = {**base, **head, **query}
+        if request.masks:
+            arrays[f"{branch}.energy"] = {**base, "mask": list(request.masks), **head, **query}
+        if request.terms:
+            arrays[f"{branch}.term"] = {**base, "width": range(facts.width)}
+            arrays[f"{branch}.terms"] = base
+        for name in ("share", "seen", "mass"):
+            arrays[f"{branch}.{name}"] = {**base, **query}
+        arrays[f"{branch}.weight"] = arrays[f"{branch}.passes"] = {"block": blocks}
+    return Layout(arrays)
+
+
+def _branches(request: AttentionRequest, facts: Facts) -> list[str]:
+    return [branch for branch in ("image", "text") if branch in request.branches and facts.blocks.get(branch)]
+
+
+COUNTED_BY = {
+    "attention": "mass", "entropy": "seen", "energy": "seen", "share": "seen", "weight": "passes", "term": "terms"
+}  # fmt: skip
+"""What each sum is divided by."""
+
+
+class ReferenceKeeper:
+    """Hears every reference term and adds to the sums of its step."""
+
+    def __init__(self, request: AttentionRequest, facts: Facts, budget: int) -> None:
+        self.request = request
+        self.facts = facts
+        layout = layout_of(request, facts)
+        scratch = 4 * facts.samples * max(facts.queries.values()) * facts.keys
+        self.plan: Plan = make_plan("reference attention", layout, facts.steps, budget, scratch)
+        self.store = Store(layout, self.plan)
+        self.branches = _branches(request, facts)
+        self.masks = self._masks()
+        self.later = Later()
+        self.store.before_merge = self.later.flush
+
+    def _masks(self) -> Tensor | None:
+        if not self.request.masks:
+            return None
+        rows = [region_on(mask, self.facts.patches, self.facts.keys) for mask in self.request.masks.values()]
+        return torch.from_numpy(np.stack(rows)).float()
+
+    @torch.no_grad()
+    def see(self, event: Any) -> None:
+        """Add one event (``dynaip.adapter.injection.ReferenceEvent``) to the sums of its step."""
+        branch = event.branch
+        if branch not in self.branches or event.block not in self.store.layout.arrays[f"{branch}.seen"]["block"]:
+            return
+        if branch == "image" and event.queries_index is None and event.query.shape[2] != self.facts.queries["image"]:
+            return  # text tokens that a single-stream block sends through the image branch
+        self._check(event)
+        sums = self.store.at(event.progress)
+        block = self.store.place(f"{branch}.seen", "block")[event.block]
+        at = _Place(event, self.store.place(f"{branch}.seen", "reference")[event.reference])
+        share = event.term.float().norm(dim=-1) / event.output.float().norm(dim=-1).clamp_min(1e-12)
+        mass = share if self.request.weighting == "share" else torch.ones_like(share)
+        for name, values in (("share", share), ("mass", mass), ("seen", torch.ones_like(share))):
+            self._add(at, sums[f"{branch}.{name}"][block], values)
+        sums[f"{branch}.weight"][block] += float(event.weight)
+        sums[f"{branch}.passes"][block] += 1
+        self._add_term(sums, branch, block, at, event.term)
+        self._add_attention({name: sums.get(f"{branch}.{name}") for name in COUNTED_BY}, block, at, event, mass)
+
+    def _check(self, event: Any) -> None:
+        if event.key.shape[2] != self.facts.keys or int(event.samples.max()) >= self.facts.samples:
+            raise InputError("the passes of a recording differ in size: open another record(...) for the second one")
+        if tuple(event.grid) != tuple(self.facts.grid):
+            raise InputError(
+                f"the recording began with {self.facts.grid} image tokens and now meets {tuple(event.grid)}: "
+                "open another record(...) for another size"
+            )
+
+    def _add_term(self, sums: Mapping[str, Any], branch: str, block: int, at: _Place, term: Tensor) -> None:
+        if self.request.terms:
+            target = sums[f"{branch}.term"][block]
+            self.later.do(term.float().mean(dim=1), lambda found: at.add_rows(target, found))
+            at.add_rows(sums[f"{branch}.terms"][block], 1.0)
+
+    def _add_attention(self, sums: Mapping[str, Any], block: int, at: _Place, event: Any, mass: Tensor) -> None:
+        heads, queries, keys = event.query.shape[1], event.query.shape[2], event.key.shape[2]
+        mean = None
+        for head, part in chunks(len(event.query), heads, queries, keys, self.plan.chunk):
+            weights = attention_weights(event.query[:, head, part], event.key[:, head])
+            self._add(at, sums["entropy"][block], entropy_of(weights), part, head)
+            if self.masks is not None:
+                inside = torch.einsum("bhtm,gm->bght", weights, self.masks.to(weights.device))
+                self._add(at, sums["energy"][block], inside, part, head)
+            if self.request.heads == "each":
+                self._add(at, sums["attention"][block], weights * mass[:, None, part, None], part, head, keys=True)
+                continue
+            # Heads are summed where they were computed: a map crosses to the host once.
+            mean = weights.new_zeros(len(weights), queries, keys) if mean is None else mean
+            mean[:, part] += weights.sum(dim=1) * (mass[:, part, None] / heads)
+        if mean is not None:
+            self._add(at, sums["attention"][block], mean, keys=True)
+
+    def _add(self, at: _Place, array: Any, values: Tensor, *where: slice, keys: bool = False) -> None:
+        self.later.do(values, lambda found: at.add(array, found, *where, keys=keys))
+
+    def results(self, words: Sequence[Sequence[str]] = ()) -> dict[str, Branches]:
+        """Means by name and branch; what was never seen is NaN."""
+        self.later.flush()
+        weights = {
+            f"{branch}.{name}": f"{branch}.{by}"
+            for branch in self.branches
+            for name, by in COUNTED_BY.items()
+            if f"{branch}.{name}" in self.store.layout.arrays
+        }
+        found: dict[str, Branches] = {}
+        for address, named in self.store.means(weights).items() if self.store.progress else ():
+            branch, name = address.split(".")
+            found.setdefault(name, Branches())[branch] = Map(
+                named.values, named.axes, grids=self._grids(branch), words=words if branch == "text" else ()
+            )
+        return found
+
+    def _grids(self, branch: str) -> dict[str, tuple[int, int]]:
+        grids = {"key": self.facts.patches}
+        return {**grids, "query": self.facts.grid} if branch == "image" else grids
+
+
+class _Place:
+    """Where an event's rows and queries belong in arrays of samples x references x ... x queries (x keys)."""
+
+    def __init__(self, event: Any, reference: int) -> None:
+        self.rows = event.samples.cpu().numpy()
+        index = event.queries_index
+        self.columns = np.arange(event.query.shape[2]) if index is None else index.cpu().numpy()
+        self.reference = reference
+
+    def add(
+        self, array: Any, values: Any, part: slice = slice(None), head: slice | None = None, *, keys: bool = False
+    ) -> None:  # fmt: skip
+        """Add values (b x ... x t (x M)) in place; ``head`` names the heads that the axis before the queries holds."""
+        own = array[:, self.reference]
+        columns = self.columns[part]
+        where: tuple[Any, ...] = (slice(None),) * (values.ndim - 2 - keys)
+        if head is not None:
+            where = (*where[:-1], head)
+        together = len(columns) and columns[-1] - columns[0] + 1 == len(columns)
+        span: Any = slice(columns[0], columns[-1] + 1) if together else columns
+        for row, each in zip(self.rows, values, strict=True):
+            target = own[(row, *where)]
+            target[(..., span, slice(None)) if keys else (..., span)] += each
+
+    def add_rows(self, array: Any, values: Any) -> None:
+        """Add values (b x ..., or a number) in place."""
+        array[self.rows, self.reference] += values
+
+
+class Later:
+    """Copies from a GPU run beside its work: sums are added once they have arrived; on a CPU at once."""
+
+    def __init__(self, waiting: int = 16) -> None:
+        self.waiting = waiting
+        self.queue: deque[tuple[Any, Tensor, Callable[[Any], None]]] = deque()
+
+    def do(self, values: Tensor, add: Callable[[Any], None]) -> None:
+        """Call ``add`` with the values as an array, now or soon."""
+        if not values.is_cuda:
+            add(values.cpu().numpy())
+            return
+        host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        host.copy_(values, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        self.queue.append((arrived, host, add))
+        while len(self.queue) > self.waiting:
+            self._next()
+
+    def flush(self) -> None:
+        """Add whatever is still waiting."""
+        while self.queue:
+            self._next()
+
+    def _next(self) -> None:
+        arrived, host, add = self.queue.popleft()
+        arrived.synchronize()
+        add(host.numpy())
