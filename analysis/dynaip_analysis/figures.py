@@ -20,6 +20,8 @@ from dynaip.report.style import LIGHT, OKABE_ITO, SEQUENTIAL, figure_style, sett
 BRANCH_COLOURS: Mapping[str, str] = {"image": OKABE_ITO[0], "text": OKABE_ITO[1]}
 LEVEL_COLOURS: Sequence[str] = ("#E69F00", "#009E73", "#0072B2", "#CC79A7", "#D55E00", "#56B4E9")
 MARK = "#D55E00"
+DIVERGING = "PuOr"
+"""Orange below zero, purple above: told apart by colour-blind people."""
 
 
 def colour_of_level(index: int) -> str:
@@ -111,6 +113,11 @@ def headline(figure: Any, text: str) -> None:
     figure.suptitle(text, x=0.01, ha="left", fontsize=11.5, color=LIGHT.ink)
 
 
+def note(figure: Any, text: str) -> None:
+    """A quiet line below a figure: how to read it."""
+    figure.text(0.01, -0.01, text, ha="left", va="top", fontsize=7.5, color=LIGHT.quiet)
+
+
 def metric_names(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     """Columns that hold a finite number in some row, in their order."""
     names = dict.fromkeys(name for row in scores for name in row if name not in ("seed", "case", "suite"))
@@ -158,7 +165,7 @@ def draw_numbers(
         for (i, j), value in np.ndenumerate(values):
             tone = "white" if value < 0.65 else "black"
             axes.text(j, i, f"{value:.2f}".replace("-", "−"), ha="center", va="center", fontsize=8, color=tone)
-        axes.set_xticks(range(len(metrics)), [_short(metric) for metric in metrics], fontsize=8)
+        axes.set_xticks(range(len(metrics)), [short_name(metric) for metric in metrics], fontsize=8)
         axes.xaxis.tick_top()
         axes.set_yticks(range(len(found)), list(found), fontsize=8)
         axes.tick_params(length=0)
@@ -167,7 +174,8 @@ def draw_numbers(
     return path
 
 
-def _short(metric: str) -> str:
+def short_name(metric: str) -> str:
+    """How a figure names a score: CP, PF, leak, or the attribute."""
     family, _, attribute = metric.partition("_")
     if not attribute:
         return family.upper() if family in ("cp", "pf") else family

@@ -8,6 +8,7 @@ from dynaip.registry import Component, hookimpl
 
 _SUMMARIES = {
     "attention": "Where the reference enters each branch, and which of its patches are looked at",
+    "interventions": "What the reference term does at each block and step: dropped, scaled or swapped",
     "routing": "Router weights over reference patches and on average",
     "granularity": "Generations over a sweep of fusion coefficients",
     "decoupling": "Generations through one branch, both, or neither",

@@ -11,12 +11,13 @@ from PIL import Image
 
 import dynaip
 from dynaip.adapter.reference import Reference
-from dynaip.config import EvaluationConfig, load_experiment
+from dynaip.config import ComponentSpec, EvaluationConfig, load_experiment
 from dynaip.contracts import Backbone, Benchmark, Case, CaseReference, Metric
 from dynaip.errors import InputError
 from dynaip.images import load_image
 from dynaip.registry import registry
 from dynaip.report.tables import read_mapping
+from dynaip_analysis.words import tokens_of
 
 SUITE = "user"
 """Suite of a case made from the user's own picture: nothing is known of it, so it is not scored."""
@@ -39,15 +40,20 @@ class Workbench:
         return cls(Path(run).name, loaded.pipe, loaded.dyna, loaded.dyna.backbone, evaluation_of(run))
 
     def cases(self, suite: str, count: int, seed: int = 0) -> list[Case]:
-        """The first cases of a suite of the run's benchmark."""
+        """The first cases of a suite of the run's benchmark; a suite whose size is an option of it grows if it must."""
         if self.evaluation is None:
             raise InputError(
                 f"{self.name} names no benchmark to take cases from; give a picture with --ref and a --prompt"
             )
-        benchmark: Benchmark = registry().build(self.evaluation.benchmark)
+        benchmark: Benchmark = registry().build(_large_enough(self.evaluation.benchmark, suite, count))
         if suite not in benchmark.suites:
             raise InputError(f"there is no suite {suite!r}; the benchmark has {', '.join(benchmark.suites)}")
         return list(benchmark.cases(suite, seed=seed)[:count])
+
+    def columns(self) -> list[str]:
+        """Names of the values that the run's metrics give."""
+        specs = self.evaluation.metrics if self.evaluation else []
+        return [name for spec in specs for name in registry().target("metric", spec.use).columns]
 
     def case_of(self, reference: Path, prompt: str | None, seed: int) -> Case:
         """A case of the user's own picture."""
@@ -93,11 +99,14 @@ class Workbench:
 
     def words(self, prompt: str) -> list[str]:
         """The text tokens of a prompt, without padding, as the text encoder that makes them cuts them."""
-        tokenizer = getattr(self.pipe, "tokenizer_2", None) or self.pipe.tokenizer
-        ids = tokenizer(prompt).input_ids
-        return [
-            str(token).replace("▁", "").replace("</w>", "") or "▁" for token in tokenizer.convert_ids_to_tokens(ids)
-        ]
+        return tokens_of(self.pipe, prompt)
+
+
+def _large_enough(spec: ComponentSpec, suite: str, count: int) -> ComponentSpec:
+    size = getattr(spec.config, suite, None)
+    if not isinstance(size, int) or size >= count:
+        return spec
+    return ComponentSpec(spec.kind, spec.use, spec.config.model_copy(update={suite: count}))
 
 
 def evaluation_of(run: str) -> EvaluationConfig | None:

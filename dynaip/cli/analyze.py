@@ -13,10 +13,17 @@ from dynaip.errors import InputError
 def analyze(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a hub id, or microworld.")],
     what: Annotated[
-        str, typer.Argument(metavar="WHAT", help="What to look at: attention, routing, granularity or decoupling.")
+        str,
+        typer.Argument(
+            metavar="WHAT", help="What to look at: attention, interventions, routing, granularity or decoupling."
+        ),
     ],
     ref: Annotated[Path | None, typer.Option("--ref", metavar="IMAGE", help="A reference of your own.")] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", help="What to generate with your reference.")] = None,
+    labelled: Annotated[
+        Path | None,
+        typer.Option("--labelled", metavar="DIR", help="Pictures to probe: category/instance/*.png, or a labels.csv."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the generation.")] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write; by default the run's analysis/.")
@@ -29,7 +36,7 @@ def analyze(
     if prompt is not None and not prompt.strip():
         raise InputError("--prompt is empty; say what to generate, or leave it out to take cases of the benchmark")
     folder = out or _folder(run)
-    for figure in build(what).analyse(AnalysisRequest(run, folder, ref, prompt, seed)):
+    for figure in build(what).analyse(AnalysisRequest(run, folder, ref, prompt, seed, labelled)):
         typer.echo(f"wrote {figure} and {figure.with_suffix('.parquet').name}")
 
 

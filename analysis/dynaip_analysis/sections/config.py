@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from dynaip.config import ComponentConfig
@@ -37,6 +39,8 @@ class RoutingConfig(SectionConfig):
     """References that the averages are over."""
     shown: PositiveInt = 3
     """References whose maps are drawn."""
+    prompts: PositiveInt = 8
+    """References and prompts that are crossed where the router reads the prompt."""
 
 
 class GranularityConfig(SectionConfig):
@@ -49,6 +53,10 @@ class GranularityConfig(SectionConfig):
     """Cases that are drawn."""
     gammas: list[PositiveFloat] = Field(default_factory=lambda: [4.0])
     """Coefficients that each level is weighed with, beside each level alone."""
+    curve: list[PositiveFloat] = Field(default_factory=lambda: [0.25, 0.5, 2.0, 4.0])
+    """Coefficients of the curves that `dynaip analyze` draws."""
+    probed: PositiveInt = 480
+    """Pictures that `dynaip analyze` probes every layer of the encoder with."""
 
 
 class DecouplingConfig(SectionConfig):
@@ -59,3 +67,31 @@ class DecouplingConfig(SectionConfig):
     """Cases behind the measured means."""
     shown: PositiveInt = 5
     """Cases that are drawn."""
+    probed: PositiveInt = 320
+    """Cases whose injected terms `dynaip analyze` probes."""
+    probe_steps: PositiveInt = 4
+    """Denoising steps of the generations that are probed."""
+    checkpoints: PositiveInt = 6
+    """Checkpoints of the run that are looked at over training, first and last among them."""
+    training_cases: PositiveInt = 16
+    """Cases behind the scores at each checkpoint."""
+
+
+class InterventionsConfig(SectionConfig):
+    """Options of the section on interventions."""
+
+    order: int = Field(45, ge=0, le=100)
+    in_report: bool = False
+    """Whether an ablation's report has it: a sweep generates every case a few dozen times."""
+    cases: PositiveInt = 8
+    """Cases behind the measured means."""
+    kind: Literal["drop", "scale", "swap"] = "drop"
+    """What is done to the reference term; a swap takes the reference of the next case."""
+    factor: float = Field(0.5, ge=0)
+    """What `scale` multiplies the term with."""
+    windows: PositiveInt = 3
+    """Parts that the denoising steps are split into."""
+    branches: list[Literal["image", "text"]] = Field(default_factory=list)
+    """Branches that are changed; empty for all that are open."""
+    decoupling: str | None = None
+    """Policy at inference; None for the adapter's own."""

@@ -1,0 +1,161 @@
+"""The causal map of a sweep of interventions: effects with intervals, a null of flipped signs, and their figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynaip.ablation.statistics import Bootstrap, collect
+from dynaip.report.style import LIGHT
+from dynaip_analysis import figures
+from dynaip_analysis.interventions import UNTOUCHED, Cell, Sweep
+
+Floats = NDArray[np.float64]
+MAIN = ("cp", "pf", "leak")
+FLIPS = 2000
+
+
+def drawn_metrics(scores: Sequence[Mapping[str, Any]], kind: str) -> list[str]:
+    """CP, PF and leak (for a swap also CP of the other reference) where they are measured, else up to four others."""
+    names = figures.metric_names(scores)
+    main = [name for name in MAIN if name in names]
+    if not main:
+        main = [name for name in names if name != "change" and not name.startswith("other_")][:3] or ["change"]
+    return [*main, *(f"other_{main[0]}" for _ in range(kind == "swap" and f"other_{main[0]}" in names))]
+
+
+def effects(found: Sweep) -> list[dict[str, Any]]:
+    """Tidy rows: cell and metric with the paired difference to the untouched run, its 95 % interval, and the null.
+
+    ``null`` is what the largest difference of all cells reaches in 95 % of draws that flip signs case by case (ours):
+    a cell beyond it stands out from chance even though many cells are looked at.
+    """
+    metrics = list(figures.metric_names(found.scores))
+    aligned = collect([{"seed": 0, "suite": "all", **row, "arm": row["cell"]} for row in found.scores], metrics)[0]
+    boot = Bootstrap(aligned)
+    rows: list[dict[str, Any]] = []
+    for metric in metrics:
+        null = null_of(_differences(aligned.values[metric][:, 0], aligned.arms))
+        for cell in found.cells:
+            gap = boot.difference(cell.name, UNTOUCHED, metric)
+            steps = (found.windows[0][0], 1.0) if cell.window is None else found.windows[cell.window]
+            rows.append(
+                {"kind": found.kind, "branch": cell.branch, "block": -1 if cell.block is None else cell.block,
+                 "window": -1 if cell.window is None else cell.window, "from": steps[0], "to": min(steps[1], 1.0),
+                 "metric": metric, "effect": gap.value, "low": gap.low, "high": gap.high, "null": null,
+                 "stands_out": bool(abs(gap.value) > null), "cases": gap.cases,
+                 "untouched": boot.estimate(UNTOUCHED, metric).value}
+            )  # fmt: skip
+    return rows
+
+
+def _differences(values: Floats, arms: Sequence[str]) -> Floats:
+    """Cells x cases: each cell minus the untouched run."""
+    base = arms.index(UNTOUCHED)
+    return np.delete(values - values[base], base, axis=0)
+
+
+def null_of(differences: Floats, level: float = 0.95, seed: int = 0) -> float:
+    """The ``level`` quantile of the largest |mean| over cells when each case's differences get a sign by chance.
+
+    All sign patterns are tried where there are few cases. Cases without a value in some cell are left out.
+    """
+    kept = differences[:, np.isfinite(differences).all(axis=0)]
+    cases = kept.shape[1]
+    if cases < 2:
+        return float("nan")
+    if 2**cases <= FLIPS:
+        signs = np.array(list(product((-1.0, 1.0), repeat=cases)))
+    else:
+        signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(FLIPS, cases))
+    return float(np.quantile(np.abs(kept @ signs.T / cases).max(axis=0), level))
+
+
+NAMES = {"cp": "CP", "pf": "PF", "leak": "leak", "change": "change of pixels", "other_cp": "CP of the other reference"}
+VERBS = {"drop": "Dropping", "scale": "Scaling", "swap": "Swapping"}
+
+
+def draw(path: Path, found: Sweep) -> Path:
+    """Draw what the intervention at each block and window does to each metric, with the null beside the colours."""
+    rows = effects(found)
+    metrics = drawn_metrics(found.scores, found.kind)
+    branches = list(dict.fromkeys(cell.branch for cell in found.cells))
+    blocks = list(dict.fromkeys(cell.block for cell in found.cells))
+    shape = (len(branches), len(metrics))
+    size = (max(2.5 * shape[1], 4) + 1.4, (0.34 * len(blocks) + 1.2) * shape[0] + 0.9)
+    with figures.drawing(path, rows) as plt:
+        figure, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
+        figures.headline(figure, headline(rows, metrics[0], found.kind))
+        for (i, branch), (j, metric) in product(enumerate(branches), enumerate(metrics)):
+            own = [row for row in rows if row["branch"] == branch and row["metric"] == metric]
+            drawn = _panel(axes[i, j], own, found, j == 0)
+            axes[i, j].set_title(f"{NAMES.get(metric, metric)} ({own[0]['untouched']:.2f} untouched)", fontsize=9)
+            figures.scale_bar(figure, drawn, axes[i, j], "")
+        for line, branch in zip(axes, branches, strict=True):
+            line[0].set_ylabel(f"{branch} branch", color=figures.BRANCH_COLOURS[branch], fontsize=9)
+        figures.note(figure, _reading(rows, metrics[0]))
+    return path
+
+
+def _reading(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
+    """How to read the numbers: what stands out, and from what."""
+    row = next(row for row in rows if row["metric"] == metric)
+    if not np.isfinite(row["null"]):
+        return "one case: no intervals, and nothing to tell an effect from chance by"
+    return (
+        f"{row['cases']} cases; bold: larger than chance makes the largest cell in 95 % of sweeps "
+        f"(±{row['null']:.2f} for {NAMES.get(metric, metric)}; signs flipped by case)"
+    )
+
+
+def headline(rows: Sequence[Mapping[str, Any]], metric: str, kind: str) -> str:
+    """Where the effect on a metric is largest, in words."""
+    single = [row for row in rows if row["metric"] == metric and row["block"] >= 0 and row["window"] >= 0]
+    largest = max(single, key=lambda row: abs(row["effect"]))
+    name, verb = NAMES.get(metric, metric), VERBS[kind]
+    if not largest["stands_out"] and np.isfinite(largest["null"]):
+        return f"{verb} the reference term in one block and window changes {name} no more than chance does"
+    return (
+        f"{verb} the reference term changes {name} most in block {largest['block']}, {largest['branch']} branch, at progress "
+        f"{largest['from']:.2f} to {largest['to']:.2f} ({largest['effect']:+.2f})"
+    )
+
+
+def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], found: Sweep, first: bool) -> Any:
+    blocks = list(dict.fromkeys(cell.block for cell in found.cells))
+    table = {(row["block"], row["window"]): row for row in rows}
+    columns = [*range(len(found.windows)), None]
+    cells = [[table[_key(Cell("image", block, window))] for window in columns] for block in blocks]
+    values = np.array([[cell["effect"] for cell in line] for line in cells])
+    high = max(float(np.nanmax(np.abs(values), initial=0.0)), 1e-3)
+    drawn = axes.imshow(values, cmap=figures.DIVERGING, vmin=-high, vmax=high, aspect="auto", interpolation="nearest")
+    for (i, j), value in np.ndenumerate(values):
+        strong = cells[i][j]["stands_out"]
+        axes.text(j, i, f"{value:+.2f}".replace("-", "−"), ha="center", va="center", fontsize=7.5,
+                  fontweight="bold" if strong else "normal", color=_ink(value, high, strong))  # fmt: skip
+    axes.set_xticks(range(len(columns)), [*(f"{low:.2f}" for low, _ in found.windows), "all"], fontsize=7.5)
+    axes.set_yticks(
+        range(len(blocks)), ["all" if b is None else str(b) for b in blocks] if first else [""] * len(blocks)
+    )
+    axes.axhline(len(blocks) - 1.5, color="white", linewidth=2.5)
+    axes.axvline(len(columns) - 1.5, color="white", linewidth=2.5)
+    axes.set_xlabel("window from progress", fontsize=8)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return drawn
+
+
+def _key(cell: Cell) -> tuple[int, int]:
+    return -1 if cell.block is None else cell.block, -1 if cell.window is None else cell.window
+
+
+def _ink(value: float, high: float, strong: bool) -> str:
+    if abs(value) > 0.6 * high:
+        return "white"
+    return LIGHT.ink if strong else LIGHT.quiet

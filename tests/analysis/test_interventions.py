@@ -1,0 +1,154 @@
+"""Interventions on a tiny FLUX whose term acts at one planted block and time: the causal map finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dynaip.adapter.reference import Reference
+from dynaip.contracts import Case, CaseReference
+from dynaip.errors import InputError
+from dynaip.report.section import AnalysisRequest
+from dynaip.report.sections import build
+from dynaip.report.tables import read_rows
+from dynaip_analysis import causal_map, workbench
+from dynaip_analysis.interventions import Intervention, cells, intervene, sweep, together, windows_of
+
+Make = Callable[..., Any]
+
+
+def picture(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (32, 32, 3), dtype=np.uint8))
+
+
+class Bench:
+    """A workbench on the tiny pipeline; its metric is the mean of the pixels."""
+
+    def __init__(self, dyna: Any, pipe: Any) -> None:
+        self.dyna, self.pipe, self.calls = dyna, pipe, 0
+
+    def cases(self, suite: str, count: int, seed: int = 0) -> list[Case]:
+        return [Case(f"c{k}", suite, "a mug", (CaseReference(picture(k)),), k, (32, 32)) for k in range(count)]
+
+    def case_of(self, reference: Path, prompt: str | None, seed: int) -> Case:
+        return Case("user", "user", prompt or "", (CaseReference(Image.open(reference)),), seed, (32, 32))
+
+    def generate(self, cases: Sequence[Case], *, decoupling: Any = None) -> list[Image.Image]:
+        self.calls += 1
+        references = [[Reference(each.image) for each in case.references] for case in cases]
+        prompts, seeds = [case.prompt for case in cases], [case.seed for case in cases]
+        with self.dyna.references(*references, decoupling=decoupling):
+            return self.dyna.backbone.generate(self.pipe, prompts, seeds=seeds, size=(32, 32), num_inference_steps=4)
+
+    def score(self, cases: Sequence[Case], images: Sequence[Image.Image]) -> list[dict[str, float]]:
+        if any(case.suite == "user" for case in cases):
+            return []
+        # How near the image's mean comes to that of the reference.
+        means = [(np.asarray(i).mean(), np.asarray(c.references[0].image).mean()) for i, c in zip(images, cases, strict=True)]
+        return [{"likeness": 1 - abs(float(one) - float(other)) / 255} for one, other in means]
+
+
+@pytest.fixture
+def bench(adapter: Make, tiny_flux: Any) -> Bench:
+    """Only block 1 of the image branch carries anything."""
+    dyna = adapter()
+    with torch.no_grad():
+        dyna.attention.pair("image", 0).to_v.weight.zero_()
+        dyna.attention.pair("image", 1).to_v.weight.mul_(4)
+    return Bench(dyna, tiny_flux)
+
+
+def test_the_planted_block_and_time_are_found(bench: Bench, tmp_path: Path) -> None:
+    early = Intervention("scale", steps=(0.0, 0.5), factor=1e-9)  # the term acts late only
+    with intervene(bench.dyna, early):
+        found = sweep(bench, bench.cases("s", 2), windows=2, branches=["image"])
+    assert found.windows[0][1] == 0.5
+    assert bench.dyna._injector.block_scale is None
+    rows = {(row["block"], row["window"]): row for row in causal_map.effects(found) if row["metric"] == "change"}
+    assert rows[1, 1]["effect"] > 1e-3
+    assert rows[1, -1]["effect"] >= rows[1, 1]["effect"] - 1e-9
+    for nothing in ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)):
+        assert rows[nothing]["effect"] == 0
+    assert bench.calls == 1 + 9
+    path = causal_map.draw(tmp_path / "map.png", found)
+    assert path.stat().st_size > 5000
+    assert {row["metric"] for row in read_rows(path.with_suffix(".parquet"))} == {"likeness", "change"}
+
+
+def test_nested_interventions_and_exceptions_are_undone(bench: Bench) -> None:
+    case = bench.cases("s", 1)
+    plain = np.asarray(bench.generate(case)[0])
+    with pytest.raises(ZeroDivisionError), intervene(bench.dyna, Intervention("drop")):
+        assert not np.array_equal(np.asarray(bench.generate(case)[0]), plain)
+        print(1 // 0)
+    np.testing.assert_array_equal(np.asarray(bench.generate(case)[0]), plain)
+    with intervene(bench.dyna, Intervention("scale", factor=1.0)):
+        np.testing.assert_array_equal(np.asarray(bench.generate(case)[0]), plain)
+
+
+def test_a_swap_everywhere_is_the_other_reference(bench: Bench) -> None:
+    one, other = bench.cases("s", 2)
+    alone = bench.generate([Case("x", "s", one.prompt, other.references, one.seed, one.size)])[0]
+    both = Case("x", "s", one.prompt, (*one.references, *other.references), one.seed, one.size)
+    with intervene(bench.dyna, Intervention("swap")):
+        swapped = bench.generate([both])[0]
+    assert np.abs(np.asarray(swapped).astype(int) - np.asarray(alone).astype(int)).max() <= 1
+    with intervene(bench.dyna, Intervention("swap", blocks=[])):
+        kept = bench.generate([both])[0]
+    assert np.abs(np.asarray(kept).astype(int) - np.asarray(bench.generate([one])[0]).astype(int)).max() <= 1
+
+
+def test_factors_at_addresses() -> None:
+    scale = together([Intervention("scale", branch="image", factor=0.5), Intervention("drop", blocks=[2], steps=(0.5, 1.0))])
+    assert scale("image", 0, 0.9) == 0.5
+    assert scale("text", 0, 0.9) == 1.0
+    assert scale("text", 2, 0.9) == 0.0
+    assert scale("image", 2, 0.4) == 0.5
+    assert scale("image", 2, 1.0) == 0.5, "a window ends before its end"
+    swap = together([Intervention("swap", blocks=[1]), Intervention("scale", factor=0.25)])
+    assert swap("image", 1, 0.0) == (0.0, 0.25)
+    assert swap("image", 0, 0.0) == (0.25, 0.0)
+    with pytest.raises(InputError, match="one swap at a time"):
+        together([Intervention("swap"), Intervention("swap")])
+
+
+def test_windows_hold_equal_numbers_of_steps() -> None:
+    assert windows_of([0.0, 0.1, 0.3, 0.7], 2) == [(0.0, 0.3), (0.3, float("inf"))]
+    with pytest.raises(InputError, match="3 windows need at least as many denoising steps; there are 2"):
+        windows_of([0.0, 0.5], 3)
+    assert len(cells(["image", "text"], [0, 1, 2], 4)) == 2 * 4 * 5
+
+
+def test_the_null_of_flipped_signs() -> None:
+    """By hand for two cases: four patterns, of which two give (1 + 3) / 2 and two give (1 - 3) / 2."""
+    assert causal_map.null_of(np.array([[1.0, 3.0]]), level=0.5) == pytest.approx(1.5)
+    assert causal_map.null_of(np.array([[1.0, 3.0]]), level=1.0) == pytest.approx(2.0)
+    draws = np.random.default_rng(0).normal(size=(200, 20, 12))
+    beyond = [np.abs(each.mean(1)).max() > causal_map.null_of(each) for each in draws]
+    assert 0.01 < np.mean(beyond) < 0.11, "about 5 % of sweeps without any effect stand out"
+
+
+def test_a_swap_needs_two_cases(bench: Bench) -> None:
+    with pytest.raises(InputError, match="at least two cases of one reference"):
+        sweep(bench, bench.cases("s", 1), kind="swap", windows=1)
+
+
+def test_the_command_and_what_it_says(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workbench.Workbench, "open", classmethod(lambda cls, run: bench))
+    section = build("interventions", {"cases": 2, "windows": 1, "kind": "swap"})
+    assert section.analyse(AnalysisRequest("run", tmp_path)) == [tmp_path / "interventions.png"]
+    metrics = {row["metric"] for row in read_rows(tmp_path / "interventions.parquet")}
+    assert metrics == {"likeness", "change", "other_likeness"}
+    picture(1).save(tmp_path / "mine.png")
+    request = AnalysisRequest("run", tmp_path, reference=tmp_path / "mine.png", prompt="a mug")
+    assert build("interventions", {"windows": 1}).analyse(request)
+    rows = read_rows(tmp_path / "interventions.parquet")
+    assert {row["metric"] for row in rows} == {"change"}
+    text = causal_map.headline(rows, "change", "drop")
+    assert "changes change of pixels most in block 1, image branch, at progress 0.00 to 1.00" in text
