@@ -90,6 +90,15 @@ def overlay(
     return drawn
 
 
+def dot(axes: Any, x: float, y: float, text: str = "") -> None:
+    """Mark a place of a picture; with a number where there are several."""
+    size = 11 if text else 6
+    axes.plot(
+        x, y, marker="o", markersize=size, color=MARK, markeredgecolor="white", markeredgewidth=1.2, clip_on=False
+    )
+    axes.text(x, y, text, color="white", fontsize=7.5, ha="center", va="center_baseline", fontweight="bold")
+
+
 def bare(axes: Any, title: str = "") -> None:
     """Take ticks and frame away."""
     axes.set_xticks([])

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from PIL import Image
 
 from dynaip.ablation.statistics import Estimate
+from dynaip.report.style import LIGHT, arm_colour, arm_marker
 from dynaip_analysis import figures
 
 GAMMAS = (0.5, 2.0, 4.0)
@@ -32,6 +35,21 @@ def settings(levels: Sequence[str], gammas: Sequence[float] = GAMMAS) -> list[Se
         Setting(f"{level} × {gamma:g}", {**even, level: gamma}) for level in levels for gamma in gammas if gamma != 1
     ]
     return own + alone + weighed
+
+
+def check_steering(dyna: Any, image: Image.Image) -> None:
+    """Raise the fusion's own ``ConfigError`` now if it refuses coefficients, not at the first pass of a generation."""
+    fusion, first = dyna.fusion, next(iter(dyna.encoder.levels))
+    width = dyna.model_signature["condition_width"] if getattr(fusion, "uses_condition", False) else None
+    condition = None if width is None else torch.zeros(1, int(width))
+    with torch.no_grad():
+        dyna.fuse(dyna.features([image]), coefficients={first: 2.0}, condition=condition)
+
+
+def curves(levels: Sequence[str], gammas: Sequence[float]) -> list[Setting]:
+    """The router's own choice, and every level weighed with every gamma: what ``draw_curves`` draws."""
+    alone = {f"{level} alone" for level in levels}
+    return [each for each in settings(levels, gammas) if each.name not in alone]
 
 
 @dataclass(frozen=True)
@@ -87,3 +105,68 @@ def draw_attributes(path: Path, sweep: Sweep) -> Path:
     return figures.draw_numbers(
         path, estimates(sweep.scores), "setting", "How often each attribute is kept, by setting"
     )
+
+
+def draw_curves(path: Path, sweep: Sweep) -> Path:
+    """Draw CP of every attribute over the coefficient of one level, one panel a level, with 95 % intervals."""
+    found = estimates(sweep.scores)
+    table = curve_rows(sweep, found)
+    levels = list(dict.fromkeys(row["level"] for row in table))
+    metrics = figures.shown_metrics(list(dict.fromkeys(row["metric"] for row in table)))
+    with figures.drawing(path, table) as plt:
+        size = (2.9 * len(levels) + 1.3, 3.2)
+        figure, axes = plt.subplots(1, len(levels), figsize=size, layout="constrained", squeeze=False, sharey=True)
+        figures.headline(figure, _moved(table))
+        for place, level in zip(axes[0], levels, strict=True):
+            for k, metric in enumerate(metrics):
+                own = [row for row in table if row["level"] == level and row["metric"] == metric]
+                _curve(place, sorted(own, key=lambda row: row["gamma"]), metric, k, len(metrics))
+            gammas = sorted({row["gamma"] for row in table})
+            place.set_xscale("log", base=2)
+            place.set_xticks(gammas, [f"{gamma:g}" for gamma in gammas], fontsize=8)
+            place.minorticks_off()
+            place.axvline(1, color=LIGHT.line, linewidth=3, zorder=0)
+            place.set(xlabel=f"coefficient of {level}", ylim=(-0.05, 1.05))
+            place.set_title(level, fontsize=9.5)
+        axes[0, 0].set_ylabel("mean score")
+        axes[0, -1].legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=1.5)
+    return path
+
+
+def curve_rows(sweep: Sweep, found: Mapping[str, Mapping[str, Estimate]]) -> list[dict[str, Any]]:
+    """Tidy rows: level, gamma, metric, value with its interval; the router's own choice stands at gamma 1 of every level."""
+    rows: list[dict[str, Any]] = []
+    for setting in sweep.settings:
+        moved = [level for level, gamma in setting.coefficients.items() if gamma != 1] or list(setting.coefficients)
+        for level in moved:
+            for metric, it in found.get(setting.name, {}).items():
+                rows.append(
+                    {"level": level, "gamma": setting.coefficients[level], "metric": metric,
+                     "value": it.value, "low": it.low, "high": it.high, "cases": it.cases}
+                )  # fmt: skip
+    return rows
+
+
+def _curve(axes: Any, rows: Sequence[Mapping[str, Any]], metric: str, place: int, count: int) -> None:
+    whole = metric in ("cp", "pf", "leak")
+    colour = LIGHT.ink if metric == "cp" else LIGHT.quiet if whole else arm_colour(place)
+    shift = 1 + 0.05 * (place - count / 2)  # so that intervals stand beside each other
+    x = np.array([row["gamma"] for row in rows]) * shift
+    axes.vlines(x, [row["low"] for row in rows], [row["high"] for row in rows], color=colour, alpha=0.35, linewidth=1)
+    label = figures.short_name(metric)
+    style = "--" if metric in ("pf", "leak") else "-"
+    axes.plot(x, [row["value"] for row in rows], color=colour, marker=arm_marker(place), markersize=4,
+              linewidth=2.2 if metric == "cp" else 1.2, linestyle=style, label=label)  # fmt: skip
+
+
+def _moved(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The attribute that a coefficient moves most."""
+    spans: dict[tuple[str, str], float] = {}
+    for row in rows:
+        if str(row["metric"]).startswith("cp_"):
+            own = [r["value"] for r in rows if r["level"] == row["level"] and r["metric"] == row["metric"]]
+            spans[row["level"], row["metric"]] = max(own) - min(own)
+    if not spans:
+        return "Scores over the coefficient of each level"
+    level, metric = max(spans, key=lambda key: spans[key])
+    return f"The coefficient of {level} moves {figures.short_name(metric)} most: by {spans[level, metric]:.2f}"

@@ -13,6 +13,7 @@ from PIL import Image
 
 from dynaip.report.style import LIGHT
 from dynaip_analysis import figures
+from dynaip_analysis.dependence import entropy
 
 Floats = NDArray[np.float64]
 
@@ -42,12 +43,6 @@ class RoutingSummary:
         return self.entropy_of_mean - self.mean_entropy
 
 
-def entropy(weights: Floats) -> Floats:
-    """Entropy over the last axis, in nats."""
-    safe = np.where(weights > 0, weights, 1.0)
-    return -(weights * np.log(safe)).sum(axis=-1)
-
-
 def summarise(weights: Floats) -> RoutingSummary:
     """Summarise router weights, B x N x L (or B x L for a router per image); each row sums to one."""
     tokens = weights[:, None, :] if weights.ndim == 2 else weights
@@ -57,38 +52,6 @@ def summarise(weights: Floats) -> RoutingSummary:
     per_image = float(entropy(tokens.mean(axis=1)).mean())
     load = np.bincount(tokens.argmax(axis=-1).ravel(), minlength=levels) / tokens[..., 0].size
     return RoutingSummary(mean, tokens.std(axis=(0, 1)), load, whole, alone, whole - per_image, per_image - alone)
-
-
-@dataclass(frozen=True)
-class PlaceDependence:
-    """How much the place of a patch alone says about its level, against chance."""
-
-    information: float
-    """I(level; place) in nats, over images."""
-    chance: float
-    """Its mean when the patches of each image are shuffled."""
-    p: float
-    """Share of the shuffles that reach it (with the sample counted in)."""
-
-
-def place_dependence(weights: Floats, *, shuffles: int = 199, seed: int = 0) -> PlaceDependence:
-    """I(level; place) of B x N x L weights against a permutation null."""
-    rng = np.random.default_rng(seed)
-    found = _place_information(weights)
-    null = [_place_information(_shuffled(weights, rng)) for _ in range(shuffles)]
-    return PlaceDependence(
-        found, float(np.mean(null)), float((1 + sum(each >= found for each in null)) / (1 + shuffles))
-    )
-
-
-def _shuffled(weights: Floats, rng: np.random.Generator) -> Floats:
-    order = rng.permuted(np.tile(np.arange(weights.shape[1]), (len(weights), 1)), axis=1)
-    return np.take_along_axis(weights, order[:, :, None], axis=1)
-
-
-def _place_information(weights: Floats) -> float:
-    by_place = weights.mean(axis=0)
-    return float(entropy(by_place.mean(axis=0)) - entropy(by_place).mean())
 
 
 def patches(weights: Floats, grid: tuple[int, int]) -> Floats:

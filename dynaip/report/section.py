@@ -34,6 +34,8 @@ class AnalysisRequest:
     """The user's picture; None takes cases of the run's benchmark."""
     prompt: str | None = None
     seed: int = 0
+    labelled: Path | None = None
+    """Labelled pictures that probes read, sorted into folders or with a table; None takes what the benchmark knows."""
 
 
 class ReportSection(ABC):

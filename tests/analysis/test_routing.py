@@ -50,15 +50,6 @@ def test_a_router_per_image_has_no_place() -> None:
     assert found.within_images == pytest.approx(0)
 
 
-def test_place_dependence_against_chance() -> None:
-    planted = routing.place_dependence(planted_by_place(), shuffles=99)
-    assert planted.information == pytest.approx(np.log(2))
-    assert planted.p == 0.01
-    assert planted.chance < 0.3
-    noise = np.random.default_rng(0).dirichlet(np.ones(3), size=(6, 8))
-    assert routing.place_dependence(noise, shuffles=99).p > 0.05
-
-
 def test_patches_without_the_class_token() -> None:
     weights = np.random.default_rng(0).dirichlet(np.ones(3), size=(2, 9))
     np.testing.assert_array_equal(routing.patches(weights, GRID), weights[:, 1:])

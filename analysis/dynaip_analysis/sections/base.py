@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dynaip.errors import InputError
 from dynaip.images import load_image
@@ -15,6 +15,9 @@ from dynaip.report.directory import AblationDirectory, Arm
 from dynaip.report.section import AnalysisRequest, ReportSection, SectionContent
 from dynaip.report.tables import read_mapping
 from dynaip_analysis.sections.config import SectionConfig
+
+if TYPE_CHECKING:
+    from dynaip_analysis.workbench import Workbench
 
 Config = TypeVar("Config", bound=SectionConfig)
 
@@ -62,6 +65,15 @@ class RunSection(ReportSection, Generic[Config]):
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self._benches: dict[str, Workbench] = {}
+
+    def bench(self, run: str) -> Workbench:
+        """A RUN with its pipeline, loaded once."""
+        from dynaip_analysis.workbench import Workbench
+
+        if run not in self._benches:
+            self._benches[run] = Workbench.open(run)
+        return self._benches[run]
 
     def prepare(self, directory: Path) -> None:
         """Look into the chosen runs; the files are named after the section."""
@@ -76,8 +88,8 @@ class RunSection(ReportSection, Generic[Config]):
     def analyse(self, request: AnalysisRequest) -> Sequence[Path]:
         """Look into one run; give its figures. What the user gave is checked before any model is loaded."""
         self._check(request)
-        label = Path(request.run).name
-        return self.look([Chosen(label, request.run, None, shipped=False)], request.out, request)
+        chosen = Chosen(Path(request.run).name, request.run, None, shipped=False)
+        return [*self.look([chosen], request.out, request), *self.look_closer(chosen, request.out, request)]
 
     def content(self, directory: Path) -> SectionContent | None:
         """What was prepared; None if nothing was."""
@@ -87,8 +99,12 @@ class RunSection(ReportSection, Generic[Config]):
         return self.tell([Chosen(**each) for each in stored], directory / "analysis")
 
     def _check(self, request: AnalysisRequest) -> None:
+        if request.labelled is not None:
+            from dynaip_analysis.labels import labelled_folder
+
+            labelled_folder(request.labelled)
         if request.reference is None:
-            if request.prompt is not None:
+            if request.prompt is not None and request.labelled is None:
                 raise InputError("--prompt goes with a picture of your own: give it with --ref IMAGE")
             return
         load_image(request.reference)
@@ -98,6 +114,10 @@ class RunSection(ReportSection, Generic[Config]):
     @abstractmethod
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
         """Run the models, write figures and tables into ``out``, give the figures."""
+
+    def look_closer(self, chosen: Chosen, out: Path, request: AnalysisRequest) -> list[Path]:
+        """Figures that take longer, made by ``dynaip analyze`` and not for a report; by default none."""
+        return []
 
     @abstractmethod
     def tell(self, chosen: Sequence[Chosen], out: Path) -> SectionContent:

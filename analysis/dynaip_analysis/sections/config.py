@@ -27,6 +27,8 @@ class AttentionConfig(SectionConfig):
     order: int = Field(10, ge=0, le=100)
     cases: PositiveInt = 2
     """Cases that are drawn."""
+    masked: PositiveInt = 16
+    """Cases that attention is compared with the subject's mask in, where the benchmark knows it."""
     budget: str = "512MB"
     """Bytes that recorded maps may take."""
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from dynaip.errors import InputError
 from dynaip.report.section import AnalysisRequest, SectionContent
 from dynaip.report.tables import Row, read_rows
 from dynaip_analysis.sections.base import Chosen, RunSection
 from dynaip_analysis.sections.config import DecouplingConfig
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from dynaip.contracts import Case
+    from dynaip_analysis.branches import Carried, Terms
+    from dynaip_analysis.labels import Labelled
+    from dynaip_analysis.workbench import Workbench
 
 
 class DecouplingSection(RunSection[DecouplingConfig]):
@@ -16,23 +26,19 @@ class DecouplingSection(RunSection[DecouplingConfig]):
 
     name = "decoupling"
 
+    def _check(self, request: AnalysisRequest) -> None:
+        super()._check(request)
+        if request.labelled and not request.prompt:
+            raise InputError("--labelled needs a --prompt that says what to generate with the pictures")
+
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
         """Draw decoupling for the chosen arms; give the figures."""
         from dynaip_analysis import decoupling
-        from dynaip_analysis.workbench import Workbench
 
-        bench = Workbench.open(request.run)
+        bench = self.bench(request.run)
         own = [bench.case_of(request.reference, request.prompt, request.seed)] if request.reference else None
         cases = own or bench.cases(self.config.suite, self.config.cases, request.seed)
-        images, scores = {}, []
-        for branch, policy in decoupling.POLICIES.items():
-            made = bench.generate(cases, decoupling=policy, bare=policy is None)
-            images[branch] = made[: self.config.shown]
-            found = bench.score(cases, made)
-            scores += [
-                {"branch": branch, "suite": case.suite, "case": case.id, **row}
-                for case, row in zip(cases, found, strict=bool(found))
-            ]
+        images, scores = self._through(bench, cases, decoupling.POLICIES)
         references = [case.references[0].image for case in cases[: self.config.shown]]
         comparison = decoupling.Comparison(references, images, scores)
         paths = [decoupling.draw_strip(out / "decoupling.png", comparison)]
@@ -40,6 +46,67 @@ class DecouplingSection(RunSection[DecouplingConfig]):
             return paths
         branches = decoupling.draw(out / "decoupling-branches.png", comparison)
         return [*paths, branches, decoupling.draw_attributes(out / "decoupling-attributes.png", comparison)]
+
+    def _through(
+        self, bench: Workbench, cases: Sequence[Case], policies: Mapping[str, str | None]
+    ) -> tuple[dict[str, list[Image.Image]], list[dict[str, Any]]]:
+        """Generate and score the cases through each branch."""
+        images: dict[str, list[Image.Image]] = {}
+        scores: list[dict[str, Any]] = []
+        for branch, policy in policies.items():
+            made = bench.generate(cases, decoupling=policy, bare=policy is None)
+            images[branch] = made[: self.config.shown]
+            scores += [
+                {"branch": branch, "suite": case.suite, "case": case.id, **row}
+                for case, row in zip(cases, bench.score(cases, made), strict=False)
+            ]
+        return images, scores
+
+    def look_closer(self, chosen: Chosen, out: Path, request: AnalysisRequest) -> list[Path]:
+        """Draw what each branch's term carries, how alike the branches are, and both over the run's checkpoints."""
+        from dynaip_analysis import branch_figures, branches, decoupling
+        from dynaip_analysis.labels import said
+
+        bench = self.bench(chosen.run)
+        cases, labelled = self._labelled(bench, request)
+        if labelled is None:
+            return []
+        leave_out = said(cases, bench.columns())
+
+        def probed() -> tuple[Terms, Carried]:
+            terms = branches.terms_of(bench, cases, self.config.probe_steps)
+            return terms, branches.carried(terms, labelled, leave_out)
+
+        terms, found = probed()
+        paths = [branch_figures.draw_similarity(out / "decoupling-similarity.png", terms)]
+        if any(found.values()):
+            paths.append(branch_figures.draw_carried(out / "decoupling-carried.png", found, labelled.families))
+        folders = branches.chosen_checkpoints(Path(chosen.run), self.config.checkpoints)
+        if len(folders) < 2:
+            return paths
+        few, policies = cases[: self.config.training_cases], {n: p for n, p in decoupling.POLICIES.items() if p}
+
+        def look() -> tuple[Carried, Sequence[Mapping[str, Any]]]:
+            return probed()[1], self._through(bench, few, policies)[1]
+
+        moments = branches.over_training(bench, folders, look, labelled.families)
+        path = out / "decoupling-training.png"
+        return [*paths, branch_figures.draw_training(path, moments, decoupling.COLOURS)]
+
+    def _labelled(self, bench: Workbench, request: AnalysisRequest) -> tuple[list[Case], Labelled | None]:
+        """Cases and what is known of their references: the benchmark's, or the user's labelled pictures with a prompt."""
+        from dynaip.contracts import Case, CaseReference
+        from dynaip_analysis.labels import labelled_cases, labelled_folder
+        from dynaip_analysis.workbench import SUITE
+
+        if request.labelled:
+            labelled = labelled_folder(request.labelled)
+            references = [(CaseReference(image),) for image in labelled.images]
+            return [Case(str(k), SUITE, request.prompt or "", one, k) for k, one in enumerate(references)], labelled
+        if request.reference:
+            return [], None
+        cases = bench.cases(self.config.suite, self.config.probed, request.seed)
+        return cases, labelled_cases(cases, bench.columns())
 
     def tell(self, chosen: Sequence[Chosen], out: Path) -> SectionContent:
         """Say what the tables of decoupling show, beside its figures."""

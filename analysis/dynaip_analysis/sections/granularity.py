@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dynaip.report.section import AnalysisRequest, SectionContent
 from dynaip.report.tables import Row, read_rows
 from dynaip_analysis.sections.base import Chosen, RunSection
 from dynaip_analysis.sections.config import GranularityConfig
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from dynaip.contracts import Case
+    from dynaip_analysis.granularity import Setting, Sweep
+    from dynaip_analysis.labels import Labelled
+    from dynaip_analysis.workbench import Workbench
 
 
 class GranularitySection(RunSection[GranularityConfig]):
@@ -19,13 +28,41 @@ class GranularitySection(RunSection[GranularityConfig]):
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
         """Draw granularity for the chosen arms; give the figures."""
         from dynaip_analysis import granularity
-        from dynaip_analysis.workbench import Workbench
 
-        bench = Workbench.open(request.run)
-        own = [bench.case_of(request.reference, request.prompt, request.seed)] if request.reference else None
-        cases = own or bench.cases(self.config.suite, self.config.cases, request.seed)
+        bench = self.bench(request.run)
+        cases = self._cases(bench, request)
+        granularity.check_steering(bench.dyna, cases[0].references[0].image)
         settings = granularity.settings(list(bench.dyna.encoder.levels), self.config.gammas)
-        images, scores = {}, []
+        sweep = self._sweep(bench, cases, settings)
+        paths = [granularity.draw_strip(out / "granularity.png", sweep)]
+        return (
+            [*paths, granularity.draw_attributes(out / "granularity-attributes.png", sweep)] if sweep.scores else paths
+        )
+
+    def look_closer(self, chosen: Chosen, out: Path, request: AnalysisRequest) -> list[Path]:
+        """Draw scores over each coefficient, and what every layer of the encoder holds."""
+        from dynaip_analysis import granularity
+
+        bench = self.bench(chosen.run)
+        paths: list[Path] = []
+        if request.reference is None:
+            settings = granularity.curves(list(bench.dyna.encoder.levels), self.config.curve)
+            sweep = self._sweep(bench, self._cases(bench, request), settings)
+            paths = [granularity.draw_curves(out / "granularity-curves.png", sweep)] if sweep.scores else []
+        labelled = self._labelled(bench, request)
+        return [*paths, *self._layers(bench, labelled, out)] if labelled else paths
+
+    def _cases(self, bench: Workbench, request: AnalysisRequest) -> list[Case]:
+        if request.reference:
+            return [bench.case_of(request.reference, request.prompt, request.seed)]
+        return bench.cases(self.config.suite, self.config.cases, request.seed)
+
+    def _sweep(self, bench: Workbench, cases: Sequence[Case], settings: Sequence[Setting]) -> Sweep:
+        """Generate and score the cases under every setting."""
+        from dynaip_analysis.granularity import Sweep
+
+        images: dict[str, list[Image.Image]] = {}
+        scores: list[dict[str, Any]] = []
         for setting in settings:
             made = bench.generate(cases, granularity=setting.coefficients)
             images[setting.name] = made[: self.config.shown]
@@ -35,9 +72,38 @@ class GranularitySection(RunSection[GranularityConfig]):
             ]
         shown = cases[: self.config.shown]
         references = [case.references[0].image for case in shown]
-        sweep = granularity.Sweep(settings, references, [case.prompt for case in shown], images, scores)
-        paths = [granularity.draw_strip(out / "granularity.png", sweep)]
-        return [*paths, granularity.draw_attributes(out / "granularity-attributes.png", sweep)] if scores else paths
+        return Sweep(settings, references, [case.prompt for case in shown], images, scores)
+
+    def _labelled(self, bench: Workbench, request: AnalysisRequest) -> Labelled | None:
+        """The user's labelled pictures, or what the benchmark knows of its references; None if that is nothing."""
+        from dynaip_analysis.labels import labelled_cases, labelled_folder, labelled_subjects
+
+        if request.labelled:
+            return labelled_folder(request.labelled)
+        if request.reference:
+            return None
+        cases = bench.cases(self.config.suite, self.config.probed, request.seed)
+        return labelled_cases(cases, bench.columns()) or labelled_subjects(cases)
+
+    def _layers(self, bench: Workbench, labelled: Labelled, out: Path) -> list[Path]:
+        """Probes, similarity, neighbours, pixels and colours of every layer."""
+        from dynaip_analysis import layer_figures
+        from dynaip_analysis.layers import every_layer, held_out, read_layers
+
+        encoder, levels = every_layer(bench.dyna), bench.dyna.encoder.levels
+        shown = self.config.shown
+        readings = read_layers(encoder, labelled.images, held_out(labelled.groups), shown)
+        serving = {str(layer): level for level, layer in levels.items() if str(layer) in readings}
+        layers = layer_figures.Layers(readings, labelled, serving)
+        images = labelled.images[:shown]
+        paths = [
+            layer_figures.draw_layers(out / "granularity-layers.png", layers),
+            layer_figures.draw_colours(out / "granularity-colours.png", images, layers),
+        ]
+        probes = layers.probes()
+        if any(probes.values()):
+            paths.append(layer_figures.draw_probes(out / "granularity-probes.png", layers, probes))
+        return paths
 
     def tell(self, chosen: Sequence[Chosen], out: Path) -> SectionContent:
         """Say what the tables of granularity show, beside its figures."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,8 @@ from dynaip_analysis.sections.base import Chosen, RunSection
 from dynaip_analysis.sections.config import RoutingConfig
 
 if TYPE_CHECKING:
-    from PIL import Image
-
+    from dynaip.contracts import Case
+    from dynaip_analysis.routed import Routed
     from dynaip_analysis.workbench import Workbench
 
 
@@ -29,35 +29,81 @@ class RoutingSection(RunSection[RoutingConfig]):
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
         """Draw routing for the chosen arms; give the figures."""
         from dynaip_analysis import routing
-        from dynaip_analysis.workbench import Workbench
 
         summaries: dict[str, Any] = {}
         paths: list[Path] = []
         levels: list[str] = []
         for each in chosen:
-            bench = Workbench.open(each.run)
-            images = self._images(bench, request)
-            weights = _weights(bench, images)
-            if weights is None:
+            bench = self.bench(each.run)
+            cases = self._cases(bench, request)
+            found = self._routed(bench, cases)
+            if found is None:
                 continue
-            grid = bench.dyna.encoder.grid
-            weights = routing.patches(weights, grid) if weights.ndim == 3 else weights
             levels = list(bench.dyna.encoder.levels)
-            summary = summaries[each.label] = routing.summarise(weights)
-            if not paths and weights.ndim == 3:
+            summary = summaries[each.label] = routing.summarise(found.weights)
+            if not paths and found.weights.ndim == 3:
                 shown = self.config.shown
-                paths.append(routing.draw(out / "routing.png", images[:shown], weights[:shown], levels, grid, summary))
+                images = [case.references[0].image for case in cases[:shown]]
+                weights, grid = found.weights[:shown], bench.dyna.encoder.grid
+                paths.append(routing.draw(out / "routing.png", images, weights, levels, grid, summary))
         if not summaries:
             raise InputError(f"{' and '.join(each.label for each in chosen)}: the fusion has no router")
         return [*paths, routing.draw_summary(out / "routing-summary.png", summaries, levels)]
 
-    def _images(self, bench: Workbench, request: AnalysisRequest) -> list[Image.Image]:
-        from dynaip.images import load_image
+    def look_closer(self, chosen: Chosen, out: Path, request: AnalysisRequest) -> list[Path]:
+        """Draw which level and expert leads at each patch, and what the choice depends on."""
+        from dynaip_analysis import routing_figures
 
+        bench = self.bench(chosen.run)
+        cases = self._cases(bench, request)
+        found = self._routed(bench, cases)
+        levels, grid, shown = list(bench.dyna.encoder.levels), bench.dyna.encoder.grid, self.config.shown
+        images = [case.references[0].image for case in cases[:shown]]
+        paths: list[Path] = []
+        if found is not None and found.weights.ndim == 3:
+            leads = {"leading level": found.weights[:shown]}
+            paths.append(routing_figures.draw_choice(out / "routing-choice.png", images, leads, levels, grid))
+        if found is not None and found.experts is not None:
+            paths.append(routing_figures.draw_experts(out / "routing-experts.png", found.experts, levels))
+            gates = {f"experts of {level}": found.experts[:shown, :, k] for k, level in enumerate(levels)}
+            names = [f"expert {e}" for e in range(found.experts.shape[-1])]
+            path = out / "routing-expert-maps.png"
+            paths.append(routing_figures.draw_choice(path, images, gates, names, grid, key="expert"))
+        if found is not None and len(cases) > 1:
+            paths.append(
+                routing_figures.draw_dependence(out / "routing-dependence.png", _dependences(bench, cases, found))
+            )
+        return [*paths, *self._prompts(bench, cases, out)]
+
+    def _prompts(self, bench: Workbench, cases: Sequence[Case], out: Path) -> list[Path]:
+        """The same references under several prompts, where the router reads the prompt."""
+        from dynaip_analysis import routing_figures
+        from dynaip_analysis.routed import under_prompts
+
+        prompts = list(dict.fromkeys(case.prompt for case in cases))[: self.config.prompts]
+        if not getattr(bench.dyna.fusion, "uses_condition", False) or len(prompts) < 2:
+            return []
+        weights = under_prompts(bench, cases[: self.config.prompts], prompts)
+        levels = list(bench.dyna.encoder.levels)
+        return [routing_figures.draw_prompts(out / "routing-prompts.png", weights, prompts, levels)]
+
+    def _routed(self, bench: Workbench, cases: Sequence[Case]) -> Routed | None:
+        """Weights of the patches alone: a class token in front is dropped."""
+        from dataclasses import replace
+
+        from dynaip_analysis import routing
+        from dynaip_analysis.routed import routed
+
+        found = routed(bench, cases)
+        if found is None or found.weights.ndim == 2:
+            return found
+        experts = None if found.experts is None else routing.patches(found.experts, bench.dyna.encoder.grid)
+        return replace(found, weights=routing.patches(found.weights, bench.dyna.encoder.grid), experts=experts)
+
+    def _cases(self, bench: Workbench, request: AnalysisRequest) -> list[Case]:
         if request.reference:
-            return [load_image(request.reference)]
-        cases = bench.cases(self.config.suite, self.config.cases, request.seed)
-        return [case.references[0].image for case in cases]
+            return [bench.case_of(request.reference, request.prompt, request.seed)]
+        return bench.cases(self.config.suite, self.config.cases, request.seed)
 
     def tell(self, chosen: Sequence[Chosen], out: Path) -> SectionContent:
         """Say what the tables of routing show, beside its figures."""
@@ -70,12 +116,21 @@ class RoutingSection(RunSection[RoutingConfig]):
         return SectionContent("What the router does", " ".join(_sentences(rows)), figures, tables)
 
 
-def _weights(bench: Workbench, images: Sequence[Image.Image]) -> Any:
-    import torch
+def _dependences(bench: Workbench, cases: Sequence[Case], found: Routed) -> Mapping[str, Any]:
+    """Of levels, and of experts within each level: place of the patch, category, and every factor that the cases know."""
+    from dynaip_analysis.dependence import dependences
+    from dynaip_analysis.labels import codes, labelled_cases
 
-    with torch.no_grad():
-        fused = bench.dyna.fuse(bench.dyna.features(images))
-    return None if fused.weights is None else fused.weights.double().cpu().numpy()
+    known = labelled_cases(cases)
+    labels = dict(known.factors) if known else {}
+    subjects = [case.references[0].subject for case in cases]
+    if not labels and len(set(subjects)) > 1:
+        labels = {"subject": codes(subjects)}
+    parts = {"levels": dependences(found.weights, labels)}
+    if found.experts is not None:
+        for k, level in enumerate(bench.dyna.encoder.levels):
+            parts[f"experts of {level}"] = dependences(found.experts[:, :, k], labels)
+    return parts
 
 
 def _sentences(rows: Sequence[Row]) -> list[str]:

@@ -38,7 +38,7 @@ class Adapter:
     def features(self, images: list[Image.Image]) -> int:
         return len(images)
 
-    def fuse(self, features: int) -> FusedReference:
+    def fuse(self, features: int, **options: Any) -> FusedReference:
         return FusedReference(torch.zeros(1), torch.tensor([0.25, 0.75]).expand(features, 4, 2))
 
 
@@ -60,6 +60,9 @@ class Bench:
     def score(self, cases: list[Case], images: list[Image.Image]) -> list[dict[str, float]]:
         low = (self.last.get("granularity") or {}).get("low", 0.5)
         return [{"cp": 0.2 * low + 0.01 * (k % 3), "pf": 0.9, "leak": 0.0} for k in range(len(cases))]
+
+    def columns(self) -> list[str]:
+        return ["cp", "pf", "leak"]
 
     def words(self, prompt: str) -> list[str]:
         return prompt.split()
@@ -150,7 +153,7 @@ def test_analysis_of_one_run(bench: None, tmp_path: Path, name: str) -> None:
 
 
 def test_a_fusion_without_a_router_is_said(bench: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Adapter, "fuse", lambda self, features: FusedReference(torch.zeros(1)))
+    monkeypatch.setattr(Adapter, "fuse", lambda self, features, **options: FusedReference(torch.zeros(1)))
     with pytest.raises(InputError, match="has no router"):
         build("routing").analyse(AnalysisRequest("runs/concat", tmp_path))
 

@@ -1,0 +1,207 @@
+"""Figures of what each branch's term carries, how alike the branches are, and when they part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dynaip.report.style import LIGHT
+from dynaip_analysis import figures
+from dynaip_analysis.branches import Carried, Moment, Terms, carried_rows, family_means, features_of, index_of
+from dynaip_analysis.labels import AGNOSTIC, OTHER, SPECIFIC
+from dynaip_analysis.layer_figures import FAMILY_NAMES
+from dynaip_analysis.resampling import Sampled
+from dynaip_analysis.similarity import cka_matrix, permuted_cka, unbiased_cka
+
+OFFSETS: Mapping[str, float] = {"image": -0.16, "text": 0.16}
+MARKERS: Mapping[str, str] = {"image": "o", "text": "s"}
+
+
+def draw_carried(path: Path, found: Carried, families: Mapping[str, str]) -> Path:
+    """Draw the selectivity of every factor by branch with its interval; zero is what shuffled labels reach."""
+    rows = carried_rows(found, families)
+    factors = sorted(
+        dict.fromkeys(each.factor for probes in found.values() for each in probes),
+        key=lambda name: (SPECIFIC, AGNOSTIC, OTHER).index(families.get(name, OTHER)),
+    )
+    with figures.drawing(path, rows) as plt:
+        figure, axes = plt.subplots(figsize=(7.2, 0.36 * (len(factors) + 3) + 1.4), layout="constrained")
+        figures.headline(figure, verdict(index_of(family_means(found, families))))
+        labels = _factor_points(axes, found, factors, families)
+        _family_points(axes, family_means(found, families), len(labels), labels)
+        axes.set_yticks([place for place, _ in labels], [text for _, text in labels])
+        axes.invert_yaxis()
+        axes.axvline(0, color=LIGHT.ink, linewidth=1)
+        axes.grid(axis="x")
+        axes.set_xlabel(
+            "selectivity of a linear probe: 0 as with shuffled labels, 1 read without fault (95 % over identities)"
+        )
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.legend(fontsize=8, loc="lower right")
+    return path
+
+
+def verdict(index: Sampled | None) -> str:
+    """What the index of decoupling says, in words."""
+    if index is None:
+        return "What the term of each branch carries"
+    told = f"index {index.value:+.2f} [{index.low:+.2f}, {index.high:+.2f}]".replace("-", "−")
+    if not index.decided:
+        return f"The branches do not part beyond chance: {told}"
+    if index.value > 0:
+        return f"The image branch leans to what the subject is, the text branch to how it is seen: {told}"
+    return f"The branches part the other way than the paper says: {told}"
+
+
+def _factor_points(
+    axes: Any, found: Carried, factors: Sequence[str], families: Mapping[str, str]
+) -> list[tuple[float, str]]:
+    labels: list[tuple[float, str]] = []
+    before, place = None, -1.0
+    for factor in factors:
+        family = families.get(factor, OTHER)
+        place += 1 if family == before else 1.5
+        before = family
+        labels.append((place, f"{factor}  ({FAMILY_NAMES[family][8:] or family})" if family != OTHER else factor))
+        for branch, probes in found.items():
+            for each in probes:
+                if each.factor == factor:
+                    _point(axes, place, branch, each.selectivity(), 4.5)
+    return labels
+
+
+def _family_points(
+    axes: Any, means: Mapping[tuple[str, str], Sampled], count: int, labels: list[tuple[float, str]]
+) -> None:
+    place = labels[-1][0] + 1.5 if count else 0.0
+    for family in (SPECIFIC, AGNOSTIC):
+        own = {branch: it for (branch, each), it in means.items() if each == family}
+        for branch, it in own.items():
+            label = f"{branch} branch" if family == SPECIFIC else None
+            _point(axes, place, branch, it, 8, label)
+        if own:
+            labels.append((place, f"mean {FAMILY_NAMES[family]}"))
+            place += 1
+
+
+def _point(axes: Any, place: float, branch: str, it: Sampled, size: float, label: str | None = None) -> None:
+    colour, y = figures.BRANCH_COLOURS[branch], place + OFFSETS[branch]
+    axes.plot([it.low, it.high], [y, y], color=colour, linewidth=1.8 if size < 6 else 2.6, solid_capstyle="round")
+    axes.plot(it.value, y, marker=MARKERS[branch], color=colour, markersize=size, linestyle="none", label=label)
+
+
+def draw_similarity(path: Path, terms: Terms) -> Path:
+    """Draw unbiased CKA between the terms of all blocks of both branches."""
+    named = {(branch, block): values for branch, blocks in terms.items() for block, values in blocks.items()}
+    matrix = cka_matrix({f"{branch} {block}": values for (branch, block), values in named.items()})
+    names = [f"{branch} {block}" for branch, block in named]
+    rows = [
+        {"one": a, "other": b, "cka": float(matrix[i, j])} for i, a in enumerate(names) for j, b in enumerate(names)
+    ]
+    with figures.drawing(path, rows) as plt:
+        edge = 0.42 * len(names) + 1.6
+        figure, axes = plt.subplots(figsize=(edge + 1.2, edge), layout="constrained")
+        figures.headline(figure, _likeness(terms))
+        drawn = axes.imshow(matrix, vmin=0, vmax=1)
+        for (i, j), value in np.ndenumerate(matrix):
+            tone = "white" if value < 0.65 else "black"
+            axes.text(j, i, f"{value:.2f}".replace("-", "−"), ha="center", va="center", fontsize=6.5, color=tone)
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7.5)
+        axes.set_yticks(range(len(names)), names, fontsize=7.5)
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        edges = np.cumsum([len(blocks) for blocks in terms.values()])[:-1] - 0.5
+        for edge_of_branch in edges:
+            axes.axhline(edge_of_branch, color="white", linewidth=2)
+            axes.axvline(edge_of_branch, color="white", linewidth=2)
+        figures.scale_bar(figure, drawn, axes, "CKA of terms (branch, block)")
+    return path
+
+
+def _likeness(terms: Terms) -> str:
+    if len(terms) < 2:
+        return "How alike the terms of blocks are (unbiased CKA)"
+    image, text = features_of(terms["image"]), features_of(terms["text"])
+    limit = float(np.percentile(permuted_cka(image, text), 95))
+    return f"Image and text branch are alike by {unbiased_cka(image, text):.2f}\n(unbiased CKA; below {limit:.2f} by chance)"
+
+
+def training_rows(moments: Sequence[Moment]) -> list[dict[str, Any]]:
+    """Tidy rows: step, branch, measure, value with its interval."""
+    rows: list[dict[str, Any]] = []
+    for moment in moments:
+        for (branch, family), it in moment.means.items():
+            rows.append({"step": moment.step, "branch": branch, "measure": family, **it.row("value")})
+        if moment.index is not None:
+            rows.append({"step": moment.step, "branch": "both", "measure": "index", **moment.index.row("value")})
+        for branch, parts in figures.estimates(moment.scores, "branch").items() if moment.scores else ():
+            for metric in ("cp", "pf", "leak"):
+                if metric in parts:
+                    it = parts[metric]
+                    found = {"value": it.value, "value_low": it.low, "value_high": it.high}
+                    rows.append({"step": moment.step, "branch": branch, "measure": metric, **found})
+    return rows
+
+
+MEASURES: Mapping[str, str] = {
+    SPECIFIC: "Term carries what it is\n(selectivity)",
+    AGNOSTIC: "Term carries how it is seen\n(selectivity)",
+    "index": "Index of decoupling",
+    "cp": "CP: identity kept",
+    "pf": "PF: prompt followed",
+    "leak": "leak: context copied",
+}
+
+
+def draw_training(path: Path, moments: Sequence[Moment], colours: Mapping[str, str]) -> Path:
+    """Draw what the branches carry and do over the steps of training; ``colours`` are those of generations by branch."""
+    rows = training_rows(moments)
+    measures = [name for name in MEASURES if any(row["measure"] == name for row in rows)]
+    with figures.drawing(path, rows) as plt:
+        columns = 3
+        shape = (-(-len(measures) // columns), min(columns, len(measures)))
+        size = (3.1 * shape[1] + 0.3, 2.3 * shape[0] + 0.7)
+        figure, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False, sharex=True)
+        figures.headline(figure, _when(moments))
+        for place, measure in zip(axes.flat, measures, strict=False):
+            own = [row for row in rows if row["measure"] == measure]
+            for branch in dict.fromkeys(row["branch"] for row in own):
+                colour = figures.BRANCH_COLOURS.get(branch, colours.get(branch, LIGHT.ink))
+                _course(place, [row for row in own if row["branch"] == branch], colour, branch)
+            place.axhline(0, color=LIGHT.ink, linewidth=0.8, linestyle=":")
+            place.set_title(MEASURES[measure], fontsize=9.5)
+            if len({row["branch"] for row in own}) > 1:
+                place.legend(fontsize=7.5, handlelength=1.3)
+        for unused in axes.flat[len(measures) :]:
+            unused.set_visible(False)
+        for place in axes[-1]:
+            place.set_xlabel("training step")
+    return path
+
+
+def _course(axes: Any, rows: Sequence[Mapping[str, Any]], colour: str, branch: str) -> None:
+    steps = [row["step"] for row in rows]
+    low, high = [row["value_low"] for row in rows], [row["value_high"] for row in rows]
+    axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
+    label = f"{branch} branch" if branch in ("image", "text") else branch
+    axes.plot(
+        steps, [row["value"] for row in rows], color=colour, marker=MARKERS.get(branch, "D"), markersize=4, label=label
+    )
+
+
+def _when(moments: Sequence[Moment]) -> str:
+    """The first step from which the index stays above zero."""
+    since: int | None = None
+    for moment in moments:
+        clear = moment.index is not None and moment.index.low > 0
+        since = (since if since is not None else moment.step) if clear else None
+    return (
+        f"The branches part from step {since} on"
+        if since is not None
+        else "The branches do not part during this training"
+    )

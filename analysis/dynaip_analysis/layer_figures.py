@@ -1,0 +1,211 @@
+"""Figures of what every layer of the encoder holds, with the layers that serve as levels marked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dynaip.report.style import LIGHT, OKABE_ITO
+from dynaip_analysis import figures
+from dynaip_analysis.labels import AGNOSTIC, OTHER, SPECIFIC, Labelled
+from dynaip_analysis.layers import LayerReading
+from dynaip_analysis.probes import Probe, probe
+from dynaip_analysis.resampling import Sampled, weighted_mean
+from dynaip_analysis.similarity import cka_matrix, nearest_by_chance, nearest_shares, permuted_cka
+
+FAMILY_COLOURS: Mapping[str, str] = {SPECIFIC: OKABE_ITO[0], AGNOSTIC: OKABE_ITO[1], OTHER: OKABE_ITO[2]}
+FAMILY_NAMES: Mapping[str, str] = {SPECIFIC: "concept-specific", AGNOSTIC: "concept-agnostic", OTHER: "other"}
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Readings of every layer of one encoder, in order, and the layers that the adapter takes as levels."""
+
+    readings: Mapping[str, LayerReading]
+    labelled: Labelled
+    levels: Mapping[str, str]
+    """Layer -> name of the level that it serves as."""
+
+    def probes(self) -> dict[str, list[Probe]]:
+        """Probes of every layer for every factor."""
+        return {
+            layer: probe(each.features, self.labelled.factors, self.labelled.groups)
+            for layer, each in self.readings.items()
+        }
+
+    def label(self, layer: str) -> str:
+        """A layer's number, with the level that it serves as."""
+        return f"{layer}\n{self.levels[layer]}" if layer in self.levels else layer
+
+
+def draw_probes(path: Path, layers: Layers, found: Mapping[str, Sequence[Probe]]) -> Path:
+    """Draw balanced accuracy by layer, one panel a factor, with its interval, the shuffled labels and guessing."""
+    families = layers.labelled.families
+    rows = [
+        {"layer": layer, "level": layers.levels.get(layer), "family": families.get(each.factor, OTHER), **each.row()}
+        for layer, parts in found.items() for each in parts
+    ]  # fmt: skip
+    factors = sorted(dict.fromkeys(row["factor"] for row in rows), key=lambda name: _rank(families.get(name, OTHER)))
+    columns = min(4, len(factors))
+    shape = (-(-len(factors) // columns), columns)
+    with figures.drawing(path, rows) as plt:
+        size = (2.3 * shape[1] + 0.4, 1.75 * shape[0] + 0.9)
+        figure, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False, sharex=True)
+        figures.headline(figure, _most_readable(rows))
+        for place, factor in zip(axes.flat, factors, strict=False):
+            _probe_panel(place, [row for row in rows if row["factor"] == factor], layers)
+        for unused in axes.flat[len(factors) :]:
+            unused.set_visible(False)
+        for place in axes[-1]:
+            place.set_xlabel("layer")
+        axes[0, 0].legend(fontsize=7, loc="lower right", handlelength=1.3, borderpad=0.2)
+    return path
+
+
+def _rank(family: str) -> int:
+    return (SPECIFIC, AGNOSTIC, OTHER).index(family)
+
+
+def _most_readable(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Per family, the layer with the highest mean selectivity."""
+    parts: list[str] = []
+    for family in FAMILY_NAMES:
+        own = [row for row in rows if row["family"] == family]
+        layers = list(dict.fromkeys(row["layer"] for row in own))
+        means = {layer: np.mean([row["selectivity"] for row in own if row["layer"] == layer]) for layer in layers}
+        if means:
+            best = max(means, key=lambda layer: means[layer])
+            parts.append(f"{FAMILY_NAMES[family]} factors at layer {best} ({means[best]:.2f})")
+    return "A linear probe reads best: " + ", ".join(parts)
+
+
+def _probe_panel(axes: Any, rows: Sequence[Mapping[str, Any]], layers: Layers) -> None:
+    x = range(len(rows))
+    colour = FAMILY_COLOURS[rows[0]["family"]]
+    axes.fill_between(
+        x,
+        [row["accuracy_low"] for row in rows],
+        [row["accuracy_high"] for row in rows],
+        color=colour,
+        alpha=0.2,
+        linewidth=0,
+    )
+    axes.plot(x, [row["accuracy"] for row in rows], color=colour, marker="o", markersize=3.5, label="read")
+    axes.plot(x, [row["shuffled"] for row in rows], color=LIGHT.quiet, linewidth=1.2, linestyle="--", label="shuffled")
+    axes.axhline(rows[0]["chance"], color=LIGHT.ink, linewidth=0.8, linestyle=":", label="guessing")
+    for k, row in enumerate(rows):
+        if row["level"]:
+            axes.axvline(k, color=LIGHT.line, linewidth=4, zorder=0)
+    axes.set_xticks(x, [layers.label(str(row["layer"])) for row in rows], fontsize=7)
+    axes.set_ylim(0, 1.02)
+    axes.tick_params(axis="y", labelsize=7)
+    axes.set_title(str(rows[0]["factor"]), fontsize=9, color=colour, pad=4)
+
+
+def draw_layers(path: Path, layers: Layers) -> Path:
+    """Draw CKA between layers, neighbours by instance and category, and the pixels that a ridge gives back."""
+    names = list(layers.readings)
+    matrix = cka_matrix({name: each.features for name, each in layers.readings.items()})
+    neighbours, psnr = _neighbours(layers), _psnr(layers)
+    rows = [
+        {"measure": "cka", "layer": a, "other": b, "value": float(matrix[i, j])}
+        for i, a in enumerate(names)
+        for j, b in enumerate(names)
+    ]
+    rows += [row for parts in (*neighbours.values(), psnr) for row in parts]
+    with figures.drawing(path, rows) as plt:
+        figure, axes = plt.subplots(1, 3, figsize=(10.4, 3.2), layout="constrained", width_ratios=(1.05, 1, 1))
+        figures.headline(figure, _layers_title(neighbours, psnr))
+        _cka_panel(figure, axes[0], layers, matrix)
+        for k, (name, parts) in enumerate(neighbours.items()):
+            _line(axes[1], parts, OKABE_ITO[k], name)
+        axes[1].set_title("Nearest other picture is of the same…", fontsize=9.5)
+        axes[1].set_ylim(0, 1.02)
+        _line(axes[2], psnr, OKABE_ITO[2], "ridge")
+        axes[2].set_title("Pictures given back (PSNR, dB)", fontsize=9.5)
+        for place in axes[1:]:
+            place.set_xticks(range(len(names)), [layers.label(name) for name in names], fontsize=7)
+            place.set_xlabel("layer")
+            place.legend(fontsize=7.5, handlelength=1.5)
+    return path
+
+
+def _layers_title(neighbours: Mapping[str, Sequence[Mapping[str, Any]]], psnr: Sequence[Mapping[str, Any]]) -> str:
+    lost = f"Pixels go from {psnr[0]['value']:.0f} to {psnr[-1]['value']:.0f} dB with depth"
+    parts = [f"{name} {rows[0]['value']:.2f} to {rows[-1]['value']:.2f}" for name, rows in neighbours.items()]
+    return f"{lost}; neighbours by {', by '.join(parts)}" if parts else lost
+
+
+def _neighbours(layers: Layers) -> dict[str, list[dict[str, Any]]]:
+    by = {"instance": layers.labelled.groups, "category": layers.labelled.categories}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, labels in by.items():
+        if labels is None or not np.isfinite(nearest_by_chance(labels)):
+            continue
+        chance = nearest_by_chance(labels)
+        for layer, each in layers.readings.items():
+            share = _mean_of(nearest_shares(each.features, labels), layers.labelled.groups)
+            row = {"measure": f"nearest by {name}", "layer": layer, "chance": chance, **share.row("value")}
+            found.setdefault(name, []).append(row)
+    return found
+
+
+def _psnr(layers: Layers) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for layer, each in layers.readings.items():
+        own = _mean_of(each.psnr, np.arange(len(each.psnr)))
+        rows.append({"measure": "psnr", "layer": layer, "chance": float(each.psnr_of_mean.mean()), **own.row("value")})
+    return rows
+
+
+def _mean_of(values: Any, groups: Any) -> Sampled:
+    known = np.isfinite(values)
+    return weighted_mean(np.where(known, values, 0.0), known.astype(float), groups)
+
+
+def _line(axes: Any, rows: Sequence[Mapping[str, Any]], colour: str, name: str) -> None:
+    x = range(len(rows))
+    low, high = [row["value_low"] for row in rows], [row["value_high"] for row in rows]
+    axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(x, [row["value"] for row in rows], color=colour, marker="o", markersize=4, label=name)
+    word = "mean patch" if rows[0]["measure"] == "psnr" else "by chance"
+    axes.plot(x, [row["chance"] for row in rows], color=colour, linewidth=1, linestyle=":", label=f"{name}, {word}")
+
+
+def _cka_panel(figure: Any, axes: Any, layers: Layers, matrix: Any) -> None:
+    names = list(layers.readings)
+    drawn = axes.imshow(matrix, vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), [layers.label(name) for name in names], fontsize=7)
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    first, last = layers.readings[names[0]].features, layers.readings[names[-1]].features
+    limit = np.percentile(permuted_cka(first, last), 95)
+    axes.set_title("How alike layers are (unbiased CKA)", fontsize=9.5)
+    axes.set_xlabel(f"layer; pictures dealt anew: below {limit:.3f}")
+    figures.scale_bar(figure, drawn, axes, "CKA")
+
+
+def draw_colours(path: Path, images: Sequence[Image.Image], layers: Layers) -> Path:
+    """Draw patches of some pictures as colours: three principal axes, fitted to all pictures of a layer together."""
+    shape = (len(images), len(layers.readings) + 1)
+    rows = [
+        {"layer": layer, "image": b, "row": i, "column": j, "axis": c, "value": float(value)}
+        for layer, each in layers.readings.items()
+        for (b, i, j, c), value in np.ndenumerate(each.colours[: len(images)])
+    ]
+    with figures.drawing(path, rows) as plt:
+        size = (1.15 * shape[1] + 0.2, 1.15 * shape[0] + 0.75)
+        figure, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
+        figures.headline(figure, "Patches of each layer as colours: like colours, like features")
+        for b, image in enumerate(images):
+            figures.show_image(axes[b, 0], image, "picture" if b == 0 else "")
+            for k, (layer, each) in enumerate(layers.readings.items()):
+                figures.show_image(axes[b, k + 1], each.colours[b], f"layer {layers.label(layer)}" if b == 0 else "")
+    return path

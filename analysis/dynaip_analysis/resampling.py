@@ -1,0 +1,62 @@
+"""Figures with the draws of a bootstrap over groups, so that differences and means of them have intervals too (ours)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+DRAWS = 1000
+TAIL = 2.5
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A figure and its value in every resampling; figures from the same groups and seed are paired."""
+
+    value: float
+    draws: Floats = field(repr=False)
+
+    @property
+    def low(self) -> float:
+        """Lower end of the 95 % interval."""
+        return float(np.nanpercentile(self.draws, TAIL))
+
+    @property
+    def high(self) -> float:
+        """Upper end of the 95 % interval."""
+        return float(np.nanpercentile(self.draws, 100 - TAIL))
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
+    def __sub__(self, other: Sampled) -> Sampled:
+        return Sampled(self.value - other.value, self.draws - other.draws)
+
+    def row(self, name: str) -> dict[str, float]:
+        """Columns of a tidy table: ``name``, ``name_low``, ``name_high``."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
+
+def mean(figures: Sequence[Sampled]) -> Sampled:
+    """Mean of paired figures."""
+    return Sampled(float(np.mean([each.value for each in figures])), np.mean([each.draws for each in figures], axis=0))
+
+
+def weighted_mean(values: Floats, weights: Floats, groups: NDArray[Any], *, seed: int = 0) -> Sampled:
+    """Weighted mean of one value a case, with whole groups drawn again together."""
+    members = np.unique(groups, return_inverse=True)[1]
+    count = int(members.max()) + 1
+    top = np.bincount(members, weights * values, minlength=count)
+    bottom = np.bincount(members, weights, minlength=count)
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=DRAWS)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        draws = (drawn @ top) / (drawn @ bottom)
+    return Sampled(float(top.sum() / bottom.sum()), draws)

@@ -1,0 +1,85 @@
+"""Probes of features with a planted factor, and of features that only know the identity."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dynaip.errors import InputError
+from dynaip_analysis.probes import probe, usable
+from dynaip_analysis.resampling import mean, weighted_mean
+
+GROUPS = np.repeat(np.arange(30), 6)
+RNG = np.random.default_rng(0)
+COLOUR = RNG.integers(0, 4, 30)[GROUPS]
+"""Belongs to the identity."""
+POSE = RNG.integers(0, 3, len(GROUPS))
+"""Differs from picture to picture."""
+
+
+def features(planted: np.ndarray, strength: float = 3.0) -> np.ndarray:
+    noise = np.random.default_rng(1).normal(size=(len(planted), 20))
+    noise[:, :4] += strength * np.eye(4)[planted]
+    return noise
+
+
+def test_the_planted_factor_is_read_and_the_other_is_not() -> None:
+    found = {each.factor: each for each in probe(features(POSE), {"pose": POSE, "colour": COLOUR}, GROUPS)}
+    assert found["pose"].accuracy().value > 0.9
+    assert found["pose"].selectivity().low > 0.7
+    colour = found["colour"].selectivity()
+    assert colour.low < 0 < colour.high
+    assert found["colour"].cases == len(GROUPS)
+
+
+def test_a_layer_that_knows_who_it_is_but_not_what_colour() -> None:
+    """Identities held out: one that is remembered by itself tells nothing about the colour of another."""
+    remembered = np.eye(30)[GROUPS] + 0.01 * RNG.normal(size=(len(GROUPS), 30))
+    (found,) = probe(remembered, {"colour": COLOUR}, GROUPS)
+    assert found.accuracy().value < 0.45, "a split that cuts through identities would read all of it"
+
+
+def test_of_three_layers_the_planted_one_leads() -> None:
+    layers = [features(POSE, strength) for strength in (0.0, 2.0, 0.5)]
+    found = [probe(each, {"pose": POSE}, GROUPS)[0].selectivity().value for each in layers]
+    assert int(np.argmax(found)) == 1
+    assert abs(found[0]) < 0.2
+
+
+def test_control_labels_stay_with_the_identity_if_the_factor_does() -> None:
+    (found,) = probe(features(COLOUR), {"colour": COLOUR}, GROUPS)
+    row = found.row()
+    assert row["chance"] == 0.25
+    assert row["shuffled"] < row["accuracy"] - 0.4
+    assert row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"]
+    expected = (row["accuracy"] - row["shuffled"]) / 0.75
+    assert row["selectivity"] == pytest.approx(expected)
+
+
+def test_values_of_a_single_identity_cannot_be_probed() -> None:
+    groups = np.array([0, 0, 1, 1, 2, 2])
+    np.testing.assert_array_equal(usable(np.array([5, 5, 7, 8, 7, 8]), groups), [-1, -1, 7, 8, 7, 8])
+    assert probe(features(POSE), {"identity": GROUPS}, GROUPS) == []
+
+
+def test_too_few_identities_are_refused() -> None:
+    with pytest.raises(InputError, match="need 5 of them; there are 3"):
+        probe(np.zeros((6, 2)), {"a": np.array([0, 1] * 3)}, np.array([0, 0, 1, 1, 2, 2]))
+
+
+def test_intervals_are_as_wide_as_the_number_of_identities_allows() -> None:
+    values = RNG.integers(0, 2, 30).astype(float)[GROUPS]
+    ones = np.ones(len(values))
+    by_identity, by_case = weighted_mean(values, ones, GROUPS), weighted_mean(values, ones, np.arange(len(values)))
+    assert by_identity.value == by_case.value == values.mean()
+    assert by_identity.high - by_identity.low > 1.8 * (by_case.high - by_case.low)
+    spread = np.sqrt(values.mean() * (1 - values.mean()) / 30)
+    assert by_identity.high - by_identity.low == pytest.approx(2 * 1.96 * spread, rel=0.15)
+
+
+def test_paired_figures() -> None:
+    one = weighted_mean(COLOUR.astype(float), np.ones(len(COLOUR)), GROUPS)
+    shifted = weighted_mean(COLOUR + 0.5, np.ones(len(COLOUR)), GROUPS)
+    assert (shifted - one).low == pytest.approx(0.5)
+    assert mean([one, shifted]).value == pytest.approx(one.value + 0.25)
+    assert (shifted - one).decided
