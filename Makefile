@@ -22,7 +22,7 @@ help:
 	@echo "make check      ruff (lint, format) and pyright"
 	@echo "make format     let ruff mend what it can"
 	@echo "make bench      measurements: FLOPs, bytes, calls, and times as ratios"
-	@echo "make notebooks  run the notebooks from the top, in a scratch folder"
+	@echo "make notebooks  open the notebooks in JupyterLab (make test runs them from the top)"
 	@echo "make docs       build the documentation into site/"
 
 install: $(STAMP)
@@ -57,7 +57,8 @@ bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks/test_counts.py tests/benchmarks/bench_times.py -s -q -p no:cacheprovider
 
 notebooks: $(STAMP)
-	$(BIN)/python -m pytest tests/test_notebooks.py -v
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[notebooks]"
+	$(BIN)/jupyter lab notebooks
 
 docs: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
