@@ -13,7 +13,7 @@ from PIL import Image
 
 from dynaip.report.style import LIGHT
 from dynaip_analysis import figures
-from dynaip_analysis.dependence import entropy
+from dynaip_analysis.dependence import dead, entropy
 
 Floats = NDArray[np.float64]
 
@@ -102,6 +102,7 @@ def draw_summary(path: Path, summaries: dict[str, RoutingSummary], levels: Seque
     table = [
         {"adapter": name, "level": level,
          "mean": float(it.mean[k]), "spread": float(it.spread[k]), "load": float(it.load[k]),
+         "dead": bool(dead(it.mean, it.load)[k]),
          "entropy_of_mean": it.entropy_of_mean, "mean_entropy": it.mean_entropy,
          "mutual_information": it.mutual_information,
          "between_images": it.between_images, "within_images": it.within_images}

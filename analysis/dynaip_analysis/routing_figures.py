@@ -18,6 +18,9 @@ from dynaip_analysis.routing import summarise
 
 Floats = NDArray[np.float64]
 
+FLOOR = 1e-4
+"""Nats at which the logarithmic scale begins."""
+
 Dependences = Mapping[str, Mapping[str, Dependence]]
 """What chooses (levels; experts of a level) -> what it may depend on -> how much."""
 
@@ -37,12 +40,12 @@ def draw_dependence(path: Path, found: Dependences) -> Path:
         figure, axes = plt.subplots(1, len(found), figsize=size, layout="constrained", squeeze=False, sharey=True)
         figures.headline(figure, _what_counts(found))
         for place, (choice, parts) in zip(axes[0], found.items(), strict=True):
-            _null_bars(place, [parts[name] for name in names])
+            _against_null(place, [parts[name] for name in names])
             place.set_title(choice, fontsize=9.5)
             place.set_xlabel("mutual information, nats")
         axes[0, 0].set_yticks(range(len(names)), names)
         axes[0, 0].invert_yaxis()
-        axes[0, -1].legend(fontsize=7.5, loc="lower right", handlelength=1)
+        axes[0, -1].legend(fontsize=7.5, loc="lower right", bbox_to_anchor=(1, 1), handlelength=1.5)
     return path
 
 
@@ -55,18 +58,21 @@ def _what_counts(found: Dependences) -> str:
     return f"What the choice of {choice} depends on: {told}"
 
 
-def _null_bars(axes: Any, found: Sequence[Dependence]) -> None:
+def _against_null(axes: Any, found: Sequence[Dependence]) -> None:
+    """On a logarithmic scale, since what a place tells and what a class tells differ by orders of magnitude."""
     for row, each in enumerate(found):
         clear = each.information > each.limit
-        axes.barh(row, each.information, height=0.6, color=OKABE_ITO[0] if clear else figures.LEVEL_COLOURS[5])
-        axes.plot([0, each.limit], [row, row], color=LIGHT.ink, linewidth=1.2)
-        axes.plot(
-            each.limit, row, marker="|", color=LIGHT.ink, markersize=9, markeredgewidth=1.6,
-            linestyle="none", label="95 % of shuffled" if row == 0 else None,
-        )  # fmt: skip
+        colour = OKABE_ITO[0] if clear else figures.LEVEL_COLOURS[5]
+        axes.plot([FLOOR, max(each.limit, FLOOR)], [row, row], color=LIGHT.line, linewidth=7, solid_capstyle="butt",
+                  label="95 % of shuffled" if row == 0 else None)  # fmt: skip
+        axes.plot(max(each.information, FLOOR), row, marker="o" if clear else "x", color=colour, markersize=6,
+                  linestyle="none")  # fmt: skip
+        axes.annotate(f"{each.information:.3f}", (max(each.information, FLOOR), row), xytext=(7, 0),
+                      textcoords="offset points", va="center", fontsize=7.5, color=LIGHT.quiet)  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xlim(FLOOR, 4)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_xlim(left=0)
 
 
 def choice_rows(weights: Floats, names: Sequence[str], grid: tuple[int, int], key: str) -> list[dict[str, Any]]:

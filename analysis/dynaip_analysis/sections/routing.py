@@ -143,9 +143,14 @@ def _sentences(rows: Sequence[Row]) -> list[str]:
         sentences.append(
             f"{adapter}: mean weights are {parts}; {most['level']} leads. "
             f"Knowing the patch tells {own[0]['mutual_information']:.3f} nats about its level, "
-            f"{share:.0%} of what is possible: {_verdict(share)}."
+            f"{share:.0%} of what is possible: {_verdict(share)}.{_unused(own)}"
         )
     return sentences
+
+
+def _unused(rows: Sequence[Row]) -> str:
+    names = [str(row["level"]) for row in rows if row.get("dead")]
+    return f" Hardly used: {', '.join(names)}; no patch prefers {'it' if len(names) == 1 else 'them'}." if names else ""
 
 
 def _verdict(share: float) -> str:
