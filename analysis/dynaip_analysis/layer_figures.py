@@ -125,7 +125,7 @@ def draw_layers(path: Path, layers: Layers) -> Path:
         for k, (name, parts) in enumerate(neighbours.items()):
             _line(axes[1], parts, OKABE_ITO[k], name)
         axes[1].set_title("Nearest other picture is of the same…", fontsize=9.5)
-        axes[1].set_ylim(0, 1.02)
+        axes[1].set_ylim(bottom=0)
         _line(axes[2], psnr, OKABE_ITO[2], "ridge")
         axes[2].set_title("Pictures given back (PSNR, dB)", fontsize=9.5)
         for place in axes[1:]:
@@ -149,7 +149,7 @@ def _neighbours(layers: Layers) -> dict[str, list[dict[str, Any]]]:
             continue
         chance = nearest_by_chance(labels)
         for layer, each in layers.readings.items():
-            share = _mean_of(nearest_shares(each.features, labels), layers.labelled.groups)
+            share = _mean_of(nearest_shares(each.means(), labels), layers.labelled.groups)
             row = {"measure": f"nearest by {name}", "layer": layer, "chance": chance, **share.row("value")}
             found.setdefault(name, []).append(row)
     return found

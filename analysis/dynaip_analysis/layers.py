@@ -64,6 +64,10 @@ class LayerReading:
     psnr_of_mean: Floats
     """The same of the mean patch, which needs no features."""
 
+    def means(self) -> NDArray[np.float32]:
+        """Means over the whole picture, B x C: for neighbours, who may stand elsewhere."""
+        return self.features.reshape(len(self.features), -1, POOL * POOL).mean(axis=-1)
+
 
 class _Sums:
     """Sums over patches from which a ridge and a PCA are made, so that no patches are kept."""

@@ -86,6 +86,7 @@ def test_means_of_parts(found: layer_figures.Layers) -> None:
     patches = encoder(encoder.preprocess(images))["0"][:, 1:]
     expected = patches.transpose(1, 2).reshape(3, -1).numpy()
     np.testing.assert_allclose(found.readings["0"].features[:3], expected, atol=1e-6)
+    np.testing.assert_allclose(found.readings["0"].means()[:3], patches.mean(dim=1).numpy(), atol=1e-6)
 
 
 def test_like_patches_have_like_colours(found: layer_figures.Layers) -> None:
