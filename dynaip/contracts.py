@@ -229,6 +229,8 @@ class CaseReference:
     image: Image.Image
     region: Box | None = None
     subject: str = ""
+    mask: Callable[[], Any] | None = None
+    """Gives where the subject is in the picture (height x width, bool), if the benchmark knows; for analyses alone."""
 
 
 @dataclass(frozen=True)

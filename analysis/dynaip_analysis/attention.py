@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from dynaip.report.style import LIGHT
 from dynaip_analysis import figures
 from dynaip_analysis.maps import on_patches
 from dynaip_analysis.named import Named
-from dynaip_analysis.recorder import Recording
+from dynaip_analysis.recording import Recording
+from dynaip_analysis.words import places_of
 
 Floats = NDArray[np.floating[Any]]
 POINTS = 3
@@ -27,22 +28,24 @@ def effective_tokens(entropy: Named) -> Named:
 
 
 def measures(recording: Recording) -> list[dict[str, Any]]:
-    """Tidy rows, one a branch, block and step: share of the reference in the output, weight, effective tokens."""
+    """Tidy rows, one a branch, block and step: share of the reference in the output, weight, effective tokens.
+
+    ``effective_low`` and ``effective_high`` hold nine tenths of the heads and queries; ``tokens`` is an even spread.
+    """
     rows: list[dict[str, Any]] = []
     for branch, share in recording.share.items():
         shares = share.mean("sample", "reference", "query")
-        tokens = effective_tokens(recording.entropy[branch]).mean("sample", "reference", "head", "query")
+        spread = effective_tokens(recording.entropy[branch])
+        tokens = spread.mean("sample", "reference", "head", "query")
         for (i, j), value in np.ndenumerate(shares.values):
+            cell = {"block": shares.axes["block"][i], "step": shares.axes["step"][j]}
+            found = spread.sel(**cell).values
+            low, high = np.nanpercentile(found, [5, 95]) if np.isfinite(found).any() else (np.nan, np.nan)
             rows.append(
-                {
-                    "branch": branch,
-                    "block": shares.axes["block"][i],
-                    "step": shares.axes["step"][j],
-                    "share": float(value),
-                    "weight": float(recording.weight[branch].values[i, j]),
-                    "effective_tokens": float(tokens.values[i, j]),
-                }
-            )
+                {"branch": branch, **cell, "share": float(value), "weight": float(recording.weight[branch].values[i, j]),
+                 "effective_tokens": float(tokens.values[i, j]), "effective_low": float(low), "effective_high": float(high),
+                 "tokens": len(recording.attention[branch].axes["key"])}
+            )  # fmt: skip
     return rows
 
 
@@ -58,27 +61,75 @@ class BranchMaps:
     """Branch -> the same of every query: queries x rows x columns."""
     grid: tuple[int, int]
     """Rows and columns of the image tokens."""
+    words: Mapping[str, WordMaps] = field(default_factory=dict[str, "WordMaps"])
+    """Words of the prompt, those with the largest term first."""
+
+
+@dataclass(frozen=True)
+class WordMaps:
+    """One word, in multiples of an even spread."""
+
+    reference: Floats | None
+    """What the word looks at in the reference, through the text branch: rows x columns of patches."""
+    image: Floats | None
+    """Which places of the image look at the word, in the joint attention: rows x columns of image tokens."""
 
 
 def maps(
     recording: Recording, grid: tuple[int, int], *, sample: int = 0, reference: int = 0, words: int | None = None
 ) -> BranchMaps:
-    """Average a recording; ``grid`` is the encoder's, ``words`` the number of text tokens that are no padding."""
+    """Average a recording; ``grid`` is the encoder's, ``words`` the number of text tokens that are no padding.
+
+    Blocks and steps count by the share of the term, query by query.
+    """
+    if recording.grid is None or not recording.attention:
+        raise ValueError("nothing was recorded: no branch looked at a reference")
     share: dict[str, Floats] = {}
     by_query: dict[str, Floats] = {}
     for branch, found in recording.attention.items():
         cut = slice(words if branch == "text" else None)
-        means = found.sel(sample=sample, reference=reference).mean("block", "step").values[cut]
-        placed = on_patches(means, grid)
+        shares = recording.share[branch].sel(sample=sample, reference=reference)
+        placed = on_patches(weighed(found.sel(sample=sample, reference=reference), shares)[cut], grid)
         if placed is not None:
-            by_query[branch] = placed * means.shape[-1]
-        share[branch] = (
-            recording.share[branch].sel(sample=sample, reference=reference).mean("block", "step").values[cut]
-        )
+            by_query[branch] = placed * placed[0].size
+        share[branch] = shares.mean("block", "step").values[cut]
     looked = {branch: np.nanmean(each, axis=0) for branch, each in by_query.items()}
-    if recording.grid is None:
-        raise ValueError("nothing was recorded: no branch looked at a reference")
-    return BranchMaps(share, looked, by_query, recording.grid)
+    told = _word_maps(recording, by_query.get("text"), share.get("text"), sample)
+    return BranchMaps(share, looked, by_query, recording.grid, told)
+
+
+def weighed(found: Named, share: Named) -> Floats:
+    """The mean over blocks and steps (queries x keys), each query weighed by the share of the term in its output there.
+
+    Maps of places where the term does nothing would otherwise count like any other.
+    """
+    total = np.zeros(found.values.shape[2:], np.float64)
+    mass = np.zeros(found.values.shape[2], np.float64)
+    for block, step in np.ndindex(*found.values.shape[:2]):
+        weight = np.nan_to_num(share.values[block, step]).astype(np.float64)
+        total += np.nan_to_num(found.values[block, step]) * weight[:, None]
+        mass += weight
+    return np.where(mass[:, None] > 0, total / np.maximum(mass, 1e-30)[:, None], np.nan)
+
+
+def _word_maps(
+    recording: Recording, by_query: Floats | None, share: Floats | None, sample: int
+) -> dict[str, WordMaps]:  # fmt: skip
+    """Words that were recorded as columns of the joint attention and that this sample's prompt has."""
+    if "image" not in recording.columns or not len(recording.words) > sample:
+        return {}
+    columns, tokens = recording.columns["image"].sel(sample=sample), recording.words[sample]
+    found: dict[str, tuple[float, WordMaps]] = {}
+    for word in columns.axes["key"]:
+        own = columns.sel(key=word)
+        if not np.isfinite(own.values).any():
+            continue
+        places = [place for place in places_of(str(word), tokens) if by_query is None or place < len(by_query)]
+        reference = None if by_query is None else np.nanmean(by_query[places], axis=0)
+        size = 0.0 if share is None else float(np.nanmean(share[places]))
+        image = own.spatial("query")
+        found[str(word)] = (size, WordMaps(reference, image / image.mean()))
+    return {word: each for word, (_, each) in sorted(found.items(), key=lambda item: -item[1][0])}
 
 
 def query_points(share: Floats, count: int = POINTS) -> list[tuple[int, int]]:
@@ -95,30 +146,31 @@ def query_points(share: Floats, count: int = POINTS) -> list[tuple[int, int]]:
 
 def rows_of(found: BranchMaps) -> list[dict[str, Any]]:
     """Tidy rows of the maps that are drawn: branch, map, row, column, value."""
-    rows: list[dict[str, Any]] = []
     drawn = [("looked_at", branch, values) for branch, values in found.looked_at.items()]
     if "image" in found.share:
         drawn.append(("share", "image", found.share["image"].reshape(found.grid)))
     if "text" in found.share:
         drawn.append(("share", "text", found.share["text"][None]))
-    for name, branch, values in drawn:
-        rows += [
-            {"branch": branch, "map": name, "row": i, "column": j, "value": float(v)}
-            for (i, j), v in np.ndenumerate(values)
-        ]
-    return rows
+    for word, each in found.words.items():
+        drawn += [(f"word {word}", "text", each.reference)] if each.reference is not None else []
+        drawn += [(f"word {word}", "joint", each.image)] if each.image is not None else []
+    return [
+        {"branch": branch, "map": name, "row": i, "column": j, "value": float(v)}
+        for name, branch, values in drawn
+        for (i, j), v in np.ndenumerate(values)
+    ]
 
 
 def draw(
     path: Path, reference: Image.Image, generated: Image.Image, found: BranchMaps, words: Sequence[str] = ()
 ) -> Path:
-    """Draw one generation: the branches side by side, and what chosen places of the image look at."""
+    """Draw one generation: the branches side by side, and how large the term is and where it looks word by word."""
     with figures.drawing(path, rows_of(found)) as plt:
-        figure = plt.figure(figsize=(9.6, 5.3), layout="constrained")
+        figure = plt.figure(figsize=(9.6, 4.9), layout="constrained")
         figures.headline(figure, _title(found))
         top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1), hspace=0.04)
         _branches(top, reference, generated, found)
-        _points(bottom, reference, generated, found, words)
+        _by_word(bottom, reference, generated, found, words)
     return path
 
 
@@ -133,9 +185,7 @@ def _branches(figure: Any, reference: Image.Image, generated: Image.Image, found
     figures.show_image(axes[0], reference, "reference")
     figures.show_image(axes[1], generated, "generated image")
     if "image" in found.share:
-        drawn = figures.overlay(
-            axes[2], generated, found.share["image"].reshape(found.grid), "image branch: size of the term"
-        )
+        drawn = figures.overlay(axes[2], generated, found.share["image"].reshape(found.grid), "image branch: term size")
         figures.scale_bar(figure, drawn, axes[2], "‖term‖ / ‖output‖")
     high = max((float(values.max()) for values in found.looked_at.values()), default=1.0)
     for place, branch in ((axes[3], "image"), (axes[4], "text")):
@@ -147,42 +197,27 @@ def _branches(figure: Any, reference: Image.Image, generated: Image.Image, found
             figures.scale_bar(figure, drawn, place, "attention, × even spread")
 
 
-def _points(
+def _by_word(
     figure: Any, reference: Image.Image, generated: Image.Image, found: BranchMaps, words: Sequence[str]
 ) -> None:
-    axes = figure.subplots(1, 5, width_ratios=(1, 1, 1, 1, 1.25))
-    figures.show_image(axes[0], generated, "three places")
-    points = query_points(found.share["image"].reshape(found.grid)) if "image" in found.share else []
-    wide, tall = generated.width / found.grid[1], generated.height / found.grid[0]
-    high = (
-        max((float(found.by_query["image"][_flat(p, found)].max()) for p in points), default=1.0)
-        if "image" in found.by_query
-        else 1.0
-    )
-    for k, (i, j) in enumerate(points):
-        _dot(axes[0], (j + 0.5) * wide, (i + 0.5) * tall, k + 1)
-        if "image" in found.by_query:
-            figures.overlay(
-                axes[k + 1],
-                reference,
-                found.by_query["image"][_flat((i, j), found)],
-                f"place {k + 1} looks at",
-                high=high,
-            )
-    for unused in axes[1 + len(points) : 4]:
+    axes = figure.subplots(1, 5, width_ratios=(1.25, 1, 1, 1, 1))
+    _words(axes[0], found, words)
+    shown = list(found.words.items())[:2]
+    values = [each for _, views in shown for each in (views.reference, views.image) if each is not None]
+    high = max((float(np.nanmax(each)) for each in values), default=1.0)
+    drawn = None
+    for k, (word, views) in enumerate(shown):
+        places = ((axes[1 + k], reference, views.reference, f"“{word}” looks at"),
+                  (axes[3 + k], generated, views.image, f"looks at “{word}”"))  # fmt: skip
+        for place, picture, each, title in places:
+            if each is None:
+                figures.bare(place, title.replace("looks at", "") + ": off")
+            else:
+                drawn = figures.overlay(place, picture, each, title, high=high)
+    for unused in [axes[1 + k] for k in range(len(shown), 2)] + [axes[3 + k] for k in range(len(shown), 2)]:
         figures.bare(unused)
-    _words(axes[4], found, words)
-
-
-def _flat(point: tuple[int, int], found: BranchMaps) -> int:
-    return point[0] * found.grid[1] + point[1]
-
-
-def _dot(axes: Any, x: float, y: float, number: int) -> None:
-    axes.plot(
-        x, y, marker="o", markersize=11, color=figures.MARK, markeredgecolor="white", markeredgewidth=1.2, clip_on=False
-    )
-    axes.text(x, y, str(number), color="white", fontsize=7.5, ha="center", va="center_baseline", fontweight="bold")
+    if drawn is not None:
+        figures.scale_bar(figure, drawn, axes[4], "attention, × even spread")
 
 
 def _words(axes: Any, found: BranchMaps, words: Sequence[str]) -> None:
@@ -197,6 +232,48 @@ def _words(axes: Any, found: BranchMaps, words: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.set_title("text branch: size by word", fontsize=9)
     axes.spines["left"].set_visible(False)
+
+
+def draw_spread(path: Path, recording: Recording) -> Path:
+    """Draw over how many reference tokens a query spreads, block by block, beside an even spread and a single token."""
+    rows = measures(recording)
+    branches = [branch for branch in ("image", "text") if branch in recording.share]
+    even = rows[0]["tokens"]
+    with figures.drawing(path, rows) as plt:
+        figure, axes = plt.subplots(figsize=(6.8, 3.1), layout="constrained")
+        means = {
+            branch: np.mean([row["effective_tokens"] for row in rows if row["branch"] == branch]) for branch in branches
+        }
+        parts = ", ".join(f"{value:.0f} in the {branch} branch" for branch, value in means.items())
+        figures.headline(figure, f"A query spreads over how many of {even} reference tokens? {parts}")
+        for shift, branch in enumerate(branches):
+            _spread_line(axes, [row for row in rows if row["branch"] == branch], branch, 0.1 * (shift - 0.5))
+        for value, text in ((even, "even spread"), (1, "a single token")):
+            axes.axhline(value, color=LIGHT.quiet, linewidth=1, linestyle=(0, (3, 2)))
+            axes.annotate(text, (1, value), xycoords=("axes fraction", "data"), xytext=(0, 3), textcoords="offset points",
+                          fontsize=7.5, color=LIGHT.quiet, ha="right")  # fmt: skip
+        axes.set(xlabel="block", ylabel="exp(entropy), log scale", yscale="log", ylim=(0.8, 1.6 * even))
+        ticks = [2**k for k in range(0, int(np.log2(even)) + 1, 1 if even < 64 else 2)]
+        axes.set_yticks(ticks, [str(tick) for tick in ticks])
+        axes.minorticks_off()
+        axes.margins(x=0.08)
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
+        figures.note(figure, "points are means, bars nine tenths of all heads and queries")
+    return path
+
+
+def _spread_line(axes: Any, rows: Sequence[Mapping[str, Any]], branch: str, shift: float) -> None:
+    blocks = sorted({row["block"] for row in rows})
+    own = {block: [row for row in rows if row["block"] == block] for block in blocks}
+    means, low, high = (
+        [float(np.nanmean([row[name] for row in own[block]])) for block in blocks]
+        for name in ("effective_tokens", "effective_low", "effective_high")
+    )
+    places, colour = np.array(blocks, float) + shift, figures.BRANCH_COLOURS[branch]
+    axes.vlines(places, low, high, color=colour, linewidth=2, alpha=0.5)
+    marker = "o" if branch == "image" else "s"
+    axes.plot(places, means, color=colour, marker=marker, markersize=5, label=f"{branch} branch")
+    axes.set_xticks(blocks)
 
 
 def draw_blocks(path: Path, recording: Recording) -> Path:

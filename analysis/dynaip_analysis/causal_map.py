@@ -32,23 +32,24 @@ def drawn_metrics(scores: Sequence[Mapping[str, Any]], kind: str) -> list[str]:
 def effects(found: Sweep) -> list[dict[str, Any]]:
     """Tidy rows: cell and metric with the paired difference to the untouched run, its 95 % interval, and the null.
 
-    ``null`` is what the largest difference of all cells reaches in 95 % of draws that flip signs case by case (ours):
-    a cell beyond it stands out from chance even though many cells are looked at.
+    ``null`` is what the largest t of all cells reaches in 95 % of draws that flip signs case by case (ours): a cell whose
+    own ``t`` lies beyond it stands out from chance even though many cells are looked at.
     """
     metrics = list(figures.metric_names(found.scores))
     aligned = collect([{"seed": 0, "suite": "all", **row, "arm": row["cell"]} for row in found.scores], metrics)[0]
     boot = Bootstrap(aligned)
     rows: list[dict[str, Any]] = []
     for metric in metrics:
-        null = null_of(_differences(aligned.values[metric][:, 0], aligned.arms))
-        for cell in found.cells:
+        differences = _differences(aligned.values[metric][:, 0], aligned.arms)
+        null, strength = null_of(differences), t_of(differences)
+        for place, cell in enumerate(found.cells):
             gap = boot.difference(cell.name, UNTOUCHED, metric)
             steps = (found.windows[0][0], 1.0) if cell.window is None else found.windows[cell.window]
             rows.append(
                 {"kind": found.kind, "branch": cell.branch, "block": -1 if cell.block is None else cell.block,
                  "window": -1 if cell.window is None else cell.window, "from": steps[0], "to": min(steps[1], 1.0),
-                 "metric": metric, "effect": gap.value, "low": gap.low, "high": gap.high, "null": null,
-                 "stands_out": bool(abs(gap.value) > null), "cases": gap.cases,
+                 "metric": metric, "effect": gap.value, "low": gap.low, "high": gap.high, "t": float(strength[place]),
+                 "null": null, "stands_out": bool(strength[place] > null), "cases": gap.cases,
                  "untouched": boot.estimate(UNTOUCHED, metric).value}
             )  # fmt: skip
     return rows
@@ -61,9 +62,9 @@ def _differences(values: Floats, arms: Sequence[str]) -> Floats:
 
 
 def null_of(differences: Floats, level: float = 0.95, seed: int = 0) -> float:
-    """The ``level`` quantile of the largest |mean| over cells when each case's differences get a sign by chance.
+    """The ``level`` quantile of the largest |t| over cells when each case's differences get a sign by chance.
 
-    All sign patterns are tried where there are few cases. Cases without a value in some cell are left out.
+    All sign patterns are tried where there are few cases. Cases without a value in some cell are left out; NaN for one case.
     """
     kept = differences[:, np.isfinite(differences).all(axis=0)]
     cases = kept.shape[1]
@@ -73,7 +74,21 @@ def null_of(differences: Floats, level: float = 0.95, seed: int = 0) -> float:
         signs = np.array(list(product((-1.0, 1.0), repeat=cases)))
     else:
         signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(FLIPS, cases))
-    return float(np.quantile(np.abs(kept @ signs.T / cases).max(axis=0), level))
+    squares = (kept**2).sum(axis=1, keepdims=True)
+    return float(np.quantile(_t(kept @ signs.T / cases, squares, cases).max(axis=0), level))
+
+
+def t_of(differences: Floats) -> Floats:
+    """|t| of every cell: the mean of its differences over the standard error; infinite where all cases agree exactly."""
+    kept = differences[:, np.isfinite(differences).all(axis=0)]
+    return _t(kept.mean(axis=1), (kept**2).sum(axis=1), kept.shape[1])
+
+
+def _t(means: Floats, squares: Floats, cases: int) -> Floats:
+    spread = np.maximum(squares / cases - means**2, 0) / max(cases - 1, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.abs(means) / np.sqrt(spread)
+    return np.where(np.abs(means) < 1e-12, 0.0, found)
 
 
 NAMES = {"cp": "CP", "pf": "PF", "leak": "leak", "change": "change of pixels", "other_cp": "CP of the other reference"}
@@ -93,13 +108,20 @@ def draw(path: Path, found: Sweep) -> Path:
         figures.headline(figure, headline(rows, metrics[0], found.kind))
         for (i, branch), (j, metric) in product(enumerate(branches), enumerate(metrics)):
             own = [row for row in rows if row["branch"] == branch and row["metric"] == metric]
-            drawn = _panel(axes[i, j], own, found, j == 0)
+            drawn = _panel(axes[i, j], own, found, _scale(rows, metrics, metric), j == 0)
             axes[i, j].set_title(f"{NAMES.get(metric, metric)} ({own[0]['untouched']:.2f} untouched)", fontsize=9)
-            figures.scale_bar(figure, drawn, axes[i, j], "")
+            if j == len(metrics) - 1 or metrics[0] not in MAIN:
+                figures.scale_bar(figure, drawn, axes[i, j], "effect")
         for line, branch in zip(axes, branches, strict=True):
             line[0].set_ylabel(f"{branch} branch", color=figures.BRANCH_COLOURS[branch], fontsize=9)
         figures.note(figure, _reading(rows, metrics[0]))
     return path
+
+
+def _scale(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], metric: str) -> float:
+    """Half of the colour scale: one for all panels where metrics share their unit, else one a metric."""
+    alike = metrics if metrics[0] in MAIN else [metric]
+    return max([abs(row["effect"]) for row in rows if row["metric"] in alike and np.isfinite(row["effect"])] + [1e-3])
 
 
 def _reading(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
@@ -108,8 +130,8 @@ def _reading(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
     if not np.isfinite(row["null"]):
         return "one case: no intervals, and nothing to tell an effect from chance by"
     return (
-        f"{row['cases']} cases; bold: larger than chance makes the largest cell in 95 % of sweeps "
-        f"(±{row['null']:.2f} for {NAMES.get(metric, metric)}; signs flipped by case)"
+        f"{row['cases']} cases; bold: |t| beyond what chance gives the largest cell in 95 % of sweeps "
+        f"({row['null']:.1f} for {NAMES.get(metric, metric)}; signs flipped by case)"
     )
 
 
@@ -126,17 +148,16 @@ def headline(rows: Sequence[Mapping[str, Any]], metric: str, kind: str) -> str:
     )
 
 
-def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], found: Sweep, first: bool) -> Any:
+def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], found: Sweep, high: float, first: bool) -> Any:
     blocks = list(dict.fromkeys(cell.block for cell in found.cells))
     table = {(row["block"], row["window"]): row for row in rows}
     columns = [*range(len(found.windows)), None]
     cells = [[table[_key(Cell("image", block, window))] for window in columns] for block in blocks]
     values = np.array([[cell["effect"] for cell in line] for line in cells])
-    high = max(float(np.nanmax(np.abs(values), initial=0.0)), 1e-3)
     drawn = axes.imshow(values, cmap=figures.DIVERGING, vmin=-high, vmax=high, aspect="auto", interpolation="nearest")
     for (i, j), value in np.ndenumerate(values):
         strong = cells[i][j]["stands_out"]
-        axes.text(j, i, f"{value:+.2f}".replace("-", "−"), ha="center", va="center", fontsize=7.5,
+        axes.text(j, i, _number(value), ha="center", va="center", fontsize=7.5,
                   fontweight="bold" if strong else "normal", color=_ink(value, high, strong))  # fmt: skip
     axes.set_xticks(range(len(columns)), [*(f"{low:.2f}" for low, _ in found.windows), "all"], fontsize=7.5)
     axes.set_yticks(
@@ -149,6 +170,10 @@ def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], found: Sweep, first: bo
     for spine in axes.spines.values():
         spine.set_visible(False)
     return drawn
+
+
+def _number(value: float) -> str:
+    return "0.00" if abs(value) < 0.005 else f"{value:+.2f}".replace("-", "−")
 
 
 def _key(cell: Cell) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import textwrap
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,21 +111,24 @@ def bare(axes: Any, title: str = "") -> None:
 
 
 def scale_bar(figure: Any, drawn: Any, axes: Any, label: str) -> None:
-    """A slim colour bar with a label."""
-    bar = figure.colorbar(drawn, ax=axes, fraction=0.046, pad=0.03)
+    """A slim colour bar with a label; for one picture, or for all of an array."""
+    slim = {"fraction": 0.02, "aspect": 40} if isinstance(axes, np.ndarray) else {"fraction": 0.046}
+    bar = figure.colorbar(drawn, ax=axes, pad=0.03, **slim)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7.5, colors=LIGHT.quiet)
     bar.set_label(label, fontsize=8, color=LIGHT.quiet)
 
 
 def headline(figure: Any, text: str) -> None:
-    """The title of a figure, on the left; it says what to see."""
+    """The title of a figure, on the left; it says what to see, in as many lines as the width asks for."""
+    text = textwrap.fill(text, max(20, int(figure.get_figwidth() * 10.4)))
     figure.suptitle(text, x=0.01, ha="left", fontsize=11.5, color=LIGHT.ink)
 
 
 def note(figure: Any, text: str) -> None:
     """A quiet line below a figure: how to read it."""
-    figure.text(0.01, -0.01, text, ha="left", va="top", fontsize=7.5, color=LIGHT.quiet)
+    text = textwrap.fill(text, max(30, int(figure.get_figwidth() * 15)))
+    figure.supxlabel(text, x=0.01, ha="left", fontsize=7.5, color=LIGHT.quiet)
 
 
 def metric_names(scores: Sequence[Mapping[str, Any]]) -> list[str]:

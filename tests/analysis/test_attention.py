@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from dynaip_analysis import attention
+from dynaip_analysis import attention, places
+from dynaip_analysis.maps import Branches, Map
 from dynaip_analysis.named import Named
 from dynaip_analysis.recorder import Recording
 
@@ -35,6 +36,58 @@ def recording() -> Recording:
         found.share[branch] = Named(share, {**outer, "query": queries})
         found.weight[branch] = Named(np.ones((1, 2)), {"block": [0], "step": [0.25, 0.75]})
     return found
+
+
+def joint() -> Recording:
+    """Every place looks at itself and, with a fifth of its attention, at the last word; the others look at none."""
+    found = recording()
+    lattice = list(places.lattice())
+    outer = {"block": [0], "step": [0.25, 0.75], "sample": [0]}
+    image, text = np.zeros((1, 2, 1, len(lattice), 6), np.float32), np.zeros((1, 2, 1, len(lattice), 3), np.float32)
+    for k, (x, y) in enumerate(places.lattice().values()):
+        image[..., k, min(int(y * 2), 1) * 3 + min(int(x * 3), 2)] = 0.8
+        text[..., k, 2] = 0.2
+    grids = {"key": (2, 3)}
+    found.rows = Branches(
+        image=Map(image, {**outer, "query": lattice, "key": range(6)}, grids=grids),
+        text=Map(text, {**outer, "query": lattice, "key": range(3)}),
+    )
+    column = np.arange(6, dtype=np.float32).reshape(1, 1, 1, 1, 6).repeat(2, 1)
+    found.columns = Branches(image=Map(column, {**outer, "key": ["mug"], "query": range(6)}, grids={"query": (2, 3)}))
+    found.words = [["a", "red", "mug"]]
+    return found
+
+
+def test_places_side_by_side() -> None:
+    """Directly, through words, in the image, and back: each view is where the plant says."""
+    maps = attention.maps(joint(), GRID)
+    views = places.views(joint(), maps)
+    assert views[0].token == (1, 2), "the largest term"
+    for view in views:
+        own = np.zeros((2, 3))
+        own[view.token] = 6
+        np.testing.assert_allclose(view.joint, own)
+        np.testing.assert_allclose(view.text, [[0, 0], [0, 4]])
+        assert view.onto_words == pytest.approx(0.2)
+        assert view.patch == (view.token[1] // 2, view.token[1] % 2)
+        back = np.zeros((2, 3))
+        back[:, view.token[1]] = 3
+        np.testing.assert_allclose(view.back, back)
+
+
+def test_words_in_both_attentions() -> None:
+    word = attention.maps(joint(), GRID).words["mug"]
+    np.testing.assert_allclose(word.reference, [[0, 0], [0, 4]])
+    np.testing.assert_allclose(word.image, np.arange(6).reshape(2, 3) / 2.5)
+
+
+def test_blocks_count_by_the_share_of_the_term() -> None:
+    """Two steps look at different patches, the second with three times the term."""
+    values = np.zeros((1, 2, 1, 2))
+    values[0, 0, 0, 0] = values[0, 1, 0, 1] = 1
+    axes = {"block": [0], "step": [0, 1], "query": [0], "key": [0, 1]}
+    share = Named(np.array([[[0.1], [0.3]]]), {"block": [0], "step": [0, 1], "query": [0]})
+    np.testing.assert_allclose(attention.weighed(Named(values, axes), share), [[0.25, 0.75]])
 
 
 def test_maps_follow_the_planted_attention() -> None:
@@ -68,6 +121,8 @@ def test_measures() -> None:
     assert rows[0]["branch"] == "image"
     assert rows[0]["share"] == pytest.approx(0.35)
     assert rows[0]["effective_tokens"] == pytest.approx(1)
+    assert rows[0]["effective_low"] == pytest.approx(1)
+    assert rows[0]["tokens"] == 4
 
 
 def test_query_points_start_at_the_largest_share_and_spread() -> None:
@@ -81,9 +136,15 @@ def test_query_points_start_at_the_largest_share_and_spread() -> None:
 
 def test_figures_and_their_tables(tmp_path: Path) -> None:
     picture = Image.new("RGB", (30, 20), "teal")
-    path = attention.draw(tmp_path / "a.png", picture, picture, attention.maps(recording(), GRID), ["a", "red", "mug"])
+    maps = attention.maps(joint(), GRID)
+    path = attention.draw(tmp_path / "a.png", picture, picture, maps, ["a", "red", "mug"])
     assert path.stat().st_size > 5000
-    assert len(pq.read_table(path.with_suffix(".parquet"))) == 4 + 4 + 6 + 3
+    assert len(pq.read_table(path.with_suffix(".parquet"))) == 4 + 4 + 6 + 3 + 4 + 6
+    path = places.draw(tmp_path / "p.png", picture, picture, places.views(joint(), maps))
+    assert path.stat().st_size > 5000
+    assert len(pq.read_table(path.with_suffix(".parquet"))) == 3 * (4 + 4 + 6 + 6)
+    path = attention.draw_spread(tmp_path / "s.png", recording())
+    assert len(pq.read_table(path.with_suffix(".parquet"))) == 4
     path = attention.draw_blocks(tmp_path / "b.png", recording())
     assert path.stat().st_size > 5000
     assert len(pq.read_table(path.with_suffix(".parquet"))) == 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dynaip.report.section import AnalysisRequest, SectionContent
 from dynaip.report.tables import Row, read_rows
@@ -12,69 +12,147 @@ from dynaip_analysis.sections.base import Chosen, RunSection
 from dynaip_analysis.sections.config import AttentionConfig
 
 if TYPE_CHECKING:
-    from dynaip.contracts import Case
-    from dynaip_analysis.workbench import Workbench
+    from PIL.Image import Image
 
-POLICY = "coupled"
-"""Both branches look at the reference, so that both can be seen."""
+    from dynaip.contracts import Case
+    from dynaip_analysis.recording import Recording
+    from dynaip_analysis.workbench import Workbench
 
 
 class AttentionSection(RunSection[AttentionConfig]):
-    """Attention over one generated image, branch by branch."""
+    """Attention over generated images, branch by branch, and whether it follows the subject."""
 
     name = "attention"
 
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
         """Draw attention for the chosen arms; give the figures."""
-        from dynaip_analysis import attention
-        from dynaip_analysis.recorder import record
+        from dynaip_analysis import agreement, attention
         from dynaip_analysis.workbench import Workbench
 
         bench = Workbench.open(request.run)
         cases = self._cases(bench, request)
-        with record(bench.dyna, routing=False, budget=self.config.budget) as recording:
-            images = bench.generate(cases, decoupling=POLICY)
+        recording, images = self._record(bench, cases[: self.config.cases])
         recording.save(out / "attention.safetensors")
         paths: list[Path] = []
-        for k, (case, image) in enumerate(zip(cases, images, strict=True)):
-            words = bench.words(case.prompt)
-            found = attention.maps(recording, bench.dyna.encoder.grid, sample=k, words=len(words))
-            paths.append(attention.draw(out / f"attention-{k}.png", case.references[0].image, image, found, words))
-        return [*paths, attention.draw_blocks(out / "attention-blocks.png", recording)]
+        for k, (case, image) in enumerate(zip(cases, images, strict=False)):
+            paths += _draw_case(bench, recording, k, case, image, out)
+        paths += [attention.draw_blocks(out / "attention-blocks.png", recording)]
+        paths += [attention.draw_spread(out / "attention-spread.png", recording)]
+        rows = self._agreement(bench, cases)
+        return [*paths, agreement.draw(out / "attention-agreement.png", rows)] if rows else paths
 
     def _cases(self, bench: Workbench, request: AnalysisRequest) -> list[Case]:
         if request.reference:
             return [bench.case_of(request.reference, request.prompt, request.seed)]
-        return bench.cases(self.config.suite, self.config.cases, request.seed)
+        return bench.cases(self.config.suite, max(self.config.cases, self.config.masked), request.seed)
+
+    def _record(self, bench: Workbench, cases: Sequence[Case]) -> tuple[Recording, list[Image]]:
+        """One generation with everything that is drawn: both branches, chosen places, and the words of the prompts."""
+        from dynaip_analysis.places import lattice
+        from dynaip_analysis.recorder import AttentionRequest, JointRequest, record
+
+        prompts = [case.prompt for case in cases]
+        words = list(dict.fromkeys(word for prompt in prompts for word in bench.words(prompt) if word.isalpha()))
+        request = AttentionRequest(weighting="share")
+        joint = JointRequest(words=words, points=lattice())
+        with record(
+            bench.dyna, attention=request, joint=joint, routing=False, prompts=prompts, budget=self.config.budget
+        ) as recording:
+            images = bench.generate(cases, decoupling=policy_of(bench.dyna))
+        return recording, images
+
+    def _agreement(self, bench: Workbench, cases: Sequence[Case]) -> list[Row]:
+        """Rows over all cases whose references' masks the benchmark knows, some generated at a time."""
+        from dynaip_analysis import agreement, attention
+        from dynaip_analysis.recorder import AttentionRequest, record
+
+        known = [case for case in cases if case.references[0].mask is not None][: self.config.masked]
+        maps: list[Any] = []
+        for start in range(0, len(known), BATCH):
+            batch = known[start : start + BATCH]
+            with record(
+                bench.dyna, attention=AttentionRequest(weighting="share"), routing=False, budget=self.config.budget
+            ) as found:
+                bench.generate(batch, decoupling=policy_of(bench.dyna))
+            for k, case in enumerate(batch):
+                words = len(bench.words(case.prompt))
+                maps.append(attention.maps(found, bench.dyna.encoder.grid, sample=k, words=words).looked_at)
+        masks = [case.references[0].mask() for case in known if case.references[0].mask is not None]
+        return agreement.agreement(maps, masks, [case.id for case in known]) if len(known) > 1 and all(maps) else []
 
     def tell(self, chosen: Sequence[Chosen], out: Path) -> SectionContent:
         """Say what the tables of attention show, beside its figures."""
         rows = read_rows(out / "attention-blocks.parquet")
         lead = (
-            f"Generated by {chosen[0].words()} with both branches looking at the reference. "
-            f"{_shares(rows)} {_spread(rows)}\n\n"
+            f"Generated by {chosen[0].words()} with every branch that it has looking at the reference. "
+            f"{_shares(rows)} {_spread(rows)} {_follows(read_rows(out / 'attention-agreement.parquet'))}\n\n"
             "The size is the norm of the reference term over the norm of the attention output it is added to: "
-            "a sharp map on a branch with a small term means little."
+            "a sharp map on a branch with a small term means little, so maps are means weighed by it."
         )
-        pictures = sorted(out.glob("attention-[0-9]*.png"))
-        captions = [
-            (
-                "Top: the reference, the image, where in the image the reference term is large, and which reference "
-                "patches each branch looks at (one scale; 1 is an even spread). Bottom: what three places of the image "
-                "look at, and how large the term is at every word."
-            ),
-            "The same for another case.",
-        ]
-        figures = [(path, captions[min(k, 1)]) for k, path in enumerate(pictures)]
-        figures.append(
-            (out / "attention-blocks.png", "Size of the reference term by block and denoising progress, on one scale.")
+        found = [(path, _caption(path.stem)) for path in sorted(out.glob("attention-*.png"), key=_order)]
+        tables = [("Size and spread of the term by branch, block and step", out / "attention-blocks.parquet")]
+        if (out / "attention-agreement.parquet").is_file():
+            tables.append(("Agreement with the subject's mask", out / "attention-agreement.parquet"))
+        return SectionContent("Attention in each branch", lead, found, tables)
+
+
+BATCH = 8
+"""Cases that are recorded together for the agreement with masks."""
+
+
+def policy_of(dyna: Any) -> str | None:
+    """Both branches look at the reference where the adapter has both, so that both can be seen; else its own policy."""
+    return "coupled" if all(dyna.attention.serves(branch) for branch in ("image", "text")) else None
+
+
+def _draw_case(bench: Workbench, recording: Recording, k: int, case: Case, image: Image, out: Path) -> list[Path]:
+    from dynaip_analysis import attention, places
+
+    words, reference = bench.words(case.prompt), case.references[0].image
+    found = attention.maps(recording, bench.dyna.encoder.grid, sample=k, words=len(words))
+    paths = [attention.draw(out / f"attention-{k}.png", reference, image, found, words)]
+    views = places.views(recording, found, sample=k)
+    return [*paths, places.draw(out / f"attention-{k}-places.png", reference, image, views)] if views else paths
+
+
+CAPTIONS = {
+    "attention-blocks": "Size of the reference term by block and denoising progress, on one scale.",
+    "attention-spread": "Effective number of reference tokens by block; dashed: an even spread, and a single token.",
+    "attention-agreement": "Attention over the reference against the subject's mask: means with 95 % intervals over cases, "
+    "beside a centre prior, the maps of another case, and chance (the subject's area).",
+}  # fmt: skip
+
+
+def _caption(name: str) -> str:
+    if name in CAPTIONS:
+        return CAPTIONS[name]
+    if name.endswith("-places"):
+        return (
+            "What three places of the image look at: the reference through the image branch, the reference through words "
+            "and the text branch, and the image itself; and back, which places look at the marked patch. One scale."
         )
-        return SectionContent(
-            "Attention in each branch",
-            lead,
-            figures,
-            [("Size of the term by branch, block and step", out / "attention-blocks.parquet")],
-        )
+    return (
+        "Top: the reference, the image, where in the image the reference term is large, and which reference patches each "
+        "branch looks at (one scale; 1 is an even spread). Bottom: how large the term is at every word, what two words "
+        "look at, and which places of the image look at them."
+    )
+
+
+def _order(path: Path) -> tuple[bool, str]:
+    return path.stem in CAPTIONS, path.stem
+
+
+def _follows(rows: Sequence[Row]) -> str:
+    own = {row["map"]: row for row in rows if row["metric"] == "average_precision"}
+    rivals = [name for name in own if not name.endswith(" branch")]
+    if not rivals:
+        return ""
+    best = max(rivals, key=lambda name: own[name]["value"])
+    parts = [f"{own[name]['value']:.2f} in the {name}" for name in own if name.endswith(" branch")]
+    return (
+        f"Against the subject's mask the maps reach an average precision of {', '.join(parts)}; "
+        f"the best baseline ({best}) reaches {own[best]['value']:.2f}."
+    )
 
 
 def _means(rows: Sequence[Row], column: str) -> dict[str, float]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation, binary_fill_holes
 
 from dynaip.config import ComponentSpec
 from dynaip.errors import InputError
 from dynaip.registry import registry
+from dynaip_plugins.benchmarks.microworld.model import subject_mask
+from dynaip_plugins.microworld.render import render
 from dynaip_plugins.microworld.vocabulary import IDENTITY
-from dynaip_plugins.microworld.world import Identity
+from dynaip_plugins.microworld.world import Identity, sample_scene
 
 
 def build(**options: Any) -> Any:
@@ -36,6 +41,28 @@ def test_same_seed_same_cases_whatever_the_size() -> None:
     assert [(c.id, c.prompt, c.seed) for c in few] == [(c.id, c.prompt, c.seed) for c in many[:3]]
     assert few[0].references[0].image.tobytes() == many[0].references[0].image.tobytes()
     assert build(single=3).cases("single", seed=2)[0].seed != few[0].seed
+
+
+def test_masks_are_where_another_identity_would_show() -> None:
+    """What changes with the identity's colours is the subject, but for its edge and the emblem inside it."""
+    for seed in range(6):
+        scene = sample_scene(np.random.default_rng(seed), 1)
+        subject = scene.subjects[0]
+        who = subject.identity
+        others = [colour for colour in IDENTITY["main"] if colour not in (who.main, who.second)]
+        repainted = replace(subject, identity=replace(who, main=others[0], second=others[1]))
+        drawn = render([scene, replace(scene, subjects=(repainted,))]).astype(int)
+        changed, mask = np.abs(drawn[0] - drawn[1]).max(-1) > 64, subject_mask(scene)
+        assert not (changed & ~binary_dilation(mask)).any()
+        assert (binary_fill_holes(changed) & mask).sum() > 0.95 * mask.sum()
+        assert mask.sum() > 100
+
+
+def test_cases_know_the_masks_of_their_references() -> None:
+    case = build(multi2=1).cases("multi2")[0]
+    first, second = (reference.mask() for reference in case.references)
+    assert first.shape == (64, 64)
+    assert not np.array_equal(first, second)
 
 
 def test_unknown_suite() -> None:

@@ -1,0 +1,131 @@
+"""Does attention follow the subject? Maps over the reference against the subject's mask, beside what knows nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynaip.report.style import BASELINE
+from dynaip_analysis import figures
+from dynaip_analysis.maps import Grid, region_on
+
+Floats = NDArray[np.floating[Any]]
+CENTRE, SHUFFLED = "centre prior", "shuffled reference"
+METRICS: Mapping[str, str] = {
+    "average_precision": "average precision",
+    "energy_inside": "energy inside",
+    "pointing_game": "pointing game",
+}
+
+
+def average_precision(scores: Floats, mask: Floats) -> float:
+    """Area under precision over recall when patches are taken by falling score; ties count together. NaN without a mask.
+
+    ``scores`` are rows x columns, ``mask`` says what share of each patch the subject covers: half is enough.
+    """
+    truth = (np.asarray(mask) >= 0.5).ravel()
+    if not truth.any():
+        return float("nan")
+    values = np.asarray(scores, dtype=np.float64).ravel()
+    order = np.argsort(-values, kind="stable")
+    hits, values = truth[order], values[order]
+    last = np.append(values[1:] != values[:-1], True)  # of every group of equal scores
+    found = np.cumsum(hits)[last]
+    precision = found / (np.flatnonzero(last) + 1)
+    recall = np.diff(np.append(0, found)) / truth.sum()
+    return float((precision * recall).sum())
+
+
+def energy_inside(scores: Floats, mask: Floats) -> float:
+    """Share of the attention that falls onto the subject."""
+    total = float(np.nansum(scores))
+    return float(np.nansum(np.asarray(scores) * np.asarray(mask)) / total) if total > 0 else float("nan")
+
+
+def pointing_game(scores: Floats, mask: Floats) -> float:
+    """1 if the patch that is looked at most is the subject's, else 0."""
+    return float(np.asarray(mask).ravel()[int(np.nanargmax(scores))] >= 0.5)
+
+
+def centre_prior(grid: Grid) -> Floats:
+    """A bell around the middle, a quarter of the picture wide: what a photographer's habit alone would score."""
+    rows, columns = ((np.arange(size) + 0.5) / size - 0.5 for size in grid)
+    bell = np.exp(-(rows[:, None] ** 2 + columns[None, :] ** 2) / (2 * 0.25**2))
+    return bell / bell.sum()
+
+
+def agreement(maps: Sequence[Mapping[str, Floats]], masks: Sequence[Any], cases: Sequence[str]) -> list[dict[str, Any]]:
+    """Tidy rows, one a case and map: the branches, a centre prior, and each branch with another case's map (shuffled).
+
+    ``maps`` hold attention over patches (rows x columns) by branch, ``masks`` the subject in the reference (any size).
+    ``area`` is the subject's share of the picture: what chance gives for all three measures.
+    """
+    rows: list[dict[str, Any]] = []
+    for k, (own, mask, case) in enumerate(zip(maps, masks, cases, strict=True)):
+        grid = next(iter(own.values())).shape
+        covered = region_on(mask, (grid[0], grid[1]), grid[0] * grid[1]).reshape(grid)
+        tried = {f"{branch} branch": values for branch, values in own.items()} | {
+            CENTRE: centre_prior((grid[0], grid[1]))
+        }
+        if len(maps) > 1:
+            tried |= {f"{SHUFFLED}, {branch}": values for branch, values in maps[(k + 1) % len(maps)].items()}
+        rows += [
+            {"map": name, "case": case, "average_precision": average_precision(values, covered),
+             "energy_inside": energy_inside(values, covered), "pointing_game": pointing_game(values, covered),
+             "area": float(covered.mean())}
+            for name, values in tried.items()
+        ]  # fmt: skip
+    return rows
+
+
+def headline(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Whether the branches beat both baselines in average precision, in words."""
+    parts: list[str] = []
+    for name in (each for each in found if each.endswith(" branch")):
+        own = found[name]["average_precision"]
+        rivals = [found[each]["average_precision"] for each in found if each == CENTRE or each.startswith(SHUFFLED)]
+        best = max(rivals, key=lambda each: each.value)
+        verdict = "follows the subject" if own.low > best.high else "is not told apart from a prior"
+        parts.append(f"the {name} {verdict} ({own.value:.2f} against {best.value:.2f})")
+    text = ", ".join(parts)
+    return text[:1].upper() + text[1:]
+
+
+def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Draw the three measures by map with 95 % intervals over cases, the baselines, and chance as a line."""
+    found = figures.estimates(rows, "map")
+    table = [
+        {"map": name, "metric": metric, "value": it.value, "low": it.low, "high": it.high, "cases": it.cases,
+         "chance": each["area"].value}
+        for name, each in found.items() for metric, it in each.items() if metric in METRICS
+    ]  # fmt: skip
+    with figures.drawing(path, table) as plt:
+        figure, axes = plt.subplots(1, len(METRICS), figsize=(9.2, 0.36 * len(found) + 1.5), layout="constrained")
+        figures.headline(figure, headline(found))
+        for place, (metric, title) in zip(axes, METRICS.items(), strict=True):
+            _panel(place, [row for row in table if row["metric"] == metric], list(found))
+            place.set_title(title, fontsize=9.5)
+        for place in axes[1:]:
+            place.set_yticklabels([])
+    return path
+
+
+def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    for row in rows:
+        at, branch = names.index(row["map"]), row["map"].removesuffix(" branch")
+        colour = figures.BRANCH_COLOURS.get(branch, BASELINE)
+        marker = "o" if branch in figures.BRANCH_COLOURS else "D"
+        axes.plot([row["low"], row["high"]], [at, at], color=colour, linewidth=2, solid_capstyle="round", clip_on=False)
+        axes.plot(row["value"], at, marker=marker, color=colour, markersize=6, clip_on=False)
+    axes.axvline(rows[0]["chance"], color=BASELINE, linewidth=1, linestyle=(0, (3, 2)))
+    axes.annotate("chance", (rows[0]["chance"], -0.62), fontsize=7, color=BASELINE, ha="center", va="bottom")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.75)
+    axes.set_xlim(0, 1)
+    axes.grid(axis="x")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(length=0)

@@ -1,0 +1,74 @@
+"""The section on attention on a tiny FLUX: what it writes, what it says, and that files alone rebuild its text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dynaip.adapter.reference import Reference
+from dynaip.contracts import Case, CaseReference
+from dynaip.report.section import AnalysisRequest
+from dynaip.report.sections import build
+from dynaip.report.tables import read_rows
+from dynaip_analysis import workbench
+from dynaip_analysis.recording import Recording
+from dynaip_analysis.sections.base import Chosen
+from dynaip_analysis.words import tokens_of
+
+
+class Bench:
+    """A workbench on the tiny pipeline whose cases know where their subject is."""
+
+    def __init__(self, dyna: Any, pipe: Any) -> None:
+        self.dyna, self.pipe = dyna, pipe
+
+    def cases(self, suite: str, count: int, seed: int = 0) -> list[Case]:
+        found: list[Case] = []
+        for k in range(count):
+            picture = Image.fromarray(np.random.default_rng(k).integers(0, 255, (32, 32, 3), dtype=np.uint8))
+            mask = np.zeros((32, 32), bool)
+            mask[:16, 8 * (k % 2) : 8 * (k % 2) + 16] = True
+            reference = CaseReference(picture, mask=lambda mask=mask: mask)
+            found.append(Case(f"c{k}", suite, "a large mug on sea", (reference,), k, (48, 32)))
+        return found
+
+    def generate(self, cases: Sequence[Case], *, decoupling: Any = None) -> list[Image.Image]:
+        references = [[Reference(each.image) for each in case.references] for case in cases]
+        prompts, seeds = [case.prompt for case in cases], [case.seed for case in cases]
+        with self.dyna.references(*references, decoupling=decoupling):
+            return self.dyna.backbone.generate(self.pipe, prompts, seeds=seeds, size=(48, 32), num_inference_steps=1)
+
+    def words(self, prompt: str) -> list[str]:
+        return tokens_of(self.pipe, prompt)
+
+
+@pytest.mark.parametrize("trained", ["dynamic", "image_only"])
+def test_figures_tables_and_words(
+    adapter: Callable[..., Any], tiny_flux: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: str
+) -> None:
+    """An adapter that never trained the text branch is looked at as well, through the branch that it has."""
+    bench = Bench(adapter(decoupling=trained), tiny_flux)
+    monkeypatch.setattr(workbench.Workbench, "open", classmethod(lambda cls, run: bench))
+    section = build("attention", {"cases": 1, "masked": 2})
+    figures = section.analyse(AnalysisRequest("run", tmp_path))
+    assert [path.name for path in figures] == [
+        "attention-0.png", "attention-0-places.png", "attention-blocks.png", "attention-spread.png", "attention-agreement.png"
+    ]  # fmt: skip
+    assert all(path.is_file() and read_rows(path.with_suffix(".parquet")) for path in figures)
+    branches = {"image", "text"} if trained == "dynamic" else {"image"}
+    assert {row["branch"] for row in read_rows(tmp_path / "attention-blocks.parquet")} == branches
+    kept = Recording.load(tmp_path / "attention.safetensors")
+    assert set(kept.attention) == branches
+    assert kept.columns["image"].axes["key"] == ["large", "mug", "sea"]
+    content = section.tell([Chosen("run", "run", 10, shipped=False)], tmp_path)
+    assert [path.stem for path, _ in content.figures] == [
+        "attention-0", "attention-0-places", "attention-agreement", "attention-blocks", "attention-spread"
+    ]  # fmt: skip
+    assert "in the image branch" in content.lead
+    assert "average precision of 0." in content.lead
+    assert len(content.tables) == 2

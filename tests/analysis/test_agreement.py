@@ -1,0 +1,67 @@
+"""Agreement with masks: against scikit-learn, against counting by hand, and a planted mask that is recovered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from dynaip.report.tables import read_rows
+from dynaip_analysis import agreement, figures
+
+GRID = (6, 8)
+
+
+def blob(seed: int) -> np.ndarray:
+    """A box somewhere, as a mask of pixels, eight a patch."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((GRID[0] * 8, GRID[1] * 8))
+    top, left = int(rng.integers(GRID[0] - 1)) * 8, int(rng.integers(GRID[1] - 1)) * 8
+    mask[top : top + 16, left : left + 16] = 1
+    return mask
+
+
+def on_grid(mask: np.ndarray) -> np.ndarray:
+    return mask.reshape(GRID[0], 8, GRID[1], 8).mean((1, 3))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_average_precision_is_scikit_learns(ties: bool) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        scores, mask = rng.random(GRID), (rng.random(GRID) > 0.7).astype(float)
+        scores = scores.round(1) if ties else scores
+        wanted = average_precision_score(mask.ravel() >= 0.5, scores.ravel())
+        assert agreement.average_precision(scores, mask) == pytest.approx(wanted)
+    assert np.isnan(agreement.average_precision(scores, np.zeros(GRID)))
+
+
+def test_energy_and_pointing_by_hand() -> None:
+    scores, mask = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, 0.5], [0.0, 0.0]])
+    assert agreement.energy_inside(scores, mask) == pytest.approx(2 / 10)
+    assert agreement.pointing_game(scores, mask) == 0
+    assert agreement.pointing_game(scores, 1 - mask) == 1
+    assert agreement.centre_prior((3, 3)).argmax() == 4
+
+
+def test_attention_that_follows_a_planted_mask_is_told_from_attention_that_does_not(tmp_path: Path) -> None:
+    masks = [blob(seed) for seed in range(16)]
+    rng = np.random.default_rng(1)
+    maps = [{"image": on_grid(mask) + 0.3 * rng.random(GRID), "text": rng.random(GRID)} for mask in masks]
+    rows = agreement.agreement(maps, masks, [f"case {k}" for k in range(16)])
+    found = figures.estimates(rows, "map")
+    assert found["image branch"]["average_precision"].value == pytest.approx(1)
+    assert found["image branch"]["pointing_game"].value == 1
+    assert found["image branch"]["energy_inside"].low > found["text branch"]["energy_inside"].high
+    for name in ("centre prior", "shuffled reference, image", "shuffled reference, text", "text branch"):
+        assert found[name]["average_precision"].high < 0.7
+    assert found["text branch"]["energy_inside"].value == pytest.approx(found["text branch"]["area"].value, abs=0.02)
+    said = agreement.headline(found)
+    assert said.startswith("The image branch follows the subject (1.00 against")
+    assert "the text branch is not told apart from a prior" in said
+    path = agreement.draw(tmp_path / "agreement.png", rows)
+    table = read_rows(path.with_suffix(".parquet"))
+    assert {row["metric"] for row in table} == {"average_precision", "energy_inside", "pointing_game"}
+    assert all(row["low"] <= row["value"] <= row["high"] for row in table)
