@@ -286,12 +286,21 @@ def draw_blocks(path: Path, recording: Recording) -> Path:
         figure, axes = plt.subplots(
             1, len(branches), figsize=(4.1 * len(branches) + 0.8, 2.7), layout="constrained", squeeze=False
         )
-        figures.headline(figure, "Where the reference enters: size of its term, ‖term‖ / ‖output‖")
+        figures.headline(figure, _enters(rows))
         drawn = None
         for place, branch in zip(axes[0], branches, strict=True):
             drawn = _block_map(place, shares[branch], branch, high)
         figures.scale_bar(figure, drawn, axes, "‖term‖ / ‖output‖")
     return path
+
+
+def _enters(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Where the term is largest, in words."""
+    most = max((row for row in rows if np.isfinite(row["share"])), key=lambda row: row["share"])
+    return (
+        f"The reference enters most in block {most['block']} of the {most['branch']} branch, at progress "
+        f"{float(most['step']):.2f}: its term is {most['share']:.0%} of the attention output"
+    )
 
 
 def _block_map(axes: Any, share: Named, branch: str, high: float) -> Any:

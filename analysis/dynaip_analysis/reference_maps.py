@@ -77,7 +77,7 @@ def layout_of(request: AttentionRequest, facts: Facts) -> Layout:
         if request.terms:
             arrays[f"{branch}.term"] = {**base, "width": range(facts.width)}
             arrays[f"{branch}.terms"] = base
-        for name in ("share", "seen", "mass"):
+        for name in ("share", "seen", *(["mass"] if request.weighting == "share" else [])):
             arrays[f"{branch}.{name}"] = {**base, **query}
         arrays[f"{branch}.weight"] = arrays[f"{branch}.passes"] = {"block": blocks}
     return Layout(arrays)
@@ -88,9 +88,9 @@ def _branches(request: AttentionRequest, facts: Facts) -> list[str]:
 
 
 COUNTED_BY = {
-    "attention": "mass", "entropy": "seen", "energy": "seen", "share": "seen", "weight": "passes", "term": "terms"
+    "attention": "seen", "entropy": "seen", "energy": "seen", "share": "seen", "weight": "passes", "term": "terms"
 }  # fmt: skip
-"""What each sum is divided by."""
+"""What each sum is divided by; maps that are weighed by the share, by the sum of their weights."""
 
 
 class ReferenceKeeper:
@@ -104,7 +104,13 @@ class ReferenceKeeper:
         self.plan: Plan = make_plan("reference attention", layout, facts.steps, budget, scratch)
         self.store = Store(layout, self.plan)
         self.branches = _branches(request, facts)
+        # Looked up at every event: block and reference by their labels.
+        self.places = {
+            branch: (self.store.place(f"{branch}.seen", "block"), self.store.place(f"{branch}.seen", "reference"))
+            for branch in self.branches
+        }
         self.masks = self._masks()
+        self.mass = "mass" if request.weighting == "share" else "seen"
         self.later = Later()
         self.store.before_merge = self.later.flush
 
@@ -118,22 +124,24 @@ class ReferenceKeeper:
     def see(self, event: Any) -> None:
         """Add one event (``dynaip.adapter.injection.ReferenceEvent``) to the sums of its step."""
         branch = event.branch
-        if branch not in self.branches or event.block not in self.store.layout.arrays[f"{branch}.seen"]["block"]:
+        if branch not in self.branches or event.block not in self.places[branch][0]:
             return
         if branch == "image" and event.queries_index is None and event.query.shape[2] != self.facts.queries["image"]:
             return  # text tokens that a single-stream block sends through the image branch
         self._check(event)
         sums = self.store.at(event.progress)
-        block = self.store.place(f"{branch}.seen", "block")[event.block]
-        at = _Place(event, self.store.place(f"{branch}.seen", "reference")[event.reference])
+        blocks, references = self.places[branch]
+        block, at = blocks[event.block], _Place(event, references[event.reference])
         share = event.term.float().norm(dim=-1) / event.output.float().norm(dim=-1).clamp_min(1e-12)
-        mass = share if self.request.weighting == "share" else torch.ones_like(share)
-        for name, values in (("share", share), ("mass", mass), ("seen", torch.ones_like(share))):
-            self._add(at, sums[f"{branch}.{name}"][block], values)
+        self._add(at, sums[f"{branch}.share"][block], share)
+        at.add(sums[f"{branch}.seen"][block], 1.0)
+        if self.request.weighting == "share":
+            self._add(at, sums[f"{branch}.mass"][block], share)
         sums[f"{branch}.weight"][block] += float(event.weight)
         sums[f"{branch}.passes"][block] += 1
         self._add_term(sums, branch, block, at, event.term)
-        self._add_attention({name: sums.get(f"{branch}.{name}") for name in COUNTED_BY}, block, at, event, mass)
+        own = {name: sums[f"{branch}.{name}"] for name in COUNTED_BY if f"{branch}.{name}" in sums}
+        self._add_attention(own, block, at, event, share if self.request.weighting == "share" else None)
 
     def _check(self, event: Any) -> None:
         if event.key.shape[2] != self.facts.keys or int(event.samples.max()) >= self.facts.samples:
@@ -150,7 +158,9 @@ class ReferenceKeeper:
             self.later.do(term.float().mean(dim=1), lambda found: at.add_rows(target, found))
             at.add_rows(sums[f"{branch}.terms"][block], 1.0)
 
-    def _add_attention(self, sums: Mapping[str, Any], block: int, at: _Place, event: Any, mass: Tensor) -> None:
+    def _add_attention(
+        self, sums: Mapping[str, Any], block: int, at: _Place, event: Any, mass: Tensor | None
+    ) -> None:  # fmt: skip
         heads, queries, keys = event.query.shape[1], event.query.shape[2], event.key.shape[2]
         mean = None
         for head, part in chunks(len(event.query), heads, queries, keys, self.plan.chunk):
@@ -159,12 +169,14 @@ class ReferenceKeeper:
             if self.masks is not None:
                 inside = torch.einsum("bhtm,gm->bght", weights, self.masks.to(weights.device))
                 self._add(at, sums["energy"][block], inside, part, head)
+            if mass is not None:
+                weights = weights * mass[:, None, part, None]
             if self.request.heads == "each":
-                self._add(at, sums["attention"][block], weights * mass[:, None, part, None], part, head, keys=True)
+                self._add(at, sums["attention"][block], weights, part, head, keys=True)
                 continue
             # Heads are summed where they were computed: a map crosses to the host once.
             mean = weights.new_zeros(len(weights), queries, keys) if mean is None else mean
-            mean[:, part] += weights.sum(dim=1) * (mass[:, part, None] / heads)
+            mean[:, part] += weights.sum(dim=1) / heads
         if mean is not None:
             self._add(at, sums["attention"][block], mean, keys=True)
 
@@ -175,7 +187,7 @@ class ReferenceKeeper:
         """Means by name and branch; what was never seen is NaN."""
         self.later.flush()
         weights = {
-            f"{branch}.{name}": f"{branch}.{by}"
+            f"{branch}.{name}": f"{branch}.{self.mass if name == 'attention' else by}"
             for branch in self.branches
             for name, by in COUNTED_BY.items()
             if f"{branch}.{name}" in self.store.layout.arrays
@@ -200,26 +212,36 @@ class _Place:
         self.rows = event.samples.cpu().numpy()
         index = event.queries_index
         self.columns = np.arange(event.query.shape[2]) if index is None else index.cpu().numpy()
+        self.span = _span(self.rows)
         self.reference = reference
 
     def add(
         self, array: Any, values: Any, part: slice = slice(None), head: slice | None = None, *, keys: bool = False
     ) -> None:  # fmt: skip
         """Add values (b x ... x t (x M)) in place; ``head`` names the heads that the axis before the queries holds."""
-        own = array[:, self.reference]
-        columns = self.columns[part]
-        where: tuple[Any, ...] = (slice(None),) * (values.ndim - 2 - keys)
+        own, columns = array[:, self.reference], self.columns[part]
+        rest = (slice(None),) if keys else ()
+        middle: tuple[Any, ...] = (slice(None),) * (own.ndim - 2 - keys)
         if head is not None:
-            where = (*where[:-1], head)
-        together = len(columns) and columns[-1] - columns[0] + 1 == len(columns)
-        span: Any = slice(columns[0], columns[-1] + 1) if together else columns
-        for row, each in zip(self.rows, values, strict=True):
-            target = own[(row, *where)]
-            target[(..., span, slice(None)) if keys else (..., span)] += each
+            middle = (*middle[:-1], head)
+        span = _span(columns)
+        if span is not None and self.span is not None:
+            own[(self.span, *middle, span, *rest)] += values
+            return
+        for row, each in zip(self.rows, np.broadcast_to(values, (len(self.rows), *np.shape(values)[1:])), strict=True):
+            target = own[(row, *middle)]
+            target[(..., columns, *rest)] += each
 
     def add_rows(self, array: Any, values: Any) -> None:
         """Add values (b x ..., or a number) in place."""
         array[self.rows, self.reference] += values
+
+
+def _span(index: Any) -> slice | None:
+    """An index that counts up by ones as a slice, which numpy adds to much faster."""
+    if len(index) and index[-1] - index[0] + 1 == len(index):
+        return slice(int(index[0]), int(index[-1]) + 1)
+    return None
 
 
 class Later:

@@ -20,7 +20,7 @@ class Store:
         self.layout = layout
         self.plan = plan
         self.stride = plan.stride
-        self.progress: list[float] = []
+        self._steps: dict[float, int] = {}
         self.before_merge: Callable[[], None] = lambda: None
         """Called before sums move: whoever still has something to add to where they are does it now."""
         # Zeros take no memory until they are written, so that unused groups cost nothing.
@@ -28,12 +28,15 @@ class Store:
 
     def at(self, progress: float) -> Mapping[str, Floats]:
         """The sums of the group that a step belongs to, to be added to in place."""
-        if progress not in self.progress:
-            self.progress.append(progress)
-        step = self.progress.index(progress)
+        step = self._steps.setdefault(progress, len(self._steps))
         while step // self.stride >= self.plan.groups:
             self._merge()
         return {name: array[step // self.stride] for name, array in self._arrays.items()}
+
+    @property
+    def progress(self) -> list[float]:
+        """Progress of the steps that were met, in order."""
+        return list(self._steps)
 
     def place(self, name: str, axis: str) -> dict[object, int]:
         """Label -> index along an axis of an array."""
@@ -54,8 +57,8 @@ class Store:
 
         What was never seen is NaN. Called once, at the end.
         """
-        groups = -(-len(self.progress) // self.stride)
-        steps = [float(np.mean(self.progress[k * self.stride : (k + 1) * self.stride])) for k in range(groups)]
+        groups, progress = -(-len(self._steps) // self.stride), self.progress
+        steps = [float(np.mean(progress[k * self.stride : (k + 1) * self.stride])) for k in range(groups)]
         found: dict[str, Named] = {}
         for name, by in weights.items():
             array, counts = self._arrays[name][:groups], self._arrays[by][:groups]

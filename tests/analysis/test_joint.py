@@ -37,7 +37,9 @@ def flux(single: bool = False) -> tuple[BlockSite, Callable[[], Any], dict[str, 
 
     options = {"out_dim": 16, "bias": True, "pre_only": True} if single else {"added_kv_proj_dim": 16, "bias": True}
     attention = FluxAttention(query_dim=16, heads=HEADS, dim_head=8, **options)
-    rotary = get_1d_rotary_pos_embed(8, torch.arange(TEXT + IMAGE).float() * 3, use_real=True, repeat_interleave_real=True)
+    rotary = get_1d_rotary_pos_embed(
+        8, torch.arange(TEXT + IMAGE).float() * 3, use_real=True, repeat_interleave_real=True
+    )
     image, text = torch.randn(BATCH, IMAGE, 16), torch.randn(BATCH, TEXT, 16)
     if single:
         return site(attention, single=True), lambda: attention(torch.cat([text, image], 1), image_rotary_emb=rotary), {}
@@ -167,7 +169,9 @@ def test_chunks_change_nothing() -> None:
     for each_head in (False, True):
         one, other = (mass_on(query, key, targets, mask=mask, each_head=each_head, chunk=size) for size in (1, 10**9))
         torch.testing.assert_close(one, other)
-        one, other = (rows_from(query, key, targets[:, :, :7], mask=mask, each_head=each_head, chunk=size) for size in (1, 10**9))
+        one, other = (
+            rows_from(query, key, targets[:, :, :7], mask=mask, each_head=each_head, chunk=size) for size in (1, 10**9)
+        )
         torch.testing.assert_close(one, other)
 
 

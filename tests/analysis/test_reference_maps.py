@@ -168,7 +168,7 @@ def test_the_plan_says_what_it_does() -> None:
         patches=(24, 24),
     )  # fmt: skip
     plan = ReferenceKeeper(AttentionRequest(), big, 2 * 10**9).plan
-    per_step = 19 * 4 * (4096 * 577 + 24 * 4096 + 3 * 4096 + 2)
+    per_step = 19 * 4 * (4096 * 577 + 24 * 4096 + 2 * 4096 + 2)
     assert plan.per_step == per_step
     assert plan.work == 4 * plan.chunk + 4 * 4096 * 577
     room = (2 * 10**9 - plan.work) // per_step
