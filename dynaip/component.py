@@ -22,6 +22,7 @@ KINDS: dict[str, str] = {
     "executor": "dynaip.contracts:Executor",
     "report_section": "dynaip.report.section:ReportSection",
     "bundle": "dynaip.contracts:Bundle",
+    "format": "dynaip.contracts:AdapterFormat",
 }
 """Kind of component -> its contract."""
 

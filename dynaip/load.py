@@ -13,6 +13,7 @@ from dynaip.adapter.formats import BESIDE_PIPELINE
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.reference import Reference
 from dynaip.config import ComponentSpec
+from dynaip.models import local_folder
 from dynaip.registry import registry
 
 
@@ -41,17 +42,19 @@ class Loaded:
             return self.dyna.backbone.generate(self.pipe, [prompt], seeds=[seed], size=size, **options)[0]
 
 
-def load(name: str | Path = "microworld", *, device: Any = "cpu", dtype: Any = None) -> Loaded:
+def load(
+    name: str | Path = "microworld", *, device: Any = "cpu", dtype: Any = None, revision: str | None = None
+) -> Loaded:
     """Load a trained adapter and the pipeline that it was trained for, attached to each other.
 
     ``name`` is a run folder, a pipeline folder that was saved with an adapter attached, the bundle ``microworld``, or a hub
-    id; ``dtype`` None takes float32 on a CPU and bfloat16 elsewhere.
+    id (of which ``revision`` names a branch, tag or commit); ``dtype`` None takes float32 on a CPU and bfloat16 elsewhere.
     """
     import torch
 
-    dyna = DynaIP.from_pretrained(name)
+    dyna = DynaIP.from_pretrained(name, revision=revision)
     backbone = dyna.backbone
-    folder = Path(name)
+    folder = local_folder(name, "adapter", revision=revision)
     if (folder / BESIDE_PIPELINE).is_dir() and (folder / "model_index.json").is_file():
         spec = dyna.specs.backbone
         here = spec.config.model_copy(update={"model": str(folder)})

@@ -24,12 +24,14 @@ class KeyValue(nn.Module):
     V starts at zero, so that the adapter begins as the base; K does not, so that it learns from the first step on.
     """
 
-    def __init__(self, token_width: int, width: int, heads: int, *, bias: bool, key_norm: bool) -> None:
+    def __init__(
+        self, token_width: int, width: int, heads: int, *, bias: bool, key_norm: bool, key_norm_eps: float = 1e-6
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.to_k = nn.Linear(token_width, width, bias=bias)
         self.to_v = nn.Linear(token_width, width, bias=bias)
-        self.norm_k = nn.RMSNorm(width // heads, eps=1e-6) if key_norm else nn.Identity()
+        self.norm_k = nn.RMSNorm(width // heads, eps=key_norm_eps) if key_norm else nn.Identity()
         nn.init.zeros_(self.to_v.weight)
         if bias:
             nn.init.zeros_(self.to_v.bias)
@@ -55,13 +57,15 @@ class ReferenceAttention(nn.Module):
         share_branches: bool = False,
         bias: bool = False,
         key_norm: bool = False,
+        key_norm_eps: float = 1e-6,
     ) -> None:
         super().__init__()
         self.share_branches = share_branches
 
         def pairs() -> nn.ModuleList:
             return nn.ModuleList(
-                KeyValue(token_width, width, heads, bias=bias, key_norm=key_norm) for _ in range(blocks)
+                KeyValue(token_width, width, heads, bias=bias, key_norm=key_norm, key_norm_eps=key_norm_eps)
+                for _ in range(blocks)
             )
 
         self.branches = nn.ModuleDict({name: pairs() for name in (["shared"] if share_branches else sorted(branches))})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import weakref
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from dynaip.adapter.attention import BRANCHES
 from dynaip.config import AdapterConfig, ComponentSpec
@@ -54,12 +56,12 @@ def save(adapter: DynaIP, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in adapter.state_dict().items()}
     config = json.dumps(describe(adapter), indent=2) + "\n"
-    _replace(folder / WEIGHTS, lambda part: save_file(weights, part))
-    _replace(folder / CONFIG, lambda part: part.write_text(config, encoding="utf-8"))
+    replace(folder / WEIGHTS, lambda part: save_file(weights, part))
+    replace(folder / CONFIG, lambda part: part.write_text(config, encoding="utf-8"))
     return folder
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
+def replace(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside ``path`` and put it in its place when it is complete; a failure leaves nothing behind."""
     part = path.with_name(f".{path.name}.part")
     try:
@@ -88,8 +90,29 @@ def load(cls: type[Model], run: str | Path, *, revision: str | None = None) -> M
     )
     adapter = cls(specs, model, branches=_branches(folder / CONFIG, config))
     same("encoder", trained_with, adapter.encoder.signature())
-    fill(adapter, folder / WEIGHTS)
+    fill(adapter, _weights(folder / WEIGHTS), str(folder / WEIGHTS))
+    adapter.source = folder.parent if folder.name == "adapter" else folder
     return adapter.eval()
+
+
+def start_from(adapter: DynaIP, run: str | Path) -> None:
+    """Give a new adapter the weights of a trained one; K, V of a branch that the latter lacks stay at their start.
+
+    Raises ``MismatchError`` naming the field where encoder, fusion, adapter or base are not the same.
+    """
+    folder = find(run)
+    config, specs = _read(folder / CONFIG), adapter.specs
+    same("backbone", _split(config["backbone"])[1], adapter.model_signature)
+    same("encoder", _split(config["encoder"])[1], adapter.encoder.signature())
+    same("fusion", config["fusion"], specs.fusion.dump())
+    settings = AdapterConfig.model_validate(config["adapter"]).model_dump(mode="json", exclude={"max_references"})
+    same("adapter", settings, specs.adapter.model_dump(mode="json", exclude={"max_references"}))
+    fresh = tuple(f"attention.branches.{branch}." for branch in BRANCHES if branch not in _branches(folder, config))
+    kept = {name: value for name, value in adapter.state_dict().items() if fresh and name.startswith(fresh)}
+    stored = _weights(folder / WEIGHTS)
+    known = adapter.state_dict().keys()
+    unused = {name for name in stored if name not in known and name.startswith("attention.branches.")}
+    fill(adapter, kept | {name: value for name, value in stored.items() if name not in unused}, str(folder / WEIGHTS))
 
 
 def find(run: str | Path, *, revision: str | None = None) -> Path:
@@ -129,20 +152,25 @@ def _split(part: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return options, cast(dict[str, Any], options.pop("signature", {}))
 
 
-def fill(adapter: DynaIP, path: Path) -> None:
-    """Load weights into an adapter; ``MismatchError`` names what does not belong together."""
+def _weights(path: Path) -> dict[str, Tensor]:
     try:
-        weights = load_file(path)
+        return load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
+
+
+def fill(adapter: DynaIP, weights: Mapping[str, Tensor], source: str) -> None:
+    """Load weights into an adapter; ``MismatchError`` names what does not belong together."""
     expected = adapter.state_dict()
     for name in sorted(expected.keys() ^ weights.keys()):
         where = "the file" if name in weights else "the adapter's config"
-        raise MismatchError(f"{path}: {name} is only in {where}; weights and config.json do not belong together")
+        raise MismatchError(f"{source}: {name} is only in {where}; weights and config do not belong together")
     for name, value in weights.items():
         if value.shape != expected[name].shape:
-            raise MismatchError(f"{path}: {name} has the shape {tuple(value.shape)}, not {tuple(expected[name].shape)}")
-    adapter.load_state_dict(weights)
+            raise MismatchError(
+                f"{source}: {name} has the shape {tuple(value.shape)}, not {tuple(expected[name].shape)}"
+            )
+    adapter.load_state_dict(dict(weights))
 
 
 def same(part: str, trained: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -158,50 +186,40 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def save_with_pipeline(pipe: Any, adapter: DynaIP) -> None:
-    """Shadow ``pipe.save_pretrained`` so that an attached adapter is saved beside the pipeline, in ``dynaip/``."""
-    if not hasattr(pipe, "save_pretrained"):
+def save_with_base(transformer: nn.Module, adapter: DynaIP) -> None:
+    """Shadow the transformer's ``save_pretrained``, which every pipeline that holds it calls.
+
+    The adapter is saved beside the parts of a pipeline in ``dynaip/``, or in that folder of a transformer saved alone.
+    """
+    if not hasattr(transformer, "save_pretrained"):
         return
-    # The pipeline must not refer to itself: deleting it frees its memory at once.
-    owner: weakref.ref[Any] = weakref.ref(pipe)
+    # The transformer must not refer to itself: deleting it frees its memory at once.
+    owner: weakref.ref[Any] = weakref.ref(transformer)
 
     def save_pretrained(save_directory: str | Path, *args: Any, **kwargs: Any) -> Any:
-        # First the adapter: with push_to_hub the pipeline uploads the whole folder when it is saved.
-        save(adapter, Path(save_directory) / BESIDE_PIPELINE)
+        # First the adapter: with push_to_hub the folder is uploaded when the transformer is saved.
+        folder = Path(save_directory)
+        save(adapter, (folder.parent if folder.name == "transformer" else folder) / BESIDE_PIPELINE)
         saved: Any = owner()
         return type(saved).save_pretrained(saved, save_directory, *args, **kwargs)
 
-    pipe.__dict__["save_pretrained"] = save_pretrained
+    # Pipelines look at the parameters before they call.
+    save_pretrained.__signature__ = inspect.signature(cast(Any, transformer).save_pretrained)  # pyright: ignore[reportFunctionMemberAccess]
+    transformer.__dict__["save_pretrained"] = save_pretrained
 
 
-def push(adapter: DynaIP, repo_id: str, *, private: bool, card: str | None) -> str:
-    """Upload the adapter's folder and its card to the hub."""
+def push(adapter: DynaIP, repo_id: str, *, private: bool, card: str | None, run: str | Path | None = None) -> str:
+    """Upload the adapter's folder and its card to the hub; ``run`` has the training and the scores that the card tells."""
     import tempfile
 
     from huggingface_hub import HfApi
 
+    from dynaip.adapter.card import write_card
+
+    told = local_folder(run, "adapter") if run else adapter.source
     with tempfile.TemporaryDirectory() as name:
         folder = save(adapter, Path(name))
-        (folder / "README.md").write_text(card or model_card(adapter), encoding="utf-8")
+        write_card(adapter, folder, run=told, card=card)
         api = HfApi()
         api.create_repo(repo_id, private=private, exist_ok=True)
         return str(api.upload_folder(repo_id=repo_id, folder_path=folder))
-
-
-def model_card(adapter: DynaIP) -> str:
-    """Write a model card that says what the adapter was made of."""
-    about = describe(adapter)
-    base = about["backbone"].get("model", "")
-    lines = [
-        "---",
-        "library_name: dynaip",
-        "tags: [dynaip, ip-adapter]",
-        f"base_model: {base}",
-        "---",
-        "",
-        "# DynaIP adapter",
-        "",
-    ]
-    for part in PARTS:
-        lines.append(f"- **{part}**: `{json.dumps(about[part])}`")
-    return "\n".join([*lines, f"- **parameters**: {about['parameters']}", ""])

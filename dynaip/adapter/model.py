@@ -58,6 +58,8 @@ class DynaIP(nn.Module):
 
     fusion: FeatureFusion
     attention: ReferenceAttention
+    source: Path | None
+    """The run folder that it was loaded from."""
 
     def __init__(self, specs: Specs, model: Mapping[str, Any], *, branches: Iterable[Branch] | None = None) -> None:
         """Make the parts; K, V serve ``branches``, by default those that the policy opens in training."""
@@ -84,9 +86,11 @@ class DynaIP(nn.Module):
             share_branches=specs.adapter.share_branches,
             bias=specs.adapter.bias,
             key_norm=specs.adapter.key_norm,
+            key_norm_eps=specs.adapter.key_norm_eps,
         )
         self._injector: Injector | None = None
         self._pipe: weakref.ref[Any] | None = None
+        self.source: Path | None = None
 
     # -- making, saving, loading -----------------------------------------------------------------------------------------
 
@@ -108,9 +112,14 @@ class DynaIP(nn.Module):
         """Write ``adapter.safetensors`` and ``config.json`` into ``folder`` and give it back."""
         return formats.save(self, Path(folder))
 
-    def push_to_hub(self, repo_id: str, *, private: bool = True, card: str | None = None) -> str:
-        """Upload the adapter with a model card (``card`` replaces ours) and give its address."""
-        return formats.push(self, repo_id, private=private, card=card)
+    def push_to_hub(
+        self, repo_id: str, *, private: bool = True, card: str | None = None, run: str | Path | None = None
+    ) -> str:
+        """Upload the adapter with a model card (``card`` replaces ours) and give its address.
+
+        The card tells the training and the scores of ``run``, by default of the run that the adapter was loaded from.
+        """
+        return formats.push(self, repo_id, private=private, card=card, run=run)
 
     # -- parts ----------------------------------------------------------------------------------------------------------
 
@@ -164,7 +173,7 @@ class DynaIP(nn.Module):
         )  # fmt: skip
         transformer.__dict__["_dynaip"] = weakref.ref(self)
         self._pipe = weakref.ref(pipe)
-        formats.save_with_pipeline(pipe, self)
+        formats.save_with_base(transformer, self)
         return self
 
     @staticmethod
@@ -180,10 +189,8 @@ class DynaIP(nn.Module):
         transformer = self._injector.transformer
         self._injector.remove()
         if transformer is not None:
-            transformer.__dict__.pop("_dynaip", None)
-        pipe = self._pipe() if self._pipe else None
-        if pipe is not None:
-            pipe.__dict__.pop("save_pretrained", None)
+            for name in ("_dynaip", "save_pretrained"):
+                transformer.__dict__.pop(name, None)
         self._injector = self._pipe = None
 
     def _to(self, transformer: nn.Module) -> None:

@@ -28,6 +28,8 @@ class AdapterConfig(Strict):
     """D, the width of reference tokens."""
     key_norm: bool = False
     """RMS norm of the keys, as the backbone norms its own."""
+    key_norm_eps: PositiveFloat = 1e-6
+    """What the norm of the keys adds to the mean square."""
     bias: bool = False
     """Bias of K and V."""
     max_references: PositiveInt = 10
@@ -66,6 +68,8 @@ class TrainingConfig(Strict):
     """Share of samples whose prompt is emptied."""
     drop_reference: float = Field(0.1, ge=0, le=1)
     """Share of samples that see no reference."""
+    initial: str | None = None
+    """RUN whose adapter training goes on from; None begins as the base."""
     seed: NonNegativeInt = 0
     gradient_accumulation: PositiveInt = 1
     checkpoint_every: PositiveInt = 500

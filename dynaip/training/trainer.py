@@ -16,6 +16,7 @@ from accelerate import Accelerator, PartialState  # pyright: ignore[reportMissin
 from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
+from dynaip.adapter.formats import start_from
 from dynaip.adapter.model import DynaIP
 from dynaip.config import ExperimentConfig, TrainingConfig
 from dynaip.contracts import Backbone, PairSource
@@ -73,6 +74,8 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             dyna = DynaIP.build(config, pipe.transformer)
+        if settings.initial:
+            start_from(dyna, settings.initial)
         dyna.attention.to(device)
         dyna.attach(pipe)
         optimizer = torch.optim.AdamW(

@@ -29,7 +29,7 @@ def features() -> dict[str, Tensor]:
 
 
 def test_shapes_of_every_strategy() -> None:
-    expected = {"token_concat": (B, 3 * N, D), "resampler": (B, 16, D)}
+    expected = {"token_concat": (B, 3 * N, D), "resampler": (B, 16, D), "projection": (B, 4, D)}
     for entry in registry().components("fusion"):
         fused = build(entry.qualified)(features())
         assert fused.tokens.shape == expected.get(entry.component.name, (B, N, D)), entry.qualified

@@ -1,0 +1,130 @@
+"""Encoders that give one embedding a picture, preprocessed by the model's own image processor."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers.utils import logging
+from transformers.utils.hub import cached_file
+
+from dynaip.contracts import VisualEncoder
+from dynaip.errors import InputError
+from dynaip.models import resolve
+from dynaip.suggest import one_line
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+LEVEL = "embedding"
+"""Name of the only level."""
+
+
+class EmbeddingEncoder(VisualEncoder):
+    """A frozen tower read at its pooled output: one level, one token (B x 1 x C)."""
+
+    source: str
+    """What of the tower's output is read."""
+    grid = (1, 1)
+
+    def __init__(self, config: Any, what: str) -> None:
+        super().__init__()
+        self.config = config
+        where = resolve(config.model, "vision")
+        try:
+            with quiet():
+                options = {"revision": config.revision}
+                self.tower, report = self.load(
+                    where, dtype=DTYPES[config.dtype], use_safetensors=True, output_loading_info=True, **options
+                )
+                own = where if has_processor(where, config.revision) else None
+                self.images = self.processor(own, self.tower.config.image_size, **(options if own else {}))
+        except (OSError, ValueError, RuntimeError, SafetensorError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"encoder.model: {config.model} cannot be loaded as a {what} ({one_line(error)})"
+            ) from error
+        # transformers would fill in random weights where another architecture has none of that name.
+        if missing := sorted(report["missing_keys"]):
+            raise InputError(f"encoder.model: {config.model} is no {what}: it has no weights {missing[0]}")
+        self.levels = {LEVEL: self.tower.config.num_hidden_layers}
+        self.widths = {LEVEL: self.width}
+        self.eval().requires_grad_(False)
+
+    @abstractmethod
+    def load(self, where: Path | str, **options: Any) -> Any:
+        """Load the tower; gives it with transformers' loading report."""
+
+    @abstractmethod
+    def processor(self, where: Path | str | None, size: int, **options: Any) -> Any:
+        """Make the image processor, by its own config or (``where`` None) by the tower's image size."""
+
+    @abstractmethod
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Embed pixels (B x 3 x S x S -> B x C)."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """C: width of the embedding."""
+
+    @abstractmethod
+    def mark(self) -> str:
+        """Fingerprint of a small part of the weights."""
+
+    def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
+        """Bring pictures to the model's size and scale: B x 3 x S x S."""
+        return self.images([image.convert("RGB") for image in images], return_tensors="pt")["pixel_values"]
+
+    @torch.no_grad()
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Give the embedding as the only token of the only level (B x 1 x C)."""
+        return {LEVEL: self.embed(pixels)[:, None]}
+
+    def signature(self) -> dict[str, Any]:
+        """Name what an adapter depends on: model, output, shape, and which weights of that shape."""
+        shape = self.tower.config
+        return {
+            "model": self.config.model,
+            "output": self.source,
+            "width": self.width,
+            "layers": shape.num_hidden_layers,
+            "image_size": shape.image_size,
+            "weights": self.mark(),
+        }
+
+
+def fingerprint(part: Tensor) -> str:
+    """12 hex digits that depend on a tensor's values."""
+    return hashlib.sha256(part.detach().float().cpu().numpy().tobytes()).hexdigest()[:12]
+
+
+def has_processor(where: Path | str, revision: str | None) -> bool:
+    """Whether a model brings the config of its image processor."""
+    found = cached_file(
+        str(where),
+        "preprocessor_config.json",
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return found is not None
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Keep transformers from listing the halves of a model that are not read."""
+    level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,11 @@
+"""Format `diffusers`."""
+
+from dynaip.registry import Component
+
+COMPONENT = Component(
+    "format",
+    "diffusers",
+    "dynaip_plugins.formats.diffusers.model:DiffusersFormat",
+    "dynaip_plugins.formats.diffusers.config:DiffusersConfig",
+    "what diffusers' FluxPipeline.load_ip_adapter reads",
+)

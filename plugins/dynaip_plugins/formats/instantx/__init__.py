@@ -1,0 +1,11 @@
+"""Format `instantx`."""
+
+from dynaip.registry import Component
+
+COMPONENT = Component(
+    "format",
+    "instantx",
+    "dynaip_plugins.formats.instantx.model:InstantXFormat",
+    "dynaip_plugins.formats.instantx.config:InstantXConfig",
+    "InstantX FLUX.1-dev IP-Adapter",
+)

@@ -1,0 +1,18 @@
+"""Options of the projection of one embedding."""
+
+from __future__ import annotations
+
+from pydantic import PositiveInt
+
+from dynaip.config import ComponentConfig
+
+
+class ProjectionConfig(ComponentConfig):
+    """How many tokens an embedding becomes."""
+
+    tokens: PositiveInt = 4
+    """M, the number of reference tokens."""
+    hidden: PositiveInt | None = None
+    """Width of a hidden layer with GELU before the projection; None projects by one linear layer."""
+    level: str | None = None
+    """Name of the level; None takes the deepest."""

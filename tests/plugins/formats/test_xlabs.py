@@ -1,0 +1,132 @@
+"""An imported XLabs adapter as a run like any other: from the command line, trained on, exported, refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dynaip import DynaIP
+from dynaip.cli.app import main
+from dynaip.config import load_experiment
+
+Make = Callable[..., Any]
+WIDTH, TEXT = 128, 128
+"""Width of the tiny FLUX of these tests and of its prompts."""
+
+
+@pytest.fixture
+def file(tmp_path: Path, xlabs_weights: Make) -> Path:
+    save_file(xlabs_weights(4, TEXT, blocks=2, width=WIDTH), tmp_path / "ip_adapter.safetensors")
+    return tmp_path / "ip_adapter.safetensors"
+
+
+@pytest.fixture
+def run(file: Path, tiny_flux_folder: Path, clip_projection_folder: Path, tmp_path: Path) -> Path:
+    arguments = ["--base", str(tiny_flux_folder), "--encoder", str(clip_projection_folder), "-o", str(tmp_path / "run")]
+    assert main(["import", str(file), "--from", "xlabs", *arguments]) == 0
+    return tmp_path / "run"
+
+
+def test_a_run_trains_on_from_it(run: Path, tmp_path: Path) -> None:
+    """At a learning rate of nearly nothing it stays what was imported; a new branch begins at zero."""
+    from dynaip.training.trainer import train
+
+    changes = ["source={use: microworld, size: 8}", "training.steps=1", "training.batch_size=2", "training.warmup=0",
+               "training.learning_rate=1e-12", "training.weight_decay=0", "decoupling=coupled"]  # fmt: skip
+    config = load_experiment(run / "train.yaml", changes)
+    train(config, tmp_path / "tuned")
+    before, after = (load_file(folder / "adapter" / "adapter.safetensors") for folder in (run, tmp_path / "tuned"))
+    assert before.keys() < after.keys()
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, atol=1e-9, rtol=0)
+    fresh = after.keys() - before.keys()
+    assert all(name.startswith("attention.branches.text.") for name in fresh)
+    assert all(after[name].abs().max() < 1e-9 for name in fresh if "to_v" in name)
+
+
+def test_another_fusion_does_not_start_from_it(run: Path, tmp_path: Path) -> None:
+    from dynaip.errors import MismatchError
+    from dynaip.training.trainer import train
+
+    config = load_experiment(run / "train.yaml", ["source={use: microworld, size: 8}", "fusion=single_layer"])
+    with pytest.raises(MismatchError, match=r"trained for fusion\.\w+ = "):
+        train(config, tmp_path / "tuned")
+
+
+def test_export_of_what_it_was_gives_the_same_tensors(run: Path, file: Path, tmp_path: Path) -> None:
+    assert main(["export", str(run), "--to", "xlabs", "-o", str(tmp_path / "out")]) == 0
+    before, after = load_file(file), load_file(tmp_path / "out" / "ip_adapter.safetensors")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_missing_blocks_and_biases_become_zeros(run: Path, tmp_path: Path, tiny_flux: Any) -> None:
+    """An adapter of fewer blocks without biases is exported exactly: what it lacks adds nothing."""
+    from dynaip.adapter.exchange import export_run
+
+    file = run / "adapter" / "config.json"
+    config = json.loads(file.read_text())
+    config["adapter"] |= {"blocks": [1], "bias": False}
+    file.write_text(json.dumps(config))
+    weights = load_file(run / "adapter" / "adapter.safetensors")
+    stays = (".0.to_k.weight", ".0.to_v.weight")
+    kept = {name: value for name, value in weights.items() if "fusion" in name or name.endswith(stays)}
+    save_file(kept, run / "adapter" / "adapter.safetensors")
+    DynaIP.from_pretrained(run).attach(tiny_flux).detach()
+    written = load_file(export_run(run, "diffusers", tmp_path / "out"))
+    assert not written["ip_adapter.0.to_v_ip.weight"].any()
+    assert not written["ip_adapter.1.to_v_ip.bias"].any()
+    assert torch.equal(written["ip_adapter.1.to_k_ip.weight"], kept["attention.branches.image.0.to_k.weight"])
+
+
+def test_what_diffusers_cannot_hold_is_named(adapter: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adapter(attach=False, decoupling="coupled").save_pretrained(tmp_path / "run" / "adapter")
+    assert main(["export", str(tmp_path / "run"), "--to", "diffusers", "-o", str(tmp_path / "out")]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    for property_ in (
+        "adapter.site attention",
+        "adapter.token_width 16",
+        "encoder clip",
+        "fusion hmoe",
+        "decoupling coupled",
+    ):
+        assert property_ in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["nothing.safetensors", "--from", "xlabs"], "there is no such file"),
+        (["FILE", "--from", "xlab"], "Did you mean xlabs"),
+        (["FILE", "--from", "instantx"], "this is no InstantX IP-Adapter file"),
+        (["FILE", "--from", "diffusers"], "this is no diffusers IP-Adapter file"),
+        (["FILE", "--from", "xlabs", "--base", "no/where"], "does not give its transformer/config.json"),
+        (["FILE", "--from", "xlabs"], "made for width = 128, but black-forest-labs/FLUX.1-dev has 3072"),
+        (["BROKEN", "--from", "xlabs"], "is damaged"),
+    ],
+)
+def test_mistakes_are_one_line(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str],
+    line: str,
+) -> None:  # fmt: skip
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def unreachable(*_: Any, **__: Any) -> str:
+        raise LocalEntryNotFoundError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    (tmp_path / "broken.safetensors").write_bytes(file.read_bytes()[:500])
+    given = {"FILE": str(file), "BROKEN": str(tmp_path / "broken.safetensors")}
+    assert main(["import", *(given.get(each, each) for each in arguments), "-o", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert line in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
