@@ -37,7 +37,7 @@ def draw_carried(path: Path, found: Carried, families: Mapping[str, str]) -> Pat
         axes.axvline(0, color=LIGHT.ink, linewidth=1)
         axes.grid(axis="x")
         axes.set_xlabel(
-            "selectivity of a linear probe: 0 as with shuffled labels, 1 read without fault (95 % over identities)"
+            "selectivity of a linear probe, 95 % over identities\n(0: as with shuffled labels, 1: read without fault)"
         )
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)

@@ -34,7 +34,7 @@ class Layers:
     def probes(self) -> dict[str, list[Probe]]:
         """Probes of every layer for every factor."""
         return {
-            layer: probe(each.features, self.labelled.factors, self.labelled.groups)
+            layer: probe(each.probed(), self.labelled.factors, self.labelled.groups)
             for layer, each in self.readings.items()
         }
 
@@ -61,9 +61,10 @@ def draw_probes(path: Path, layers: Layers, found: Mapping[str, Sequence[Probe]]
             _probe_panel(place, [row for row in rows if row["factor"] == factor], layers)
         for unused in axes.flat[len(factors) :]:
             unused.set_visible(False)
-        for place in axes[-1]:
+        for place in axes.flat[max(0, len(factors) - shape[1]) : len(factors)]:
+            place.tick_params(labelbottom=True)
             place.set_xlabel("layer")
-        axes[0, 0].legend(fontsize=7, loc="lower right", handlelength=1.3, borderpad=0.2)
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return path
 
 

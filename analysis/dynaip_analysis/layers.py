@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,12 +58,18 @@ class LayerReading:
 
     features: NDArray[np.float32]
     """Means over parts of the picture side by side: B x (POOL * POOL * C)."""
+    peaks: NDArray[np.float32]
+    """Maxima over patches, what occurs anywhere: B x C."""
     colours: Floats
     """Patches of the shown pictures as red, green, blue in [0, 1], by a PCA over all pictures: S x rows x columns x 3."""
     psnr: Floats
     """Peak signal to noise in dB of the pictures given back by a ridge, one a held-out picture."""
     psnr_of_mean: Floats
     """The same of the mean patch, which needs no features."""
+
+    def probed(self) -> NDArray[np.float32]:
+        """What probes read: means of parts and maxima side by side."""
+        return np.concatenate([self.features, self.peaks], axis=1)
 
     def means(self) -> NDArray[np.float32]:
         """Means over the whole picture, B x C: for neighbours, who may stand elsewhere."""
@@ -84,20 +91,71 @@ class _Sums:
         self.xx += x.T @ x
         self.xy += x.T @ y
 
-    def covariance(self) -> Floats:
-        return self.xx / self.count - np.outer(self.x, self.x) / self.count**2
+    @cached_property
+    def mean_x(self) -> Floats:
+        return self.x / self.count
 
+    @cached_property
+    def mean_y(self) -> Floats:
+        return self.y / self.count
+
+    @cached_property
+    def covariance(self) -> Floats:
+        return self.xx / self.count - np.outer(self.mean_x, self.mean_x)
+
+    @cached_property
     def ridge(self) -> Floats:
         """Weights of centred features -> centred targets."""
-        own = self.covariance()
-        cross = self.xy / self.count - np.outer(self.x, self.y) / self.count**2
-        return np.linalg.solve(own + RIDGE * np.trace(own) / len(own) * np.eye(len(own)), cross)
+        cross = self.xy / self.count - np.outer(self.mean_x, self.mean_y)
+        strength = RIDGE * np.trace(self.covariance) / len(self.covariance)
+        return np.linalg.solve(self.covariance + strength * np.eye(len(self.covariance)), cross)
 
+    @cached_property
     def colours(self) -> Floats:
         """Features -> three colours with a spread of one: the first principal axes, each made positive on average."""
-        values, axes = np.linalg.eigh(self.covariance())
+        values, axes = np.linalg.eigh(self.covariance)
         axes = axes[:, ::-1][:, :3] * np.sign(axes[:, ::-1][:, :3].sum(axis=0))
         return axes / np.sqrt(np.maximum(values[::-1][:3], 1e-12))
+
+
+class _Reader:
+    """One level while the pictures pass twice: sums and features first, then what the ridge gives back."""
+
+    def __init__(self, grid: tuple[int, int]) -> None:
+        self.grid = grid
+        self.sums: _Sums | None = None
+        self.features: list[NDArray[np.float32]] = []
+        self.peaks: list[NDArray[np.float32]] = []
+        self.colours: list[Floats] = []
+        self.psnr: list[float] = []
+        self.psnr_of_mean: list[float] = []
+
+    def learn(self, patches: NDArray[np.float32], target: NDArray[np.float32], learn: NDArray[np.bool_]) -> None:
+        """First pass: patches (b x P x C), their pixels, and which pictures the ridge may learn from."""
+        self.features.append(_parts(patches, self.grid))
+        self.peaks.append(patches.max(axis=1))
+        self.sums = self.sums or _Sums(patches.shape[-1], target.shape[-1])
+        self.sums.add(_flat(patches[learn]), _flat(target[learn]))
+
+    def give_back(self, sums: _Sums, patches: NDArray[np.float32], target: NDArray[np.float32]) -> None:
+        """Second pass: pictures that are held out."""
+        back = (patches.astype(np.float64) - sums.mean_x) @ sums.ridge + sums.mean_y
+        self.psnr += _psnr(back, target)
+        self.psnr_of_mean += _psnr(sums.mean_y, target)
+
+    def paint(self, sums: _Sums, patches: NDArray[np.float32]) -> None:
+        """Second pass: pictures that are shown."""
+        self.colours.append(np.clip(0.5 + (patches.astype(np.float64) - sums.mean_x) @ sums.colours / 5, 0, 1))
+
+    def reading(self) -> LayerReading:
+        """What was read."""
+        return LayerReading(
+            np.concatenate(self.features),
+            np.concatenate(self.peaks),
+            np.concatenate(self.colours).reshape(-1, *self.grid, 3),
+            np.array(self.psnr),
+            np.array(self.psnr_of_mean),
+        )
 
 
 def read_layers(
@@ -107,36 +165,17 @@ def read_layers(
 
     Pictures pass twice in batches, so that memory grows with widths and not with the number of pictures times patches.
     """
-    sums: dict[str, _Sums] = {}
-    pooled: dict[str, list[NDArray[np.float32]]] = {}
-    for rows, patches, target in _batches(encoder, images):
-        learn = ~held_out[rows]
-        for level, values in patches.items():
-            pooled.setdefault(level, []).append(_parts(values, encoder.grid))
-            own = sums.setdefault(level, _Sums(values.shape[-1], target.shape[-1]))
-            own.add(_flat(values[learn]), _flat(target[learn]))
-    psnr: dict[str, list[tuple[float, float]]] = {level: [] for level in sums}
-    colours: dict[str, list[Floats]] = {level: [] for level in sums}
-    ways = {
-        level: (each.ridge(), each.colours(), each.x / each.count, each.y / each.count) for level, each in sums.items()
-    }
+    readers: dict[str, _Reader] = {}
     for rows, patches, target in _batches(encoder, images):
         for level, values in patches.items():
-            ridge, axes, centre, mean = ways[level]
-            some = np.flatnonzero(held_out[rows])
-            back = (values[some].astype(np.float64) - centre) @ ridge + mean
-            psnr[level] += zip(_psnr(back, target[some]), _psnr(mean, target[some]), strict=True)
-            painted = (values[rows < shown].astype(np.float64) - centre) @ axes
-            colours[level].append(np.clip(0.5 + painted / 5, 0, 1))
-    return {
-        level: LayerReading(
-            np.concatenate(pooled[level]),
-            np.concatenate(colours[level]).reshape(-1, *encoder.grid, 3),
-            np.array([found for found, _ in psnr[level]]),
-            np.array([plain for _, plain in psnr[level]]),
-        )
-        for level in sums
-    }
+            readers.setdefault(level, _Reader(encoder.grid)).learn(values, target, ~held_out[rows])
+    for rows, patches, target in _batches(encoder, images):
+        for level, values in patches.items():
+            reader, some = readers[level], held_out[rows]
+            if reader.sums is not None:
+                reader.give_back(reader.sums, values[some], target[some])
+                reader.paint(reader.sums, values[rows < shown])
+    return {level: reader.reading() for level, reader in readers.items()}
 
 
 @torch.no_grad()

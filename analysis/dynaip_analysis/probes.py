@@ -23,7 +23,7 @@ from dynaip_analysis.resampling import Floats, Sampled, weighted_mean
 Ints = NDArray[np.int64]
 
 FOLDS = 5
-SHUFFLES = 2
+SHUFFLES = 5
 STRENGTHS = tuple(10.0**k for k in range(-1, 6))
 """Ridge strengths that leave-one-out chooses from, for standardised features."""
 

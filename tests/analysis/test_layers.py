@@ -87,6 +87,8 @@ def test_means_of_parts(found: layer_figures.Layers) -> None:
     expected = patches.transpose(1, 2).reshape(3, -1).numpy()
     np.testing.assert_allclose(found.readings["0"].features[:3], expected, atol=1e-6)
     np.testing.assert_allclose(found.readings["0"].means()[:3], patches.mean(dim=1).numpy(), atol=1e-6)
+    np.testing.assert_allclose(found.readings["0"].peaks[:3], patches.amax(dim=1).numpy(), atol=1e-6)
+    assert found.readings["0"].probed().shape == (PICTURES, 4 * 48 + 48)
 
 
 def test_like_patches_have_like_colours(found: layer_figures.Layers) -> None:
