@@ -38,12 +38,16 @@ Terms = Mapping[str, Mapping[int, NDArray[np.float32]]]
 
 
 def terms_of(bench: Workbench, cases: Sequence[Case], steps: int = STEPS) -> Terms:
-    """Generate cases in a few steps through both branches, and keep what each branch adds for the first reference."""
+    """Generate cases in a few steps through both branches, and keep what each branch adds for the first reference.
+
+    An adapter that was trained through one branch generates with its own policy.
+    """
+    both = all(bench.dyna.attention.serves(branch) for branch in ("image", "text"))
     parts: dict[str, dict[int, list[Any]]] = {}
     for start in range(0, len(cases), BATCH):
         batch = cases[start : start + BATCH]
         with record(bench.dyna, attention=AttentionRequest(terms=True), routing=False) as recording:
-            bench.generate(batch, decoupling=BOTH, options={"num_inference_steps": steps})
+            bench.generate(batch, decoupling=BOTH if both else None, options={"num_inference_steps": steps})
         for branch, found in recording.term.items():
             kept = found.sel(reference=0).mean("step")
             for block in kept.axes["block"]:

@@ -21,6 +21,13 @@ POLICIES: Mapping[str, str | None] = {
 }
 """What is shown -> the policy that an adapter trained through both branches gets at inference; None: no reference."""
 
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "image branch": ("image",),
+    "text branch": ("text",),
+    "both branches": ("image", "text"),
+}
+"""Branches that an adapter must have keys and values for."""
+
 COLOURS: Mapping[str, str] = {
     "neither": LIGHT.quiet,
     "image branch": OKABE_ITO[0],
@@ -29,6 +36,16 @@ COLOURS: Mapping[str, str] = {
 }
 METRICS = ("cp", "pf", "leak")
 TITLES = {"cp": "CP: identity kept", "pf": "PF: prompt followed", "leak": "leak: context copied"}
+
+
+def served(dyna: Any) -> dict[str, str | None]:
+    """The policies of ``POLICIES`` that an adapter can serve: one that was trained through one branch has no other."""
+    attention = getattr(dyna, "attention", None)
+    return {
+        name: policy
+        for name, policy in POLICIES.items()
+        if attention is None or all(attention.serves(branch) for branch in NEEDS.get(name, ()))
+    }
 
 
 @dataclass(frozen=True)
@@ -43,8 +60,13 @@ class Comparison:
     """One row a branch and case: branch, suite, case, metrics."""
 
 
-def differences(scores: Sequence[Mapping[str, Any]], against: str = "both branches") -> list[dict[str, Any]]:
-    """Every branch and metric with its 95 % interval, and its paired difference to ``against``."""
+def differences(scores: Sequence[Mapping[str, Any]], against: str | None = None) -> list[dict[str, Any]]:
+    """Every branch and metric with its 95 % interval, and its paired difference to ``against``.
+
+    By default that is both branches, or no reference where the adapter has one branch only.
+    """
+    there = {row["branch"] for row in scores}
+    against = against or ("both branches" if "both branches" in there else "neither")
     table: list[dict[str, Any]] = []
     for aligned in collect([{"seed": 0, **row, "arm": row["branch"]} for row in scores], METRICS):
         boot = Bootstrap(aligned)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -39,6 +40,15 @@ def test_paired_differences_to_both_branches() -> None:
     assert found["difference_low"] == pytest.approx(0.1)
     assert rows["both branches", "leak"]["difference"] == 0
     assert found["cases"] == 60
+
+
+def test_an_adapter_of_one_branch_is_compared_with_no_reference() -> None:
+    attention = SimpleNamespace(serves=lambda branch: branch == "image")
+    assert list(decoupling.served(SimpleNamespace(attention=attention))) == ["neither", "image branch"]
+    assert decoupling.served(SimpleNamespace()) == decoupling.POLICIES
+    scores = [row for row in comparison().scores if row["branch"] in ("neither", "image branch")]
+    rows = {(row["branch"], row["metric"]): row for row in decoupling.differences(scores)}
+    assert rows["image branch", "cp"]["difference"] == pytest.approx(0.5)
 
 
 def test_figures_and_their_tables(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class DecouplingSection(RunSection[DecouplingConfig]):
         bench = self.bench(request.run)
         own = [bench.case_of(request.reference, request.prompt, request.seed)] if request.reference else None
         cases = own or bench.cases(self.config.suite, self.config.cases, request.seed)
-        images, scores = self._through(bench, cases, decoupling.POLICIES)
+        images, scores = self._through(bench, cases, decoupling.served(bench.dyna))
         references = [case.references[0].image for case in cases[: self.config.shown]]
         comparison = decoupling.Comparison(references, images, scores)
         paths = [decoupling.draw_strip(out / "decoupling.png", comparison)]
@@ -84,7 +84,8 @@ class DecouplingSection(RunSection[DecouplingConfig]):
         folders = branches.chosen_checkpoints(Path(chosen.run), self.config.checkpoints)
         if len(folders) < 2:
             return paths
-        few, policies = cases[: self.config.training_cases], {n: p for n, p in decoupling.POLICIES.items() if p}
+        few = cases[: self.config.training_cases]
+        policies = {name: policy for name, policy in decoupling.served(bench.dyna).items() if policy}
 
         def look() -> tuple[Carried, Sequence[Mapping[str, Any]]]:
             return probed()[1], self._through(bench, few, policies)[1]
@@ -133,4 +134,5 @@ def _sentence(rows: Sequence[Row]) -> str:
             low, high = found["difference_low"], found["difference_high"]
             clear = "clear" if low > 0 or high < 0 else "not told apart from zero"
             parts.append(f"{metric.upper() if metric != 'leak' else metric} {found['difference']:+.3f} ({clear})")
-    return f"Image branch alone against both branches: {', '.join(parts)}." if parts else ""
+    against = "both branches" if any(row["branch"] == "both branches" for row in rows) else "no reference"
+    return f"Image branch alone against {against}: {', '.join(parts)}." if parts else ""
