@@ -128,10 +128,10 @@ class ReferenceKeeper:
             return
         if branch == "image" and event.queries_index is None and event.query.shape[2] != self.facts.queries["image"]:
             return  # text tokens that a single-stream block sends through the image branch
-        self._check(event)
-        sums = self.store.at(event.progress)
         blocks, references = self.places[branch]
         block, at = blocks[event.block], _Place(event, references[event.reference])
+        self._check(event, at)
+        sums = self.store.at(event.progress)
         share = event.term.float().norm(dim=-1) / event.output.float().norm(dim=-1).clamp_min(1e-12)
         self._add(at, sums[f"{branch}.share"][block], share)
         at.add(sums[f"{branch}.seen"][block], 1.0)
@@ -143,8 +143,8 @@ class ReferenceKeeper:
         own = {name: sums[f"{branch}.{name}"] for name in COUNTED_BY if f"{branch}.{name}" in sums}
         self._add_attention(own, block, at, event, share if self.request.weighting == "share" else None)
 
-    def _check(self, event: Any) -> None:
-        if event.key.shape[2] != self.facts.keys or int(event.samples.max()) >= self.facts.samples:
+    def _check(self, event: Any, at: _Place) -> None:
+        if event.key.shape[2] != self.facts.keys or max(at.rows) >= self.facts.samples:
             raise InputError("the passes of a recording differ in size: open another record(...) for the second one")
         if tuple(event.grid) != tuple(self.facts.grid):
             raise InputError(

@@ -21,6 +21,7 @@ class Store:
         self.plan = plan
         self.stride = plan.stride
         self._steps: dict[float, int] = {}
+        self._groups: dict[int, dict[str, Floats]] = {}
         self.before_merge: Callable[[], None] = lambda: None
         """Called before sums move: whoever still has something to add to where they are does it now."""
         # Zeros take no memory until they are written, so that unused groups cost nothing.
@@ -31,7 +32,10 @@ class Store:
         step = self._steps.setdefault(progress, len(self._steps))
         while step // self.stride >= self.plan.groups:
             self._merge()
-        return {name: array[step // self.stride] for name, array in self._arrays.items()}
+        group = step // self.stride
+        if group not in self._groups:
+            self._groups[group] = {name: array[group] for name, array in self._arrays.items()}
+        return self._groups[group]
 
     @property
     def progress(self) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,19 +24,30 @@ def analyze(
         Path | None,
         typer.Option("--labelled", metavar="DIR", help="Pictures to probe: category/instance/*.png, or a labels.csv."),
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", "-s", metavar="OPTION=VALUE", help="An option of the analysis, e.g. -s cases=16. Repeatable."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the generation.")] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write; by default the run's analysis/.")
     ] = None,
 ) -> None:
     """Write figures (PNG) and their tables (parquet) about one trained adapter."""
+    from dynaip.config.merge import override, parse_override
     from dynaip.report.section import AnalysisRequest
     from dynaip.report.sections import build
 
     if prompt is not None and not prompt.strip():
         raise InputError("--prompt is empty; say what to generate, or leave it out to take cases of the benchmark")
     folder = out or _folder(run)
-    for figure in build(what).analyse(AnalysisRequest(run, folder, ref, prompt, seed, labelled)):
+    options: dict[str, Any] = {}
+    for text in set_ or ():
+        path, value = parse_override(text)
+        options = override(options, path, value, origin=f"-s {text}")
+    for figure in build(what, options).analyse(AnalysisRequest(run, folder, ref, prompt, seed, labelled)):
         typer.echo(f"wrote {figure} and {figure.with_suffix('.parquet').name}")
 
 

@@ -37,12 +37,24 @@ def test_the_shipped_adapter_writes_here(asked: list[Any]) -> None:
     assert asked[0] == AnalysisRequest("microworld", Path("analysis-microworld"), seed=3)
 
 
+def test_options_of_the_analysis(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dynaip_analysis.sections.interventions import InterventionsSection
+
+    heard: list[Any] = []
+    monkeypatch.setattr(InterventionsSection, "analyse", lambda self, request: heard.append(self.config) or [])
+    assert main(["analyze", "microworld", "interventions", "-s", "kind=swap", "-s", "branches=[image]"]) == 0
+    assert heard[0].kind == "swap"
+    assert heard[0].branches == ["image"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["microworld", "rooting"], "routing"),
         (["microworld", "routing", "--prompt", " "], "--prompt is empty"),
         (["microworld"], "WHAT"),
+        (["microworld", "routing", "-s", "casez=4"], "casez"),
+        (["microworld", "interventions", "-s", "kind=remove"], "kind"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

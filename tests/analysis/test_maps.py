@@ -1,0 +1,95 @@
+"""Maps: words, regions and points by hand, means over what was seen, drawings that need no model."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dynaip.errors import InputError
+from dynaip_analysis.maps import Branches, Map, on_patches, region_on
+
+
+def attention(keys: int = 4) -> Map:
+    """Two blocks, two steps, four text queries ("a", "cor", "gi", "mug") on a reference of 2 x 2 patches."""
+    values = np.random.default_rng(0).random((2, 2, 4, keys))
+    axes = {"block": [0, 1], "step": [0.25, 0.75], "query": [0, 1, 2, 3], "key": list(range(keys))}
+    return Map(values, axes, grids={"key": (2, 2)}, words=[["a", "cor", "gi", "mug"]])
+
+
+def test_words_of_several_tokens() -> None:
+    found = attention()
+    np.testing.assert_allclose(found.word("corgi").values, found.values[:, :, 1:3].mean(2))
+    np.testing.assert_allclose(found.word("Mug").values, found.values[:, :, 3])
+    keys = Map(found.values, found.axes, words=found.words)
+    np.testing.assert_allclose(keys.word("corgi", axis="key").values, found.values[..., 1:3].sum(-1))
+    assert "key" not in keys.word("corgi", axis="key").axes
+    with pytest.raises(InputError, match="no 'fish' among the text tokens a cor gi mug"):
+        found.word("fish")
+    with pytest.raises(InputError, match=r"no words were recorded: give record\(..., prompts"):
+        Map(found.values, found.axes).word("mug")
+
+
+def test_regions_of_the_reference_and_points_of_the_image() -> None:
+    found = attention()
+    np.testing.assert_allclose(found.region((0.0, 0.0, 0.5, 1.0)).values, found.values[..., [0, 2]].sum(-1))
+    mask = np.array([[0, 0], [0, 1]], np.uint8)
+    np.testing.assert_allclose(found.region(mask).values, found.values[..., 3])
+    with_class = attention(5)
+    np.testing.assert_allclose(with_class.region((0.0, 0.0, 1.0, 0.5)).values, with_class.values[..., [1, 2]].sum(-1))
+    image = Map(found.values, found.axes, grids={"query": (2, 2)})
+    np.testing.assert_allclose(image.point(0.9, 0.1).values, found.values[:, :, 1])
+    np.testing.assert_allclose(image.region((0.0, 0.5, 1.0, 1.0), axis="query").values, found.values[:, :, 2:].mean(2))
+    with pytest.raises(InputError, match="tokens of axis 'query' have no place on a picture"):
+        found.region((0, 0, 1, 1), axis="query")
+
+
+def test_what_was_chosen_stays_a_map() -> None:
+    found = attention().sel(block=1).mean("step")
+    assert isinstance(found, Map)
+    np.testing.assert_allclose(found.spatial(), attention().values[1].mean((0, 1)).reshape(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "wanted"), [(4, [1, 1, 1, 1]), (5, [1, 1, 1, 1]), (8, [2, 2, 2, 2]), (10, [2, 2, 2, 2])]
+)
+def test_tokens_on_patches(tokens: int, wanted: list[int]) -> None:
+    found = on_patches(np.ones((3, tokens)), (2, 2))
+    assert found is not None
+    assert found[0].ravel().tolist() == wanted
+    assert region_on((0.0, 0.0, 1.0, 1.0), (2, 2), tokens).sum() == 4 * (tokens // 4 if tokens % 5 else tokens // 5)
+
+
+def test_tokens_without_a_place() -> None:
+    assert on_patches(np.ones((3, 7)), (2, 2)) is None
+    with pytest.raises(InputError, match="7 tokens do not lie on 2 x 2 patches"):
+        attention(7).spatial()
+    with pytest.raises(InputError, match="a region means nothing there"):
+        region_on((0.0, 0.0, 1.0, 1.0), (2, 2), 7)
+
+
+def test_branches_choose_like_an_axis() -> None:
+    both = Branches(image=attention(), text=attention().sel(block=[0]))
+    assert both.sel(branch="text", step=-1).axes["block"] == [0]
+    assert set(both.sel(step=0.25)) == {"image", "text"}
+    assert list(both.mean("step", "block")["image"].axes) == ["query", "key"]
+    with pytest.raises(InputError, match="axis 'branch' has no 'joint'; it has image, text"):
+        both.sel(branch="joint")
+
+
+def test_drawings() -> None:
+    picture = Image.new("RGB", (16, 12), "teal")
+    figure = attention().grid("step", "block", picture=picture)
+    assert [place.get_title(loc="left") for place in figure.axes[:2]] == ["block 0", "block 1"]
+    limits = {image.get_clim() for place in figure.axes[:4] for image in place.get_images()[1:]}
+    assert len(limits) == 1, "one scale"
+    raw = BytesIO()
+    figure.savefig(raw, format="png")
+    assert Image.open(raw).width > 100
+    page = attention().to_html(picture, caption='what "<script>" looks at')
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert page.count("data:image/png;base64,") == 1
+    assert attention().sel(block=0, step=0.25, query=0, key=0).to_html().count("a single number") == 1
