@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dynaip.ablation.statistics import Estimate
+from dynaip.ablation.statistics import Bootstrap, Estimate, collect
 from dynaip.report.style import LIGHT, arm_colour, arm_marker
 from dynaip_analysis import figures
 
@@ -116,7 +116,7 @@ def draw_curves(path: Path, sweep: Sweep) -> Path:
     with figures.drawing(path, table) as plt:
         size = (2.9 * len(levels) + 1.3, 3.2)
         figure, axes = plt.subplots(1, len(levels), figsize=size, layout="constrained", squeeze=False, sharey=True)
-        figures.headline(figure, _moved(table))
+        figures.headline(figure, _moved(table, sweep.scores))
         for place, level in zip(axes[0], levels, strict=True):
             for k, metric in enumerate(metrics):
                 own = [row for row in table if row["level"] == level and row["metric"] == metric]
@@ -141,7 +141,7 @@ def curve_rows(sweep: Sweep, found: Mapping[str, Mapping[str, Estimate]]) -> lis
         for level in moved:
             for metric, it in found.get(setting.name, {}).items():
                 rows.append(
-                    {"level": level, "gamma": setting.coefficients[level], "metric": metric,
+                    {"level": level, "gamma": setting.coefficients[level], "setting": setting.name, "metric": metric,
                      "value": it.value, "low": it.low, "high": it.high, "cases": it.cases}
                 )  # fmt: skip
     return rows
@@ -159,14 +159,19 @@ def _curve(axes: Any, rows: Sequence[Mapping[str, Any]], metric: str, place: int
               linewidth=2.2 if metric == "cp" else 1.2, linestyle=style, label=label)  # fmt: skip
 
 
-def _moved(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The attribute that a coefficient moves most."""
-    spans: dict[tuple[str, str], float] = {}
+def _moved(rows: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, Any]]) -> str:
+    """The attribute that a coefficient moves most, between which settings, with the paired difference's interval."""
+    spans: dict[tuple[str, str], tuple[float, str, str]] = {}
     for row in rows:
         if str(row["metric"]).startswith("cp_"):
-            own = [r["value"] for r in rows if r["level"] == row["level"] and r["metric"] == row["metric"]]
-            spans[row["level"], row["metric"]] = max(own) - min(own)
+            own = [r for r in rows if r["level"] == row["level"] and r["metric"] == row["metric"]]
+            low, high = (pick(own, key=lambda r: r["value"]) for pick in (min, max))
+            spans[row["level"], row["metric"]] = (high["value"] - low["value"], high["setting"], low["setting"])
     if not spans:
         return "Scores over the coefficient of each level"
-    level, metric = max(spans, key=lambda key: spans[key])
-    return f"The coefficient of {level} moves {figures.short_name(metric)} most: by {spans[level, metric]:.2f}"
+    level, metric = max(spans, key=lambda key: spans[key][0])
+    aligned = collect([{"seed": 0, **row, "suite": "all", "arm": row["setting"]} for row in scores], [metric])
+    gap = Bootstrap(aligned[0]).difference(spans[level, metric][1], spans[level, metric][2], metric)
+    told = "" if gap.decided else ", not told apart from zero"
+    amount = f"{gap.value:.2f} [{gap.low:.2f}, {gap.high:.2f}]".replace("-", "−")
+    return f"The coefficient of {level} moves {figures.short_name(metric)} most: by {amount}{told}"

@@ -48,6 +48,29 @@ def test_estimates_by_setting() -> None:
     assert figures.shown_metrics(["cp", "pf", "leak", "cp_main", "pf_place"]) == ["cp", "cp_main", "pf", "leak"]
 
 
+def curve() -> granularity.Sweep:
+    """CP follows the coefficient of low, case by case; one attribute is moved by it, the other is not."""
+    chosen = granularity.curves(LEVELS, gammas=(0.5, 2.0))
+    scores = [
+        {"setting": each.name, "case": f"c{k}", "cp": 0.2 * each.coefficients["low"], "pf": 0.9, "leak": 0.0,
+         "cp_main": 0.3 * each.coefficients["low"] + 0.01 * k, "cp_emblem": 0.5}
+        for each in chosen for k in range(6)
+    ]  # fmt: skip
+    return granularity.Sweep(chosen, [], [], {}, scores)
+
+
+def test_curves_recover_what_a_coefficient_moves(tmp_path: Path) -> None:
+    assert [each.name for each in curve().settings] == ["as routed", "low × 0.5", "low × 2", "high × 0.5", "high × 2"]
+    rows = granularity.curve_rows(curve(), granularity.estimates(curve().scores))
+    main = {(row["level"], row["gamma"]): row["value"] for row in rows if row["metric"] == "cp_main"}
+    assert main["low", 2.0] - main["low", 0.5] == pytest.approx(0.45)
+    assert main["high", 2.0] == main["high", 0.5] == main["low", 1.0] == main["high", 1.0]
+    title = granularity._moved(rows, curve().scores)
+    assert title == "The coefficient of low moves main most: by 0.45 [0.45, 0.45]"
+    path = granularity.draw_curves(tmp_path / "curves.png", curve())
+    assert len(pq.read_table(path.with_suffix(".parquet"))) == len(rows)
+
+
 def test_figures_and_their_tables(tmp_path: Path) -> None:
     path = granularity.draw_strip(tmp_path / "strip.png", sweep())
     table = pq.read_table(path.with_suffix(".parquet")).to_pylist()
