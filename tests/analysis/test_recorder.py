@@ -172,6 +172,35 @@ def test_saved_read_back_and_drawn_without_a_model(adapter: Make, tiny_flux: Any
     assert np.isnan(back.columns["image"].sel(key="mug", sample=1).values).all(), "the second prompt has no mug"
 
 
+def test_guidance_changes_nothing_in_the_first_step(adapter: Make, tiny_flux: Any) -> None:
+    """The first pass with the prompt is the same with and without guidance; the negative pass is not recorded."""
+    dyna = adapter()
+    found = []
+    for scale in (1.0, 3.0):
+        joint = JointRequest(words=["star"], points={"middle": (0.5, 0.5)})
+        with (
+            record(dyna, joint=joint, prompts=["a star"]) as recording,
+            dyna.references(Reference(Image.new("RGB", (8, 8)))),
+        ):
+            dyna.backbone.generate(
+                tiny_flux, ["a star"], seeds=[1], size=(32, 48), num_inference_steps=1, true_cfg_scale=scale,
+                negative_prompt="a fish",
+            )  # fmt: skip
+        found.append(recording)
+    for (part, branch, one), (_, _, other) in zip(found[0].maps(), found[1].maps(), strict=True):
+        np.testing.assert_allclose(one.values, other.values, atol=1e-5, err_msg=f"{part} {branch}")
+    assert found[1].rows["image"].values.shape[-1] == 24
+
+
+def test_single_stream_blocks_serve_both_kinds_of_tokens(adapter: Make, tiny_flux: Any) -> None:
+    dyna, seen = adapter(adapter={"token_width": 16, "single_stream": "all_tokens"}), []
+    with record(dyna) as found, dyna.observe(seen.append):
+        generate(dyna, tiny_flux)
+    assert found.attention["text"].axes["block"] == found.attention["image"].axes["block"] == [0, 1, 2]
+    for sent in seen:
+        _agrees(found.attention[sent.branch], sent)
+
+
 def test_words_that_are_not_there(adapter: Make) -> None:
     dyna = adapter()
     with pytest.raises(InputError, match="no 'corgi' among the text tokens"):
