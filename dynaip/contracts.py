@@ -136,6 +136,7 @@ class ForwardPass:
     """What one call of the transformer is, read from its arguments."""
 
     batch: int
+    """Images of the pass that may see references: rows of a negative pass in the same batch are not counted."""
     grid: tuple[int, int]
     """Rows and columns of the image tokens; T = rows * columns, and they come first in the image stream."""
     progress: float
@@ -146,6 +147,8 @@ class ForwardPass:
     """Pooled prompt, B x C."""
     text_tokens: int = 0
     """X: single-stream blocks hold so many text tokens before the image tokens."""
+    negative_rows: int = 0
+    """Leading rows of the batch that are its negative pass (SD3 runs [negative, positive] at once)."""
 
 
 class Backbone(ABC):
@@ -198,6 +201,15 @@ class Backbone(ABC):
         **options: Any,
     ) -> list[Image.Image]:
         """Run the unmodified pipeline on a batch, one seed a prompt; ``options`` go to the pipeline's call."""
+
+    def text_stream(self, pipe: Any) -> tuple[Any, nn.Module, int]:
+        """Tokenizer and text encoder of the text stream, and where the encoder's first token lies in the stream.
+
+        By default the pipeline's second encoder (FLUX: T5), or its only one, from the stream's beginning.
+        """
+        if getattr(pipe, "text_encoder_2", None) is not None:
+            return pipe.tokenizer_2, pipe.text_encoder_2, 0
+        return pipe.tokenizer, pipe.text_encoder, 0
 
 
 @dataclass(frozen=True)

@@ -43,12 +43,14 @@ class Loaded:
 
 
 def load(
-    name: str | Path = "microworld", *, device: Any = "cpu", dtype: Any = None, revision: str | None = None
-) -> Loaded:
+    name: str | Path = "microworld", *, device: Any = "cpu", dtype: Any = None, revision: str | None = None,
+    attention_backend: str | None = None,
+) -> Loaded:  # fmt: skip
     """Load a trained adapter and the pipeline that it was trained for, attached to each other.
 
     ``name`` is a run folder, a pipeline folder that was saved with an adapter attached, the bundle ``microworld``, or a hub
-    id (of which ``revision`` names a branch, tag or commit); ``dtype`` None takes float32 on a CPU and bfloat16 elsewhere.
+    id (of which ``revision`` names a branch, tag or commit); ``dtype`` None takes float32 on a CPU and bfloat16 elsewhere,
+    ``attention_backend`` is set for base and references alike.
     """
     import torch
 
@@ -61,4 +63,4 @@ def load(
         backbone = registry().build(ComponentSpec(spec.kind, spec.use, here))
     dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
     pipe = backbone.load(device=device, dtype=dtype)
-    return Loaded(pipe, dyna.attach(pipe))
+    return Loaded(pipe, dyna.attach(pipe, attention_backend=attention_backend))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dynaip.adapter.backends import dispatched
 from dynaip.contracts import Branch
 
 BRANCHES: tuple[Branch, ...] = ("image", "text")
@@ -89,11 +90,14 @@ class ReferenceAttention(nn.Module):
         return [parameter for name in sorted(names) for parameter in self.branches[name].parameters()]
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, backend: str | None = None) -> Tensor:
     """softmax(q K^T / sqrt(d/H)) V with one softmax over the tokens of one reference; B x H x T x d/H.
 
-    On a CPU that needs gradients two matrix products are several times as fast as the fused kernel's backward pass.
+    ``backend`` names one of diffusers' attention backends; None is torch's own. On a CPU that needs gradients two matrix
+    products are several times as fast as the fused kernel's backward pass.
     """
+    if backend is not None:
+        return dispatched(query, key, value, backend)
     if query.device.type == "cpu" and torch.is_grad_enabled():
         weights = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(dim=-1)
         return weights.to(value.dtype) @ value

@@ -15,13 +15,14 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from dynaip.adapter.active import Injection, Kept
 from dynaip.adapter.attention import BRANCHES, KeyValue, ReferenceAttention, attend, merge_heads
+from dynaip.adapter.backends import backend_of
 from dynaip.adapter.passes import PassMarks
-from dynaip.adapter.slots import Group, Slot, looking, plan, spread
-from dynaip.contracts import Backbone, BlockSite, Branch, DecouplingPolicy, ForwardPass, Phase
+from dynaip.adapter.slots import Group, Slot, looking, spread
+from dynaip.contracts import Backbone, BlockSite, Branch, ForwardPass
 from dynaip.errors import MismatchError
 
-Kept = dict[tuple[str, int], tuple[Tensor, Tensor]]
 Site = Literal["attention", "projection", "residual"]
 Span = Literal["off", "image_tokens", "all_tokens"]
 BlockScale = Callable[[Branch, int, float], "float | Sequence[float]"]
@@ -55,49 +56,6 @@ class ReferenceEvent:
     weight: float
     """g_b of the policy (times the intervention)."""
     grid: tuple[int, int]
-
-
-@dataclass
-class Injection:
-    """What is injected while a context is open: the slots (made at the first pass), the policy, and the K/V cache."""
-
-    samples: int
-    policy: DecouplingPolicy
-    phase: Phase
-    make_slots: Callable[[ForwardPass], list[Slot]]
-    condition_dependent: bool = False
-    slots: list[Slot] | None = None
-    regional: list[list[Group]] = field(default_factory=list[list[Group]])
-    """Per slot: groups of image tokens."""
-    everywhere: list[list[Group]] = field(default_factory=list[list[Group]])
-    """Per slot: groups of tokens that have no place on the grid."""
-    shape: tuple[int, tuple[int, int]] | None = None
-    condition: Tensor | None = None
-    cache: dict[int, Kept] = field(default_factory=dict[int, "Kept"])
-    """Keys and values by the block's place, once per generation."""
-
-    def prepare(self, call: ForwardPass, device: torch.device) -> None:
-        """Make slots and groups when they are missing, or when batch, grid or prompt changed."""
-        changed = self.condition_dependent and not _same(self.condition, call.condition)
-        if self.slots is not None and self.shape == (call.batch, call.grid) and not changed:
-            return
-        self.slots = self.make_slots(call)
-        self.regional = [plan(slot, call.batch, device, regional=True) for slot in self.slots]
-        self.everywhere = [plan(slot, call.batch, device, regional=False) for slot in self.slots]
-        self.shape, self.condition = (call.batch, call.grid), call.condition
-        self.cache.clear()
-
-    def forget(self) -> None:
-        """Let go of everything that was made for the passes."""
-        self.cache.clear()
-        self.slots = self.condition = self.shape = None
-        self.regional, self.everywhere = [], []
-
-
-def _same(one: Tensor | None, other: Tensor | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return one.shape == other.shape and bool(torch.equal(one, other))
 
 
 @dataclass
@@ -156,11 +114,11 @@ class Injector:
         self.observers: list[Callable[[ReferenceEvent], None]] = []
         self.block_scale: BlockScale | None = None
         self.call: ForwardPass | None = None
+        self.backend: str | None = None
+        """Attention backend of the base in this pass; None is torch's own."""
         self.marks = PassMarks(transformer)
         self.handles = self._hook(transformer, sites)
-        if any(getattr(module, "_compiled_call_impl", None) is not None for module in transformer.modules()):
-            # Compiled code does not look for hooks where it met none: references would be left out without a word.
-            torch.compiler.reset()
+        forget_compiled(transformer)
 
     @property
     def transformer(self) -> nn.Module | None:
@@ -198,6 +156,8 @@ class Injector:
     def _close(self) -> None:
         """Shut every branch of every block and let go of what was held for a pass."""
         self.call = None
+        if self.injection is not None and self.injection.finder is not None:
+            self.injection.finder.call = None
         for place in self.places:
             place.weights, place.factors, place.kept = {}, {}, {}
             place.queries.clear()
@@ -229,7 +189,8 @@ class Injector:
                 f"references are given for {injection.samples} prompts, but the batch holds {call.batch} images: "
                 "give one list of references a prompt, or one flat list for all of them"
             )
-        if self._open(injection, call):
+        if not injection.looks(call) and self._open(injection, call):
+            self.backend = backend_of(module)
             latents = cast(Tensor, kwargs.get("hidden_states", args[0] if args else None))
             injection.prepare(call, latents.device)
             self.call = call if injection.slots else None
@@ -296,8 +257,17 @@ class Injector:
         query = place.queries.pop(branch, None)
         if query is None:
             return output
-        if not place.heads_first:
-            query = query.transpose(1, 2)
+        skipped = cast(ForwardPass, self.call).negative_rows
+        if skipped:
+            parts = (
+                output[:skipped],
+                self._positive(place, branch, _heads(query, place, branch)[skipped:], output[skipped:]),
+            )
+            return torch.cat(parts)
+        return self._positive(place, branch, _heads(query, place, branch), output)
+
+    def _positive(self, place: _Place, branch: Branch, query: Tensor, output: Tensor) -> Tensor:
+        """``_added`` for rows that may see references; ``query`` is B x H x tokens x d/H."""
         # The stream of a single-stream block at site `residual` has given its text tokens away already.
         offset = query.shape[2] - output.shape[1]
         parts: list[Tensor] = []
@@ -339,7 +309,7 @@ class Injector:
             key, value = key.to(query), value.to(query)
             for group in parts:
                 term = reference_term(
-                    looking(query, group), spread(key, group), spread(value, group), group.scale * weight
+                    looking(query, group), spread(key, group), spread(value, group), group.scale * weight, self.backend
                 )
                 term = term.to(total.dtype)
                 if self.observers:
@@ -375,6 +345,19 @@ class Injector:
             observer(event)
 
 
+def forget_compiled(transformer: nn.Module) -> None:
+    """Compiled code does not look for hooks where it met none: without this they would be left out without a word."""
+    if any(getattr(module, "_compiled_call_impl", None) is not None for module in transformer.modules()):
+        torch.compiler.reset()
+
+
+def _heads(query: Tensor, place: _Place, branch: Branch) -> Tensor:
+    """A query as its block makes it (B x tokens x d where it has no norm) as B x H x tokens x d/H."""
+    if query.ndim == 3:
+        query = query.unflatten(-1, (place.pairs[branch].heads, -1))
+    return query if place.heads_first else query.transpose(1, 2)
+
+
 def _factor(factors: Sequence[float] | None, number: int) -> float:
     """The factor of a reference; references beyond a sequence of factors keep theirs."""
     return 1.0 if factors is None or number >= len(factors) else float(factors[number])
@@ -388,9 +371,9 @@ def _project(pair: KeyValue, slot: Slot, like: Tensor) -> tuple[Tensor, Tensor]:
     return key.to(like.dtype), value.to(like.dtype)
 
 
-def reference_term(query: Tensor, key: Tensor, value: Tensor, weight: Tensor) -> Tensor:
+def reference_term(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, backend: str | None = None) -> Tensor:
     """``weight (.) softmax(q K^T / sqrt(d/H)) V`` with heads merged, b x t x d; ``weight`` is g_b s_r M_r (b x t x 1)."""
-    attended = merge_heads(attend(query, key, value))
+    attended = merge_heads(attend(query, key, value, backend))
     return attended * weight.to(attended)
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from dynaip.adapter import formats
+from dynaip.adapter.active import Injection
 from dynaip.adapter.attention import ReferenceAttention
-from dynaip.adapter.injection import BlockScale, Injection, Injector, ReferenceEvent
-from dynaip.adapter.reference import Reference, as_samples, normalised
+from dynaip.adapter.backends import use_backend
+from dynaip.adapter.injection import BlockScale, Injector, ReferenceEvent, forget_compiled
+from dynaip.adapter.layout import AutoLayout, Layout, LayoutFinder
+from dynaip.adapter.prepare import layout_finder, slot_maker
+from dynaip.adapter.reference import Reference, as_samples
 from dynaip.adapter.slots import Slot
 from dynaip.config import AdapterConfig, ComponentSpec, ExperimentConfig
 from dynaip.contracts import (
@@ -90,6 +94,8 @@ class DynaIP(nn.Module):
         )
         self._injector: Injector | None = None
         self._pipe: weakref.ref[Any] | None = None
+        self._finder: LayoutFinder | None = None
+        self._restore_backend: Callable[[], None] | None = None
         self.source: Path | None = None
 
     # -- making, saving, loading -----------------------------------------------------------------------------------------
@@ -134,6 +140,11 @@ class DynaIP(nn.Module):
         return self._injector is not None and self._injector.transformer is not None
 
     @property
+    def pipe(self) -> Any:
+        """The pipeline (or transformer) that it is attached to; None if there is none."""
+        return self._pipe() if self._pipe else None
+
+    @property
     def device(self) -> torch.device:
         """Where the fusion's weights are; references are encoded and fused there."""
         return next((parameter.device for parameter in self.fusion.parameters()), torch.device("cpu"))
@@ -153,9 +164,11 @@ class DynaIP(nn.Module):
 
     # -- attaching --------------------------------------------------------------------------------------------------------
 
-    def attach(self, pipe: Any) -> DynaIP:
+    def attach(self, pipe: Any, *, attention_backend: str | None = None) -> DynaIP:
         """Put the hooks onto ``pipe.transformer``. Without references its output stays bit-identical.
 
+        Reference attention runs on the base's attention backend; ``attention_backend`` (native, flash, xformers, sage, flex,
+        …) sets it for both until ``detach``.
         Raises ``InputError`` if this adapter or another one is attached already, ``MismatchError`` naming the field if the
         transformer is not of the kind that the adapter was trained for.
         """
@@ -165,6 +178,8 @@ class DynaIP(nn.Module):
         if DynaIP.on(transformer) is not None:
             raise InputError("another DynaIP adapter is attached to this transformer: DynaIP.on(pipe).detach() first")
         formats.same("backbone", self.model_signature, self.backbone.signature(transformer))
+        if attention_backend is not None:
+            self._restore_backend = use_backend(transformer, attention_backend)
         self._to(transformer)
         self._injector = Injector(
             transformer, self.backbone, self.attention, self._sites(transformer),
@@ -191,7 +206,9 @@ class DynaIP(nn.Module):
         if transformer is not None:
             for name in ("_dynaip", "save_pretrained"):
                 transformer.__dict__.pop(name, None)
-        self._injector = self._pipe = None
+        if self._restore_backend is not None:
+            self._restore_backend()
+        self._injector = self._pipe = self._restore_backend = None
 
     def _to(self, transformer: nn.Module) -> None:
         device = next(transformer.parameters()).device
@@ -241,22 +258,35 @@ class DynaIP(nn.Module):
         *references: Reference | Sequence[Reference],
         granularity: Mapping[str, float] | None = None,
         decoupling: str | Mapping[str, Any] | ComponentSpec | DecouplingPolicy | None = None,
+        layout: Literal["auto"] | AutoLayout | None = None,
+        subjects: Sequence[Any] | None = None,
     ) -> Generator[DynaIP]:
         """Personalise every pipeline call inside the context.
 
         Give references (for all prompts alike), or one list of references a prompt. ``granularity`` maps level names to
-        gamma_l >= 0 (unnamed levels stay 1); ``decoupling`` swaps the policy for this context. Raises ``InputError`` for an
-        unknown level, too many references or an adapter that is not attached.
+        gamma_l >= 0 (unnamed levels stay 1); ``decoupling`` swaps the policy for this context. ``layout="auto"`` finds regions
+        for references without one: ``subjects`` are their words in the prompt, and ``layout`` of the adapter tells what was
+        found. Raises ``InputError`` for an unknown level, too many references or an adapter that is not attached.
         """
         hooks = self._hooks()
         samples = as_samples(references, self.specs.adapter.max_references)
         self._check_levels(granularity)
-        made = self._slot_maker(samples, granularity)
+        finder = layout_finder(self, samples, layout, subjects)
+        made = slot_maker(self, samples, granularity, finder)
         injection = Injection(
-            len(samples) if any(samples) else 0, self._policy(decoupling), "inference", made, self.fusion.uses_condition
-        )
-        with hooks.active(injection):
+            len(samples) if any(samples) else 0, self._policy(decoupling), "inference", made,
+            self.fusion.uses_condition, finder=finder,
+        )  # fmt: skip
+        self._finder = finder
+        if finder is not None:
+            forget_compiled(cast(nn.Module, hooks.transformer))
+        with hooks.active(injection), finder.listening() if finder else nullcontext():
             yield self
+
+    @property
+    def layout(self) -> Layout | None:
+        """The layout that was found for the latest generation under ``layout="auto"``."""
+        return self._finder.layout if self._finder else None
 
     def _policy(self, given: Any) -> DecouplingPolicy:
         if given is None:
@@ -285,52 +315,6 @@ class DynaIP(nn.Module):
                 )
             if not value >= 0 or value == float("inf"):
                 raise InputError(f"granularity: {level}={value} must be a number from 0 up")
-
-    def _slot_maker(
-        self, samples: list[list[Reference]], granularity: Mapping[str, float] | None
-    ) -> Callable[[ForwardPass], list[Slot]]:
-        """Encode every picture once now; fuse at the first pass, when a prompt-aware router can see the prompt."""
-        pictures = {id(one): one.picture() for sample in samples for one in sample if one.scale != 0}
-        encoded = self.features(list(pictures.values())) if pictures else {}
-        features = {
-            key: {level: values[place : place + 1] for level, values in encoded.items()}
-            for place, key in enumerate(pictures)
-        }
-
-        def make(call: ForwardPass) -> list[Slot]:
-            regions = [_regions(sample, call.grid) for sample in samples]
-            pairs = [list(zip(sample, found, strict=True)) for sample, found in zip(samples, regions, strict=True)]
-            if self.fusion.uses_condition:
-                # The router sees each prompt, so a reference that serves several prompts is fused for each of them.
-                pairs = [pair for pair in pairs for _ in range(call.batch // len(samples))]
-            slots = [
-                self._slot(pairs, number, features, granularity, call)
-                for number in range(max(map(len, samples), default=0))
-            ]
-            return [slot for slot in slots if slot is not None]
-
-        return make
-
-    def _slot(
-        self, samples: list[list[tuple[Reference, Tensor | None]]], number: int, features: dict[int, dict[str, Tensor]],
-        granularity: Mapping[str, float] | None, call: ForwardPass,
-    ) -> Slot | None:  # fmt: skip
-        """The ``number``-th reference of every sample that has one and gives it a scale; None if no sample does."""
-        found = {
-            row: sample[number]
-            for row, sample in enumerate(samples)
-            if len(sample) > number and sample[number][0].scale != 0
-        }
-        if not found:
-            return None
-        rows, (references, regions) = list(found), zip(*found.values(), strict=True)
-        parts = [features[id(reference)] for reference in references]
-        picked = {level: torch.cat([part[level] for part in parts]) for level in self.encoder.levels}
-        condition = call.condition[rows] if self.fusion.uses_condition and call.condition is not None else None
-        with torch.no_grad():
-            tokens = self.fuse(picked, coefficients=granularity, condition=condition).tokens
-        scales = torch.tensor([reference.scale for reference in references], dtype=torch.float32)
-        return Slot(rows, tokens, scales, list(regions), repeats=call.batch // len(samples), number=number)
 
     # -- training -----------------------------------------------------------------------------------------------------------
 
@@ -382,12 +366,6 @@ class TrainingPass:
     """What a training pass made of its references (tokens, routing weights, auxiliary loss), once the transformer has run."""
 
     fused: FusedReference | None = None
-
-
-def _regions(sample: Sequence[Reference], grid: tuple[int, int]) -> list[Tensor | None]:
-    """M_r of every reference of a sample; those with scale 0 take no part in sharing what overlaps."""
-    shared = iter(normalised([reference.weights(grid) for reference in sample if reference.scale != 0]))
-    return [next(shared) if reference.scale != 0 else None for reference in sample]
 
 
 def chosen_blocks(settings: AdapterConfig, model: Mapping[str, Any]) -> list[int]:

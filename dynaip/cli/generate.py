@@ -11,6 +11,7 @@ import typer
 from dynaip.errors import InputError
 
 if TYPE_CHECKING:
+    from dynaip.adapter.layout import Layout
     from dynaip.adapter.reference import Reference
 
 _SCALE = re.compile(r"^(?P<rest>.+)\*(?P<scale>[^*@]+)$")
@@ -36,6 +37,15 @@ def generate(
     guidance: Annotated[
         float | None, typer.Option("--guidance", help="True classifier-free guidance; 1 is off.")
     ] = None,
+    subject: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--subject", metavar="WORD", help="Word of each --ref in the prompt: finds their regions. Repeatable."
+        ),
+    ] = None,
+    attention_backend: Annotated[
+        str | None, typer.Option("--attention-backend", help="native, flash, xformers, sage, flex.")
+    ] = None,
     size: Annotated[str | None, typer.Option("--size", metavar="HxW", help="Height x width in pixels.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.png", help="Where to write.")] = Path("out.png"),
 ) -> None:
@@ -52,14 +62,18 @@ def generate(
 
     references = [Reference(path, region=box, scale=scale) for path, box, scale in given]
     options = {"num_inference_steps": steps, "true_cfg_scale": guidance}
-    images = _paint(
-        run, prompt, references, seeds=list(range(seed, seed + number)), granularity=coefficients or None,
-        decoupling=decoupling, size=pixels, options={key: value for key, value in options.items() if value is not None},
+    given_options = {key: value for key, value in options.items() if value is not None}
+    images, layout = _paint(
+        run, prompt, references, seeds=list(range(seed, seed + number)), subjects=subject, size=pixels,
+        granularity=coefficients or None, decoupling=decoupling, backend=attention_backend, options=given_options,
     )  # fmt: skip
     for place, image in enumerate(images):
         path = out if number == 1 else out.with_stem(f"{out.stem}-{seed + place}")
         write_image(image, path)
         typer.echo(f"wrote {path}")
+        if layout is not None:
+            write_image(layout.picture(place), path.with_stem(f"{path.stem}-layout"))
+            typer.echo(f"wrote {path.with_stem(f'{path.stem}-layout')}")
 
 
 def split_reference(text: str) -> tuple[str, tuple[float, float, float, float] | None, float]:
@@ -107,22 +121,27 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def _paint(
-    run: str, prompt: str, references: list[Reference], *, seeds: list[int], granularity: dict[str, float] | None,
-    decoupling: str | None, size: tuple[int, int] | None, options: dict[str, Any],
-) -> list[Any]:  # fmt: skip
+    run: str, prompt: str, references: list[Reference], *, seeds: list[int], subjects: list[str] | None,
+    size: tuple[int, int] | None, granularity: dict[str, float] | None, decoupling: str | None, backend: str | None,
+    options: dict[str, Any],
+) -> tuple[list[Any], Layout | None]:  # fmt: skip
+    """Images, and the layout that was found if subjects are named."""
     import torch
 
     import dynaip
     from dynaip.evaluation.runs import evaluation_of
 
-    pipe, dyna = dynaip.load(run, device="cuda" if torch.cuda.is_available() else "cpu")
+    pipe, dyna = dynaip.load(run, device="cuda" if torch.cuda.is_available() else "cpu", attention_backend=backend)
     try:
         defaults = evaluation_of(run, {}).options
     except InputError:
         defaults = {}
     _warn_unknown(pipe, prompt)
-    with dyna.references(*references, granularity=granularity, decoupling=decoupling):
-        return dyna.backbone.generate(pipe, [prompt] * len(seeds), seeds=seeds, size=size, **{**defaults, **options})
+    auto: dict[str, Any] = {"layout": "auto", "subjects": subjects} if subjects else {}
+    with dyna.references(*references, granularity=granularity, decoupling=decoupling, **auto):
+        given = {**defaults, **options}
+        images = dyna.backbone.generate(pipe, [prompt] * len(seeds), seeds=seeds, size=size, **given)
+    return images, dyna.layout
 
 
 def _warn_unknown(pipe: Any, prompt: str) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dynaip.config import EvaluationConfig, load_experiment
+from dynaip.config.explain import explained
+from dynaip.config.merge import override, parse_override
 from dynaip.errors import InputError
 from dynaip.runs import resolve_run
 
@@ -19,7 +21,7 @@ def evaluation_of(run: str | Path, given: Mapping[str, Any], overrides: Sequence
     """
     file = resolve_run(run) / "config.yaml"
     if not file.is_file():
-        raise InputError(f"{run} has no config.yaml, so its benchmark and metrics are not known; evaluate a run folder")
+        return _named(run, given, overrides)
     config = load_experiment(file, overrides)
     if config.evaluation is None:
         raise InputError(f"{file} has no evaluation section; add benchmark and metrics to it")
@@ -27,3 +29,19 @@ def evaluation_of(run: str | Path, given: Mapping[str, Any], overrides: Sequence
         return EvaluationConfig.model_validate(config.evaluation.model_dump(mode="json") | dict(given))
     changed = config.evaluation.model_dump(mode="json") | {"suites": None} | dict(given)
     return EvaluationConfig.model_validate(changed)
+
+
+def _named(run: str | Path, given: Mapping[str, Any], overrides: Sequence[str]) -> EvaluationConfig:
+    """Settings for a run without a config of its own, such as an imported adapter: everything has to be named."""
+    raw: dict[str, Any] = {"evaluation": dict(given)}
+    for each in overrides:
+        path, value = parse_override(each)
+        raw = override(raw, path, value, origin=f"-s {each}")
+    named: dict[str, Any] = raw["evaluation"]
+    if not {"benchmark", "metrics"} <= named.keys():
+        raise InputError(
+            f"{run} has no config.yaml, so benchmark and metrics have to be named: --benchmark NAME "
+            '-s "evaluation.metrics=[{use: clip}]"'
+        )
+    with explained(EvaluationConfig, "evaluation"):
+        return EvaluationConfig.model_validate(named)
