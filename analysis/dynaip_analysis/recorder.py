@@ -6,23 +6,27 @@ Attention is computed again from the queries and keys that hooks hold: softmax p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+import logging
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 
-from dynaip.contracts import ForwardPass, FusedReference
+from dynaip.contracts import Branch, ForwardPass, FusedReference
 from dynaip.errors import InputError
-from dynaip_analysis.budget import parse_bytes, told
+from dynaip_analysis.budget import Plan, parse_bytes, told
 from dynaip_analysis.joint import JointListener
 from dynaip_analysis.joint_maps import JointKeeper, JointRequest
 from dynaip_analysis.recording import Recording
-from dynaip_analysis.reference_maps import AttentionRequest, Facts, ReferenceKeeper
+from dynaip_analysis.reference_maps import AttentionRequest, Facts, ReferenceKeeper, reference_plan
 from dynaip_analysis.words import places_of, tokens_of
 
-__all__ = ["AttentionRequest", "JointRequest", "Recording", "record"]
+__all__ = ["AttentionRequest", "JointRequest", "Recording", "estimate", "record"]
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -134,7 +138,7 @@ class _Session:
         if self.request is not None and self.reference_keeper is None and hooks.call is not None:
             facts = facts_of(self.dyna, call, kwargs, steps if phase == "inference" else None)
             self.reference_keeper = ReferenceKeeper(self.request, facts, self.budget)
-            self.recording.plans.append(self.reference_keeper.plan)
+            self._tell(self.reference_keeper.plan)
         if self.listener is not None and self.joint is not None:
             self._open_joint(call, kwargs, steps if phase == "inference" else None)
 
@@ -149,11 +153,16 @@ class _Session:
                 if self.joint.blocks is None or number in self.joint.blocks
             )  # fmt: skip
             self.joint_keeper = JointKeeper(self.joint, facts, blocks, facts.queries["text"], self.budget, words)
-            self.recording.plans.append(self.joint_keeper.plan)
+            self._tell(self.joint_keeper.plan)
         self.passes += 1
         if (self.passes - 1) % self.joint.every == 0:
             self.joint_keeper.progress = call.progress
             self.listener.text_tokens = self.joint_keeper.text_tokens
+
+    def _tell(self, plan: Plan) -> None:
+        self.recording.plans.append(plan)
+        if plan.stride > 1:
+            logger.warning("%s", plan.words())
 
     def _words_of(self, batch: int) -> list[list[str]]:
         """Tokens of every row of a pass: several images of one prompt follow each other."""
@@ -189,6 +198,29 @@ class _Session:
         return [tokens for tokens in given for _ in range(max(1, samples // len(given)))] if given else []
 
 
+def estimate(
+    dyna: Any, *, size: tuple[int, int], steps: int, samples: int = 1, references: int = 1, text_tokens: int = 512,
+    attention: AttentionRequest | None = None, budget: int | str = "512MB",
+) -> Plan:  # fmt: skip
+    """What recording reference attention of such a run will need, without running it; ``size`` is (height, width) in pixels.
+
+    Raises ``InputError`` where ``record`` would. The decoupling policy may leave branches closed, which needs less.
+    """
+    request = attention or AttentionRequest()
+    edge = 2 * int(getattr(dyna._pipe() if dyna._pipe else None, "vae_scale_factor", 8))
+    grid = (size[0] // edge, size[1] // edge)
+    rows, columns = dyna.encoder.grid
+    with torch.no_grad():
+        tokens = dyna.fuse(dyna.features([Image.new("RGB", (columns, rows))])).tokens
+    served = {branch for branch in ("image", "text") if dyna.attention.serves(branch)}
+    facts = Facts(
+        steps=steps, samples=samples, references=range(references), blocks=_open_blocks(dyna._hooks(), served),
+        queries={"image": grid[0] * grid[1], "text": text_tokens}, keys=int(tokens.shape[1]),
+        heads=int(dyna.model_signature["heads"]), width=int(dyna.model_signature["width"]), grid=grid, patches=(rows, columns),
+    )  # fmt: skip
+    return reference_plan(request, facts, parse_bytes(budget))
+
+
 def _holds(tokens: Sequence[str], word: str) -> bool:
     try:
         return bool(places_of(word, tokens))
@@ -205,7 +237,7 @@ def facts_of(dyna: Any, call: ForwardPass, kwargs: dict[str, Any], steps: int | 
         steps=steps,
         samples=call.batch,
         references=[slot.number for slot in slots],
-        blocks=_open_blocks(hooks),
+        blocks=_open_blocks(hooks, hooks.injection.policy.branches(hooks.injection.phase) if hooks.injection else ()),
         queries={"image": call.grid[0] * call.grid[1], "text": text},
         keys=int(slots[0].tokens.shape[1]) if slots else 0,
         heads=int(dyna.model_signature["heads"]),
@@ -215,14 +247,11 @@ def facts_of(dyna: Any, call: ForwardPass, kwargs: dict[str, Any], steps: int | 
     )
 
 
-def _open_blocks(hooks: Any) -> dict[str, list[int]]:
+def _open_blocks(hooks: Any, branches: Collection[Branch]) -> dict[str, list[int]]:
     """Branch -> blocks that may add a reference term to it; a single-stream block serves the branches of its span."""
-    if hooks.injection is None:
-        return {}
-    open_branches = hooks.injection.policy.branches(hooks.injection.phase)
     found: dict[str, list[int]] = {"image": [], "text": []}
     for place in hooks.places:
-        for branch in open_branches & set(place.pairs):
+        for branch in set(branches) & set(place.pairs):
             found[branch].append(place.number)
             if place.single and branch == "image" and hooks.span == "all_tokens":
                 found["text"].append(place.number)

@@ -93,16 +93,20 @@ COUNTED_BY = {
 """What each sum is divided by; maps that are weighed by the share, by the sum of their weights."""
 
 
+def reference_plan(request: AttentionRequest, facts: Facts, budget: int) -> Plan:
+    """Fit a recording of reference attention into ``budget`` bytes; ``InputError`` if one step does not fit."""
+    scratch = 4 * facts.samples * max(facts.queries.values()) * facts.keys
+    return make_plan("reference attention", layout_of(request, facts), facts.steps, budget, scratch)
+
+
 class ReferenceKeeper:
     """Hears every reference term and adds to the sums of its step."""
 
     def __init__(self, request: AttentionRequest, facts: Facts, budget: int) -> None:
         self.request = request
         self.facts = facts
-        layout = layout_of(request, facts)
-        scratch = 4 * facts.samples * max(facts.queries.values()) * facts.keys
-        self.plan: Plan = make_plan("reference attention", layout, facts.steps, budget, scratch)
-        self.store = Store(layout, self.plan)
+        self.plan: Plan = reference_plan(request, facts, budget)
+        self.store = Store(layout_of(request, facts), self.plan)
         self.branches = _branches(request, facts)
         # Looked up at every event: block and reference by their labels.
         self.places = {

@@ -17,7 +17,7 @@ from dynaip.adapter.reference import Reference
 from dynaip.errors import InputError
 from dynaip_analysis import reduction
 from dynaip_analysis.budget import parse_bytes
-from dynaip_analysis.recorder import AttentionRequest, JointRequest, Recording, record
+from dynaip_analysis.recorder import AttentionRequest, JointRequest, Recording, estimate, record
 
 Make = Callable[..., Any]
 OPTIONS = {"num_inference_steps": 2, "true_cfg_scale": 2.0, "negative_prompt": ""}
@@ -118,6 +118,23 @@ def test_a_budget_that_is_too_small_is_refused_before_the_first_step(adapter: Ma
     assert not passes
     assert hooks_of(tiny_flux.transformer) == before
     handle.remove()
+
+
+def test_the_estimate_is_the_plan_of_the_run_and_merging_is_said(
+    adapter: Make, tiny_flux: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    dyna = adapter()
+    told = {"size": (64, 48), "steps": 2, "samples": 2, "references": 2, "text_tokens": 24}
+    with record(dyna, budget="2MB") as found:
+        generate(dyna, tiny_flux)
+    assert estimate(dyna, **told, budget="2MB") == found.plans[0]
+    assert not caplog.records
+    tight = found.plans[0].per_step + 60_000
+    with record(dyna, budget=tight):
+        generate(dyna, tiny_flux)
+    assert "keeps 1 maps, each the mean of 2 neighbouring steps" in caplog.text
+    with pytest.raises(InputError, match="one step needs"):
+        estimate(dyna, **told, budget="20kB")
 
 
 def test_hooks_are_gone_after_an_exception(adapter: Make, tiny_flux: Any) -> None:
