@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dynaip.ablation.statistics import Bootstrap, collect
 from dynaip.report.style import BASELINE
 from dynaip_analysis import figures
 from dynaip_analysis.maps import Grid, region_on
@@ -82,17 +83,20 @@ def agreement(maps: Sequence[Mapping[str, Floats]], masks: Sequence[Any], cases:
     return rows
 
 
-def headline(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """Whether the branches beat both baselines in average precision, in words."""
+def headline(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Whether each branch beats its best baseline in average precision, by the paired difference over cases, in words."""
+    metric = "average_precision"
+    boot = Bootstrap(collect([{"seed": 0, "suite": "all", **row, "arm": row["map"]} for row in rows], [metric])[0])
+    names = boot.scores.arms
+    rivals = [name for name in names if name == CENTRE or name.startswith(SHUFFLED)]
+    best = max(rivals, key=lambda name: boot.estimate(name, metric).value)
     parts: list[str] = []
-    for name in (each for each in found if each.endswith(" branch")):
-        own = found[name]["average_precision"]
-        rivals = [found[each]["average_precision"] for each in found if each == CENTRE or each.startswith(SHUFFLED)]
-        best = max(rivals, key=lambda each: each.value)
-        verdict = "follows the subject" if own.low > best.high else "is not told apart from a prior"
-        parts.append(f"the {name} {verdict} ({own.value:.2f} against {best.value:.2f})")
-    text = ", ".join(parts)
-    return text[:1].upper() + text[1:]
+    for name in (each for each in names if each.endswith(" branch")):
+        gap = boot.difference(name, best, metric)
+        verdict = "is not told apart from" if not gap.decided else ("beats" if gap.value > 0 else "stays below")
+        parts.append(f"the {name} ({boot.estimate(name, metric).value:.2f}) {verdict} it")
+    baseline = f"{best} ({boot.estimate(best, metric).value:.2f})"
+    return f"Does attention follow the subject? Best baseline: {baseline}; {', '.join(parts)}"
 
 
 def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -105,7 +109,7 @@ def draw(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     ]  # fmt: skip
     with figures.drawing(path, table) as plt:
         figure, axes = plt.subplots(1, len(METRICS), figsize=(9.2, 0.36 * len(found) + 1.5), layout="constrained")
-        figures.headline(figure, headline(found))
+        figures.headline(figure, headline(rows))
         for place, (metric, title) in zip(axes, METRICS.items(), strict=True):
             _panel(place, [row for row in table if row["metric"] == metric], list(found))
             place.set_title(title, fontsize=9.5)

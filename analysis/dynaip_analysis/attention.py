@@ -56,7 +56,8 @@ class BranchMaps:
     share: Mapping[str, Floats]
     """Branch -> ||reference term|| / ||attention output|| of every query."""
     looked_at: Mapping[str, Floats]
-    """Branch -> attention over reference patches, mean over queries, in multiples of an even spread: rows x columns."""
+    """Branch -> attention over reference patches in multiples of an even spread, rows x columns: the mean over queries,
+    weighed by the size of the term, since most places of an image are background."""
     by_query: Mapping[str, Floats]
     """Branch -> the same of every query: queries x rows x columns."""
     grid: tuple[int, int]
@@ -93,9 +94,15 @@ def maps(
         if placed is not None:
             by_query[branch] = placed * placed[0].size
         share[branch] = shares.mean("block", "step").values[cut]
-    looked = {branch: np.nanmean(each, axis=0) for branch, each in by_query.items()}
+    looked = {branch: _by_size(each, share[branch]) for branch, each in by_query.items()}
     told = _word_maps(recording, by_query.get("text"), share.get("text"), sample)
     return BranchMaps(share, looked, by_query, recording.grid, told)
+
+
+def _by_size(maps: Floats, share: Floats) -> Floats:
+    """The mean over queries, each weighed by the size of its term."""
+    weights = np.nan_to_num(share).astype(np.float64)
+    return np.tensordot(weights, np.nan_to_num(maps), axes=1) / max(float(weights.sum()), 1e-30)
 
 
 def weighed(found: Named, share: Named) -> Floats:

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from dynaip.adapter.injection import forget_compiled
 from dynaip.contracts import Branch, ForwardPass, FusedReference
 from dynaip.errors import InputError
 from dynaip_analysis.budget import Plan, parse_bytes, told
@@ -111,6 +112,7 @@ class _Session:
             self._check_words(self.joint)
             sites = dict(enumerate(self.dyna.backbone.blocks(transformer)))
             wanted = [number for number in sites if self.joint.blocks is None or number in self.joint.blocks]
+            forget_compiled(transformer)
             self.listener = JointListener({number: sites[number] for number in wanted}, self._see_joint)
             stack.callback(self.listener.remove)
         if self.request is not None:

@@ -58,9 +58,10 @@ def test_attention_that_follows_a_planted_mask_is_told_from_attention_that_does_
     for name in ("centre prior", "shuffled reference, image", "shuffled reference, text", "text branch"):
         assert found[name]["average_precision"].high < 0.7
     assert found["text branch"]["energy_inside"].value == pytest.approx(found["text branch"]["area"].value, abs=0.02)
-    said = agreement.headline(found)
-    assert said.startswith("The image branch follows the subject (1.00 against")
-    assert "the text branch is not told apart from a prior" in said
+    said = agreement.headline(rows)
+    assert "the image branch (1.00) beats it" in said
+    assert "the text branch" in said and "the text branch (1" not in said
+    assert "beats" not in said.partition("the text branch")[2]
     path = agreement.draw(tmp_path / "agreement.png", rows)
     table = read_rows(path.with_suffix(".parquet"))
     assert {row["metric"] for row in table} == {"average_precision", "energy_inside", "pointing_game"}

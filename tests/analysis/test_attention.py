@@ -93,7 +93,9 @@ def test_blocks_count_by_the_share_of_the_term() -> None:
 def test_maps_follow_the_planted_attention() -> None:
     found = attention.maps(recording(), GRID)
     np.testing.assert_allclose(found.looked_at["text"], [[0, 0], [0, 4]])
-    np.testing.assert_allclose(found.looked_at["image"], [[4 / 3, 4 / 3], [4 / 3, 0]])
+    sizes = np.linspace(0.1, 0.6, 6)
+    wanted = [sizes[[0, 3]].sum(), sizes[[1, 4]].sum(), sizes[[2, 5]].sum(), 0]
+    np.testing.assert_allclose(found.looked_at["image"].ravel(), 4 * np.array(wanted) / sizes.sum(), rtol=1e-6)
     np.testing.assert_allclose(found.by_query["image"][4], [[0, 4], [0, 0]])
 
 
