@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-SHUFFLES = 199
+SHUFFLES = 499
 DEAD = 0.1
 """A level or expert is dead if no token prefers it and its mean weight is below this share of an even one."""
 

@@ -50,11 +50,10 @@ def draw_dependence(path: Path, found: Dependences) -> Path:
 
 
 def _what_counts(found: Dependences) -> str:
+    """The strongest that stand out when it is counted how many were tried (Bonferroni)."""
     choice, parts = next(iter(found.items()))
-    clear = sorted(
-        (name for name in parts if parts[name].information > parts[name].limit), key=lambda n: -parts[n].information
-    )
-    told = ", ".join(clear[:3]) if clear else "nothing beyond chance"
+    clear = [name for name, each in parts.items() if each.p <= 0.05 / len(parts)]
+    told = ", ".join(sorted(clear, key=lambda name: -parts[name].information)[:3]) or "nothing beyond chance"
     return f"What the choice of {choice} depends on: {told}"
 
 

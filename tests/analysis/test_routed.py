@@ -16,7 +16,7 @@ from PIL import Image
 from dynaip.contracts import Case, CaseReference
 from dynaip.errors import ConfigError, InputError
 from dynaip_analysis import granularity, routing_figures
-from dynaip_analysis.dependence import dependences, prompt_information
+from dynaip_analysis.dependence import Dependence, dependences, prompt_information
 from dynaip_analysis.routed import routed, under_prompts
 from dynaip_analysis.workbench import Workbench
 
@@ -65,6 +65,16 @@ def test_a_fusion_without_levels_to_steer_says_so_at_once(adapter: Callable[...,
     assert routed(bench(dyna, tiny_flux), cases()) is None
     with pytest.raises(ConfigError, match="concat has no weights over levels"):
         granularity.check_steering(dyna, cases()[0].references[0].image)
+
+
+def test_the_title_counts_how_many_were_tried() -> None:
+    def with_p(p: float) -> Dependence:
+        return Dependence(0.5, 0.1, 0.2, p)
+
+    parts = {"a": with_p(0.002), "b": with_p(0.04), "c": with_p(0.3)}
+    assert routing_figures._what_counts({"levels": parts}).endswith("depends on: a")
+    assert routing_figures._what_counts({"levels": {"b": with_p(0.04)}}).endswith("depends on: b")
+    assert routing_figures._what_counts({"levels": {"c": with_p(0.3)}}).endswith("nothing beyond chance")
 
 
 def test_figures_and_their_tables(tmp_path: Path) -> None:
