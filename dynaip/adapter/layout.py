@@ -94,7 +94,8 @@ class LayoutFinder:
         self.settings = settings
         self.subjects = subjects
         self.sites = [site for site in sites if site.kind == "double"]
-        self.tokenizer, self.encoder, self.start = text
+        self.tokenizer: Any = text[0]
+        self.encoder, self.start = text[1:]
         self.all_steps = steps
         self.layout: Layout | None = None
         self.call: ForwardPass | None = None

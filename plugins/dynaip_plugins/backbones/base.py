@@ -1,0 +1,159 @@
+"""What the backbones of diffusers' MM-DiT pipelines share: loading, signature, generation."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, cast
+
+import torch
+from PIL import Image
+from torch import nn
+
+from dynaip.contracts import Backbone
+from dynaip.errors import InputError, MissingDependency
+from dynaip.models import resolve
+from dynaip.suggest import one_line
+
+from .config import PipelineConfig, QuantizationConfig
+
+
+class PipelineBackbone(Backbone):
+    """A family of models behind diffusers' pipelines. A family names its classes and says how a pass is made and read."""
+
+    family: ClassVar[str]
+    """What signatures of adapters call it."""
+    title: ClassVar[str]
+    """What messages call it."""
+    pipeline: ClassVar[str | None] = None
+    """Class in diffusers that loads it; None leaves the choice to the folder."""
+    transformer: ClassVar[str]
+    """Class in diffusers of its transformer."""
+    longest_prompt: ClassVar[int] = 512
+    """Text tokens of a prompt, unless the config or the tokenizer says otherwise."""
+    tokenizer: ClassVar[str | None] = None
+    """Name of the tokenizer that may declare fewer."""
+    config: PipelineConfig
+
+    def __init__(self, config: PipelineConfig) -> None:
+        self.config = config
+
+    def load(self, *, device: Any, dtype: Any) -> Any:
+        """Load the pipeline that the config names; a quantised or mapped one stays where diffusers put it."""
+        import diffusers
+        from diffusers.utils import logging
+
+        if logging.get_verbosity() >= logging.ERROR:
+            logging.disable_progress_bar()  # the bar knows nothing of the verbosity that was asked for
+        config = self.config
+        where = resolve(config.model, "pipeline")
+        options: dict[str, Any] = {
+            "revision": config.revision,
+            "variant": config.variant,
+            "device_map": config.device_map,
+            "quantization_config": config.quantization and quantization(config.quantization),
+        }
+        options = {key: value for key, value in options.items() if value is not None}
+        loader: Any = getattr(diffusers, self.pipeline or "DiffusionPipeline")
+        try:
+            pipe = loader.from_pretrained(where, dtype=dtype, **options)
+        except ImportError as error:
+            raise MissingDependency(f"backbone.model: {config.model} cannot be loaded: {one_line(error)}") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"backbone.model: {config.model} cannot be loaded as a {self.title} pipeline ({one_line(error)})"
+            ) from error
+        self._check(getattr(pipe, "transformer", pipe))
+        return pipe if config.device_map else pipe.to(device)
+
+    def condition_width(self) -> int | None:
+        """Width of the pooled prompt, from the transformer's config; None for models that have no pooled prompt."""
+        import diffusers
+
+        where = resolve(self.config.model, "pipeline")
+        kind: Any = getattr(diffusers, self.transformer)
+        try:
+            config = kind.load_config(where, subfolder="transformer", revision=self.config.revision)
+        except OSError as error:
+            raise InputError(
+                f"backbone.model: {self.config.model} has no readable transformer config ({one_line(error)})"
+            ) from error
+        width = cast("dict[str, Any]", config).get("pooled_projection_dim")
+        return None if width is None else int(width)
+
+    def signature(self, transformer: nn.Module) -> dict[str, Any]:
+        """Family, width, heads, numbers of blocks and width of the pooled prompt (if there is one)."""
+        self._check(transformer)
+        config = cast(Any, transformer).config
+        return {
+            "family": self.family,
+            "width": config.num_attention_heads * config.attention_head_dim,
+            "heads": config.num_attention_heads,
+            "double_blocks": config.num_layers,
+            "single_blocks": getattr(config, "num_single_layers", 0),
+            "condition_width": getattr(config, "pooled_projection_dim", None),
+        }
+
+    def _check(self, transformer: nn.Module) -> None:
+        """Refuse the transformer of another family."""
+        kinds = type(getattr(transformer, "_orig_mod", transformer)).__mro__
+        if all(kind.__name__ != self.transformer for kind in kinds):
+            raise InputError(f"backbone {self.family}: {type(transformer).__name__} is no {self.title} transformer")
+
+    @torch.no_grad()
+    def generate(
+        self,
+        pipe: Any,
+        prompts: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        size: tuple[int, int] | None = None,
+        **options: Any,
+    ) -> list[Image.Image]:
+        """Run the pipeline on a batch, one seed a prompt; a single negative prompt serves the whole batch."""
+        height, width = size or (None, None)
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        if isinstance(options.get("negative_prompt"), str):
+            options["negative_prompt"] = [options["negative_prompt"]] * len(prompts)
+        options.setdefault("max_sequence_length", self.prompt_length(pipe))
+        with _quiet(pipe):
+            return pipe(prompt=list(prompts), height=height, width=width, generator=generators, **options).images
+
+    def prompt_length(self, pipe: Any) -> int:
+        """Text tokens of a prompt."""
+        declared = getattr(getattr(pipe, self.tokenizer or "", None), "model_max_length", self.longest_prompt)
+        return self.config.max_sequence_length or int(min(declared, self.longest_prompt))
+
+    def tokens(self, pipe: Any, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of image tokens for (height, width) in pixels, each a multiple of what a token covers."""
+        edge = 2 * pipe.vae_scale_factor
+        if size[0] % edge or size[1] % edge:
+            raise InputError(f"{self.title}: height and width must be multiples of {edge}, not {size[0]} x {size[1]}")
+        return size[0] // edge, size[1] // edge
+
+
+def quantization(config: QuantizationConfig) -> Any:
+    """Diffusers' config for weights in fewer bits; one plain line if the backend is unknown or not installed."""
+    from diffusers import PipelineQuantizationConfig
+
+    try:
+        return PipelineQuantizationConfig(
+            quant_backend=config.backend,
+            quant_kwargs=dict(config.options),
+            components_to_quantize=list(config.components),
+        )
+    except ImportError as error:
+        raise MissingDependency(f"backbone.quantization: {one_line(error)}") from error
+    except (ValueError, TypeError) as error:
+        raise InputError(f"backbone.quantization: {one_line(error)}") from error
+
+
+@contextmanager
+def _quiet(pipe: Any) -> Generator[None]:
+    """Silence the pipeline's own bar while ours is shown."""
+    before = dict(getattr(pipe, "_progress_bar_config", {}))
+    pipe.set_progress_bar_config(**before | {"disable": True})
+    try:
+        yield
+    finally:
+        pipe._progress_bar_config = before

@@ -1,0 +1,83 @@
+"""FLUX.2: four position ids a token, latents normalised by the autoencoder's statistics, parallel single-stream blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from dynaip.contracts import BlockSite, ForwardPass
+from dynaip.errors import InputError
+
+from ..base import PipelineBackbone
+from ..latents import full, grid_of
+from ..sites import double_site, single_site
+from .config import Flux2Config
+
+
+class Flux2Backbone(PipelineBackbone):
+    """FLUX.2 dev and klein, with images to edit or without."""
+
+    family = "flux2"
+    title = "FLUX.2"
+    transformer = "Flux2Transformer2DModel"
+    config: Flux2Config
+
+    def blocks(self, transformer: nn.Module) -> list[BlockSite]:
+        """List double-stream blocks, then single-stream blocks, whose output projection serves attention and MLP at once."""
+        model = cast(Any, transformer)
+        double = [double_site(number, block) for number, block in enumerate(model.transformer_blocks)]
+        return double + [single_site(number, block, 0) for number, block in enumerate(model.single_transformer_blocks)]
+
+    def read_pass(
+        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+    ) -> ForwardPass:
+        """Read grid from the ids (tokens of images that are edited carry a time above 0) and progress from the timestep."""
+        hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
+        if kwargs.get("num_ref_tokens"):
+            raise InputError(
+                "FLUX.2 with a cache of the edited image puts its tokens first; use Flux2KleinPipeline for it"
+            )
+        return ForwardPass(
+            batch=hidden.shape[0],
+            grid=grid_of(kwargs["img_ids"]),
+            progress=1 - float(kwargs["timestep"].flatten()[0]),
+            negative=context == "uncond",
+            text_tokens=kwargs["encoder_hidden_states"].shape[1],
+        )
+
+    @torch.no_grad()
+    def encode_prompts(self, pipe: Any, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Give ``prompt_embeds`` (B x X x C): three layers of the language model beside each other."""
+        embeds, _ = pipe.encode_prompt(prompt=list(prompts), max_sequence_length=self.prompt_length(pipe))
+        return {"prompt_embeds": embeds}
+
+    @torch.no_grad()
+    def encode_images(self, pipe: Any, pixels: Tensor) -> Tensor:
+        """Encode pixels in [-1, 1] into packed latents (B x T x C): the distribution's mode, by the pipeline's own norm."""
+        vae = pipe.vae
+        latents = pipe._encode_vae_image(pixels.to(vae.device, vae.dtype), generator=None)
+        return pipe._pack_latents(latents)
+
+    def velocity(
+        self, pipe: Any, latents: Tensor, timesteps: Tensor, text: Mapping[str, Tensor], size: tuple[int, int]
+    ) -> Tensor:
+        """Predict eps - x_0 (B x T x C) as the pipeline's own denoising step does."""
+        embeds, guided = text["prompt_embeds"], pipe.transformer.config.guidance_embeds
+        rows, columns = self.tokens(pipe, size)
+        ids = pipe._prepare_latent_ids(latents.new_empty(len(latents), 1, rows, columns))
+        return pipe.transformer(
+            hidden_states=latents,
+            timestep=timesteps,
+            guidance=full(self.config.training_guidance, latents) if guided else None,
+            encoder_hidden_states=embeds,
+            txt_ids=pipe._prepare_text_ids(embeds).to(latents.device),
+            img_ids=ids.to(latents.device),
+            return_dict=False,
+        )[0]
+
+    def text_stream(self, pipe: Any) -> tuple[Any, nn.Module, int]:
+        """The stream is the language model's whole input; dev's tokenizer is part of a processor."""
+        return getattr(pipe.tokenizer, "tokenizer", pipe.tokenizer), pipe.text_encoder, 0

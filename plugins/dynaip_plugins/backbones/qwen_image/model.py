@@ -1,0 +1,86 @@
+"""Qwen-Image: double-stream blocks alone, prompts of different lengths, the autoencoder of a video model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dynaip.contracts import BlockSite, ForwardPass
+
+from ..base import PipelineBackbone
+from ..latents import tokens_of
+from ..sites import double_site
+from .config import QwenImageConfig
+
+
+class QwenImageBackbone(PipelineBackbone):
+    """Qwen-Image; also behind its img2img, inpaint and edit pipelines."""
+
+    family = "qwen_image"
+    title = "Qwen-Image"
+    transformer = "QwenImageTransformer2DModel"
+    config: QwenImageConfig
+
+    def blocks(self, transformer: nn.Module) -> list[BlockSite]:
+        """List the blocks, all double-stream."""
+        return [double_site(number, block) for number, block in enumerate(cast(Any, transformer).transformer_blocks)]
+
+    def read_pass(
+        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+    ) -> ForwardPass:
+        """Read grid from the first shape (those behind it are images that are edited) and progress from the timestep."""
+        hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
+        shapes: Any = kwargs["img_shapes"][0]
+        rows, columns = (shapes[0] if isinstance(shapes, list) else shapes)[-2:]
+        return ForwardPass(
+            batch=hidden.shape[0],
+            grid=(int(rows), int(columns)),
+            progress=1 - float(kwargs["timestep"].flatten()[0]),
+            negative=context == "uncond",
+            text_tokens=kwargs["encoder_hidden_states"].shape[1],
+        )
+
+    @torch.no_grad()
+    def encode_prompts(self, pipe: Any, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Give ``prompt_embeds`` (B x X x C) and ``prompt_embeds_mask`` (B x X), padded to one length for every batch."""
+        length = self.prompt_length(pipe)
+        embeds, mask = pipe.encode_prompt(prompt=list(prompts), max_sequence_length=length)
+        if mask is None:  # all prompts have the same length
+            mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
+        missing = length - embeds.shape[1]
+        return {"prompt_embeds": F.pad(embeds, (0, 0, 0, missing)), "prompt_embeds_mask": F.pad(mask, (0, missing))}
+
+    @torch.no_grad()
+    def encode_images(self, pipe: Any, pixels: Tensor) -> Tensor:
+        """Encode pixels in [-1, 1] into packed latents (B x T x C), each channel brought to mean 0 and deviation 1."""
+        vae = pipe.vae
+        latents = vae.encode(pixels.to(vae.device, vae.dtype)[:, :, None]).latent_dist.mode()[:, :, 0]
+        mean, deviation = (
+            torch.tensor(values, device=latents.device, dtype=latents.dtype)[:, None, None]
+            for values in (vae.config.latents_mean, vae.config.latents_std)
+        )
+        return tokens_of((latents - mean) / deviation)
+
+    def velocity(
+        self, pipe: Any, latents: Tensor, timesteps: Tensor, text: Mapping[str, Tensor], size: tuple[int, int]
+    ) -> Tensor:
+        """Predict eps - x_0 (B x T x C) as the pipeline's own denoising step does; padding that nobody needs is cut off."""
+        mask = text["prompt_embeds_mask"]
+        length = max(1, int(mask.sum(1).max()))
+        mask = mask[:, :length]
+        return pipe.transformer(
+            hidden_states=latents,
+            timestep=timesteps,
+            encoder_hidden_states=text["prompt_embeds"][:, :length],
+            encoder_hidden_states_mask=None if bool(mask.all()) else mask,
+            img_shapes=[[(1, *self.tokens(pipe, size))]] * len(latents),
+            return_dict=False,
+        )[0]
+
+    def text_stream(self, pipe: Any) -> tuple[Any, nn.Module, int]:
+        """The instruction before the prompt is encoded, too, and then cut off."""
+        return pipe.tokenizer, pipe.text_encoder, -pipe.prompt_template_encode_start_idx

@@ -1,0 +1,117 @@
+"""Stable Diffusion 3: maps of latents instead of tokens, and both passes of guidance in one batch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor, nn
+
+from dynaip.contracts import BlockSite, ForwardPass
+
+from ..base import PipelineBackbone
+from ..latents import map_of, scaled, tokens_of
+from ..sites import double_site
+from .config import SD3Config
+
+CLIP_TOKENS = 77
+"""The text stream holds CLIP's tokens, then T5's."""
+
+
+class SD3Backbone(PipelineBackbone):
+    """Stable Diffusion 3 and 3.5, with and without QK norm; the second attention of dual blocks is left as it is."""
+
+    family = "sd3"
+    title = "SD3"
+    pipeline = "StableDiffusion3Pipeline"
+    transformer = "SD3Transformer2DModel"
+    tokenizer = "tokenizer_3"
+    longest_prompt = 256
+    config: SD3Config
+
+    def blocks(self, transformer: nn.Module) -> list[BlockSite]:
+        """List the blocks, all double-stream; the last one gives its text away and has an image branch alone."""
+        blocks = cast(Any, transformer).transformer_blocks
+        return [
+            double_site(number, block, "BTHd" if block.attn.norm_q is None else "BHTd")
+            for number, block in enumerate(blocks)
+        ]
+
+    def read_pass(
+        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+    ) -> ForwardPass:
+        """Read grid from the map of latents, progress from the timestep (0 to 1000), and the rows that are negative."""
+        hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
+        patch = cast(Any, transformer).config.patch_size
+        skipped = negative_rows(hidden, kwargs)
+        pooled = kwargs.get("pooled_projections")
+        return ForwardPass(
+            batch=hidden.shape[0] - skipped,
+            grid=(hidden.shape[-2] // patch, hidden.shape[-1] // patch),
+            progress=1 - float(kwargs["timestep"].flatten()[0]) / 1000,
+            negative=context == "uncond",
+            condition=None if pooled is None else pooled[skipped:],
+            text_tokens=kwargs["encoder_hidden_states"].shape[1],
+            negative_rows=skipped,
+        )
+
+    @torch.no_grad()
+    def encode_prompts(self, pipe: Any, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Give ``prompt_embeds`` (B x X x C, CLIP's tokens before T5's) and ``pooled_prompt_embeds`` (B x C)."""
+        embeds, _, pooled, _ = pipe.encode_prompt(
+            prompt=list(prompts),
+            prompt_2=None,
+            prompt_3=None,
+            do_classifier_free_guidance=False,
+            max_sequence_length=self.prompt_length(pipe),
+        )
+        return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
+
+    @torch.no_grad()
+    def encode_images(self, pipe: Any, pixels: Tensor) -> Tensor:
+        """Encode pixels in [-1, 1] into patches of latents (B x T x C): the mode of the autoencoder's distribution."""
+        return tokens_of(scaled(pipe.vae, pixels))
+
+    def velocity(
+        self, pipe: Any, latents: Tensor, timesteps: Tensor, text: Mapping[str, Tensor], size: tuple[int, int]
+    ) -> Tensor:
+        """Predict eps - x_0 (B x T x C) as the pipeline's own denoising step does."""
+        predicted = pipe.transformer(
+            hidden_states=map_of(latents, *self.tokens(pipe, size)),
+            timestep=timesteps * 1000,
+            encoder_hidden_states=text["prompt_embeds"],
+            pooled_projections=text["pooled_prompt_embeds"],
+            return_dict=False,
+        )[0]
+        return tokens_of(predicted)
+
+    def text_stream(self, pipe: Any) -> tuple[Any, nn.Module, int]:
+        """T5's tokens come behind CLIP's; without T5 the words are CLIP's."""
+        if pipe.text_encoder_3 is None:
+            return pipe.tokenizer, pipe.text_encoder, 0
+        return pipe.tokenizer_3, pipe.text_encoder_3, CLIP_TOKENS
+
+
+def negative_rows(hidden: Tensor, kwargs: Mapping[str, Any]) -> int:
+    """Number of leading rows that are the negative pass: [negative, positive] see the same latents in one batch.
+
+    Two prompts painted from one seed look alike without guidance, too; then the pipeline that calls knows.
+    """
+    half = len(hidden) // 2
+    if not half or len(hidden) % 2 or kwargs.get("skip_layers") is not None or _guided() is False:
+        return 0
+    return half if torch.equal(hidden[:half], hidden[half:]) else 0
+
+
+def _guided() -> bool | None:
+    """Whether the pipeline that calls the transformer guides; None if no pipeline calls."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, DiffusionPipeline):
+            return getattr(caller, "do_classifier_free_guidance", None)
+        frame = frame.f_back
+    return None
