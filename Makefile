@@ -54,7 +54,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 bench: $(STAMP)
-	$(BIN)/python -m pytest tests/benchmarks/test_counts.py tests/benchmarks/bench_times.py -s -q -p no:cacheprovider
+	$(BIN)/python -m pytest tests/benchmarks/test_counts.py tests/benchmarks/bench_growth.py tests/benchmarks/bench_times.py tests/benchmarks/bench_recording.py -s -q -p no:cacheprovider
 
 notebooks: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[notebooks]"
