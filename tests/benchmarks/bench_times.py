@@ -66,69 +66,100 @@ def seconds_of(command: list[Any], **environment: str) -> float:
 
 
 @pytest.fixture(scope="module")
-def block(make_flux: Callable[..., Any], inputs_of: Callable[..., Any]) -> Any:
-    """One double-stream block at FLUX's width on this CPU, in float32, its inputs, and a clock around the block alone."""
+def blocks(make_flux: Callable[..., Any], inputs_of: Callable[..., Any], make_clock: Callable[..., Any]) -> Any:
+    """Double-stream blocks at FLUX's width (one in float32 on a CPU, two in bfloat16 on a GPU), inputs, and their clock."""
     torch.manual_seed(0)
-    model = make_flux(double=1, single=0, device="cpu", dtype=torch.float32)
-    clock = {"start": 0.0, "seconds": 0.0}
-    target = model.transformer_blocks[0]
-    target.register_forward_pre_hook(lambda *_: clock.update(start=time.perf_counter()))
-
-    def timed(inputs: dict[str, Any]) -> float:
-        # The block's last hook: after those of an adapter.
-        stop = target.register_forward_hook(lambda *_: clock.update(seconds=time.perf_counter() - clock["start"]))
-        with torch.no_grad():
-            model(**inputs)
-        stop.remove()
-        return clock["seconds"]
-
-    return model, inputs_of(model, EDGE), timed
+    device, number = ("cuda", 2) if torch.cuda.is_available() else ("cpu", 1)
+    model = make_flux(double=number, single=0, device=device, dtype=torch.bfloat16 if number == 2 else torch.float32)
+    clock = make_clock(model, model.transformer_blocks[0], model.transformer_blocks[-1])
+    return model, inputs_of(model, 64 if number == 2 else EDGE), clock.timed
 
 
-def test_one_block_with_a_reference(block: Any, make_adapter: Callable[..., Any], picture: Image.Image) -> None:
-    """Ours over the base, and over diffusers' own adapter with the same 577 tokens of the same width."""
+def without(dyna: Any, run: Callable[[], float]) -> Callable[[], float]:
+    """Close our term at no cost."""
+
+    def closed() -> float:
+        with dyna.intervene(lambda branch, number, progress: 0.0):
+            return run()
+
+    return closed
+
+
+def peer_of(model: Any, inputs: dict[str, Any], timed: Callable[..., float], references: int) -> Callable[[], float]:
+    """The same pass with diffusers' own adapter on so many references of as many tokens, of the same width."""
     from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
 
-    model, inputs, timed = block
-    attention = model.transformer_blocks[0].attn
-    own = attention.processor
-    peer = FluxIPAdapterAttnProcessor(3072, 2048, num_tokens=(577,), scale=[1.0])
-    tokens = torch.randn(1, 577, 2048)
-    dyna = make_adapter(model).attach(model)
+    weight = next(model.parameters())
+    like = {"device": weight.device, "dtype": weight.dtype}
+    peers = [
+        FluxIPAdapterAttnProcessor(3072, 2048, num_tokens=(577,) * references, scale=[1.0] * references, **like)
+        for _ in model.transformer_blocks
+    ]
+    tokens = [torch.randn(1, 577, 2048, **like) for _ in range(references)]
 
     def diffusers() -> float:
-        attention.set_processor(peer)
+        own = [each.attn.processor for each in model.transformer_blocks]
+        for each, peer in zip(model.transformer_blocks, peers, strict=True):
+            each.attn.set_processor(peer)
         try:
-            return timed({**inputs, "joint_attention_kwargs": {"ip_hidden_states": [tokens]}})
+            return timed({**inputs, "joint_attention_kwargs": {"ip_hidden_states": tokens}})
         finally:
-            attention.set_processor(own)
+            for each, before in zip(model.transformer_blocks, own, strict=True):
+                each.attn.set_processor(before)
 
-    def without(run: Callable[[], float]) -> Callable[[], float]:
-        """Close our term at no cost."""
+    return diffusers
 
-        def closed() -> float:
-            with dyna.intervene(lambda branch, number, progress: 0.0):
-                return run()
 
-        return closed
-
+def test_blocks_with_a_reference(
+    blocks: Any, make_adapter: Callable[..., Any], picture: Image.Image, machine: str
+) -> None:
+    """Ours over the base, and over diffusers' own adapter with the same 577 tokens of the same width."""
+    model, inputs, timed = blocks
+    dyna = make_adapter(model).attach(model)
     with dyna.references(Reference(picture)):
         found = measured({
-            "the base": without(lambda: timed(inputs)),
+            "the base": without(dyna, lambda: timed(inputs)),
             "one reference": lambda: timed(inputs),
-            "diffusers": without(diffusers),
+            "diffusers": without(dyna, peer_of(model, inputs, timed, 1)),
         })  # fmt: skip
-    print(f"\nblock of width 3072, {EDGE * EDGE} image and 512 text tokens, 577 reference tokens, K/V cached")
+    tokens = inputs["hidden_states"].shape[1]
+    print(f"\n{len(model.transformer_blocks)} double-stream block(s) of width 3072 on {machine}: {tokens} image and 512 text "
+          "tokens, 577 reference tokens, K/V cached")  # fmt: skip
     told(found, "one reference", "the base", 1.04)
     told(found, "one reference", "diffusers", 0.95)
     dyna.detach()
 
 
+def test_four_references_in_quarters(blocks: Any, make_adapter: Callable[..., Any], picture: Image.Image) -> None:
+    """Disjoint regions take the time of one reference; diffusers computes every reference everywhere."""
+    model, inputs, timed = blocks
+    dyna = make_adapter(model).attach(model)
+    quarters = [(x / 2, y / 2, (x + 1) / 2, (y + 1) / 2) for x in (0, 1) for y in (0, 1)]
+
+    def given(*references: Reference) -> Callable[[], float]:
+        def run() -> float:
+            with dyna.references(*references):
+                timed(inputs)  # makes keys and values
+                return timed(inputs)
+
+        return run
+
+    found = measured({
+        "one reference": given(Reference(picture)),
+        "four in quarters": given(*(Reference(picture, region=box) for box in quarters)),
+        "diffusers with four": peer_of(model, inputs, timed, 4),
+    })  # fmt: skip
+    print()
+    told(found, "four in quarters", "one reference", 1.05)
+    told(found, "four in quarters", "diffusers with four", 0.9)
+    dyna.detach()
+
+
 def test_recording_attention_in_one_block(
-    block: Any, make_adapter: Callable[..., Any], picture: Image.Image
+    blocks: Any, make_adapter: Callable[..., Any], picture: Image.Image
 ) -> None:  # fmt: skip
     """Maps over 577 reference tokens of 24 heads, recomputed and reduced beside the block."""
-    model, inputs, timed = block
+    model, inputs, timed = blocks
     dyna = make_adapter(model).attach(model)
 
     def recording() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,9 @@ TOKENS, WIDTH, TEXT = 577, 1024, 512
 
 
 class BenchConfig(ComponentConfig):
-    """No options."""
+    """How many tokens a reference has."""
+
+    tokens: int = TOKENS
 
 
 class Encoder577(VisualEncoder):
@@ -33,13 +36,14 @@ class Encoder577(VisualEncoder):
 
     def __init__(self, config: BenchConfig) -> None:
         super().__init__()
+        self.tokens = config.tokens
         self.anchor = nn.Parameter(torch.zeros(()))
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         return torch.zeros(len(images), 3, 1, 1)
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        return {"high": torch.randn(len(pixels), TOKENS, WIDTH, device=pixels.device)}
+        return {"high": torch.randn(len(pixels), self.tokens, WIDTH, device=pixels.device)}
 
     def signature(self) -> dict[str, Any]:
         return {"model": "bench577"}
@@ -54,7 +58,7 @@ class BenchBackbone(FluxBackbone):
     def read_pass(
         self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
     ) -> ForwardPass:
-        batch, tokens, _ = kwargs["hidden_states"].shape
+        batch, tokens, _ = (kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]).shape
         edge = int(tokens**0.5)
         return ForwardPass(batch, (edge, edge), 0.5, False, None, kwargs["encoder_hidden_states"].shape[1])
 
@@ -102,15 +106,63 @@ def make_adapter() -> Callable[..., DynaIP]:
     """Make an adapter with tokens of width 2048 for a transformer, not attached."""
     registry().register(Component("encoder", "bench577", Encoder577, BenchConfig), "bench")
     registry().register(Component("backbone", "bench_flux", BenchBackbone, BenchConfig), "bench")
-    names = {"backbone": "bench_flux", "encoder": "bench577", "fusion": "single_layer"}
+    names: dict[str, Any] = {"backbone": "bench_flux", "fusion": "single_layer"}
 
-    def make(model: Any, decoupling: str = "dynamic") -> DynaIP:
-        specs = {kind: ComponentSpec.parse(kind, name) for kind, name in {**names, "decoupling": decoupling}.items()}
+    def make(model: Any, decoupling: str = "dynamic", tokens: int = TOKENS) -> DynaIP:
+        chosen = {**names, "encoder": {"use": "bench577", "tokens": tokens}, "decoupling": decoupling}
+        specs = {kind: ComponentSpec.parse(kind, name) for kind, name in chosen.items()}
         parts = Specs(**specs, adapter=AdapterConfig(token_width=2048))
         with torch.device(next(model.parameters()).device):
             return DynaIP(parts, BenchBackbone(BenchConfig()).signature(model)).eval()
 
     return make
+
+
+class Clock:
+    """Seconds from ``first`` to the end of ``last`` in one pass of ``model``, hooks of an adapter included.
+
+    On a GPU by CUDA events, elsewhere by the process's clock.
+    """
+
+    def __init__(self, model: nn.Module, first: nn.Module, last: nn.Module) -> None:
+        self.model, self.last = model, last
+        self.cuda = next(model.parameters()).device.type == "cuda"
+        # The first module's first hook, before those of an adapter.
+        first.register_forward_pre_hook(lambda *_: self._mark("start"))
+        self.marks: dict[str, Any] = {}
+
+    def _mark(self, name: str) -> None:
+        if self.cuda:
+            self.marks[name] = torch.cuda.Event(enable_timing=True)
+            self.marks[name].record()
+        else:
+            self.marks[name] = time.perf_counter()
+
+    def timed(self, inputs: dict[str, Any]) -> float:
+        """One pass; the seconds from the first module to the end of the last."""
+        # The last module's last hook, after those of an adapter.
+        stop = self.last.register_forward_hook(lambda *_: self._mark("end"))
+        with torch.no_grad():
+            self.model(**inputs)
+        stop.remove()
+        if self.cuda:
+            torch.cuda.synchronize()
+            return self.marks["start"].elapsed_time(self.marks["end"]) / 1000
+        return self.marks["end"] - self.marks["start"]
+
+
+@pytest.fixture(scope="session")
+def make_clock() -> Callable[..., Clock]:
+    """Make a clock around the blocks of a model, before any adapter is attached."""
+    return Clock
+
+
+@pytest.fixture(scope="session")
+def machine() -> str:
+    """What times are taken on."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, bf16, torch {torch.__version__}"
+    return f"a CPU with {torch.get_num_threads()} thread(s), fp32, torch {torch.__version__}"
 
 
 @pytest.fixture(scope="session")
