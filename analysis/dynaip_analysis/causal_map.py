@@ -91,7 +91,7 @@ def _t(means: Floats, squares: Floats, cases: int) -> Floats:
     return np.where(np.abs(means) < 1e-12, 0.0, found)
 
 
-NAMES = {"cp": "CP", "pf": "PF", "leak": "leak", "change": "change of pixels", "other_cp": "CP of the other reference"}
+NAMES = {"cp": "CP", "pf": "PF", "leak": "leak", "change": "the pixels", "other_cp": "CP of the other reference"}
 VERBS = {"drop": "Dropping", "scale": "Scaling", "swap": "Swapping"}
 
 
@@ -109,7 +109,8 @@ def draw(path: Path, found: Sweep) -> Path:
         for (i, branch), (j, metric) in product(enumerate(branches), enumerate(metrics)):
             own = [row for row in rows if row["branch"] == branch and row["metric"] == metric]
             drawn = _panel(axes[i, j], own, found, _scale(rows, metrics, metric), j == 0)
-            axes[i, j].set_title(f"{NAMES.get(metric, metric)} ({own[0]['untouched']:.2f} untouched)", fontsize=9)
+            untouched = "" if metric == "change" else f" ({own[0]['untouched']:.2f} untouched)"
+            axes[i, j].set_title(f"{NAMES.get(metric, metric)}{untouched}", fontsize=9)
             if j == len(metrics) - 1 or metrics[0] not in MAIN:
                 figures.scale_bar(figure, drawn, axes[i, j], "effect")
         for line, branch in zip(axes, branches, strict=True):
@@ -144,7 +145,7 @@ def headline(rows: Sequence[Mapping[str, Any]], metric: str, kind: str) -> str:
         return f"{verb} the reference term in one block and window changes {name} no more than chance does"
     return (
         f"{verb} the reference term changes {name} most in block {largest['block']}, {largest['branch']} branch, at progress "
-        f"{largest['from']:.2f} to {largest['to']:.2f} ({largest['effect']:+.2f})"
+        f"{largest['from']:.2f} to {largest['to']:.2f} ({_number(largest['effect'], 2 if abs(largest['effect']) >= 0.1 else 3)})"
     )
 
 
@@ -157,7 +158,7 @@ def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], found: Sweep, high: flo
     drawn = axes.imshow(values, cmap=figures.DIVERGING, vmin=-high, vmax=high, aspect="auto", interpolation="nearest")
     for (i, j), value in np.ndenumerate(values):
         strong = cells[i][j]["stands_out"]
-        axes.text(j, i, _number(value), ha="center", va="center", fontsize=7.5,
+        axes.text(j, i, _number(value, 2 if high >= 0.1 else 3), ha="center", va="center", fontsize=7.5,
                   fontweight="bold" if strong else "normal", color=_ink(value, high, strong))  # fmt: skip
     axes.set_xticks(range(len(columns)), [*(f"{low:.2f}" for low, _ in found.windows), "all"], fontsize=7.5)
     axes.set_yticks(
@@ -172,8 +173,9 @@ def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], found: Sweep, high: flo
     return drawn
 
 
-def _number(value: float) -> str:
-    return "0.00" if abs(value) < 0.005 else f"{value:+.2f}".replace("-", "−")
+def _number(value: float, digits: int) -> str:
+    rounded = f"{value:+.{digits}f}".replace("-", "−")
+    return rounded[1:] if float(rounded[1:]) == 0 else rounded
 
 
 def _key(cell: Cell) -> tuple[int, int]:

@@ -159,4 +159,4 @@ def test_the_command_and_what_it_says(bench: Bench, tmp_path: Path, monkeypatch:
     rows = read_rows(tmp_path / "interventions.parquet")
     assert {row["metric"] for row in rows} == {"change"}
     text = causal_map.headline(rows, "change", "drop")
-    assert "changes change of pixels most in block 1, image branch, at progress 0.00 to 1.00" in text
+    assert "changes the pixels most in block 1, image branch, at progress 0.00 to 1.00" in text
