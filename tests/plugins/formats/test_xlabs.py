@@ -50,6 +50,45 @@ def test_a_run_trains_on_from_it(run: Path, tmp_path: Path) -> None:
     assert all(after[name].abs().max() < 1e-9 for name in fresh if "to_v" in name)
 
 
+METRIC = """
+from dynaip.config import ComponentConfig
+from dynaip.contracts import Metric
+from dynaip.registry import Component, hookimpl
+
+class Nothing(ComponentConfig):
+    pass
+
+class Red(Metric):
+    columns = ("red",)
+
+    def __init__(self, config):
+        pass
+
+    def score(self, cases, images):
+        return [{"red": image.getpixel((0, 0))[0] / 255} for image in images]
+
+@hookimpl
+def dynaip_components():
+    return [Component("metric", "red", Red, Nothing)]
+"""
+
+
+def test_it_generates_and_is_evaluated(run: Path, tmp_path: Path) -> None:
+    import pandas as pd
+    from PIL import Image
+
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "a.png")
+    (tmp_path / "red.py").write_text(METRIC)
+    asked = [str(run), "a star", "--ref", str(tmp_path / "a.png"), "--steps", "2"]
+    assert main(["generate", *asked, "-o", str(tmp_path / "with.png")]) == 0
+    assert main(["generate", *asked[:2], "--steps", "2", "-o", str(tmp_path / "bare.png")]) == 0
+    assert (tmp_path / "with.png").read_bytes() != (tmp_path / "bare.png").read_bytes()
+    measure = ["-s", "evaluation.metrics=[{use: red}]", "-s", "evaluation.options={num_inference_steps: 1}"]
+    named = ["--benchmark", "microworld", "--suite", "single", "--limit", "2", "--plugin", str(tmp_path / "red.py")]
+    assert main(["evaluate", str(run), *named, *measure]) == 0
+    assert len(pd.read_parquet(run / "scores.parquet")) == 2
+
+
 def test_another_fusion_does_not_start_from_it(run: Path, tmp_path: Path) -> None:
     from dynaip.errors import MismatchError
     from dynaip.training.trainer import train
