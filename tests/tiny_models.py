@@ -35,11 +35,11 @@ from transformers import (
 )
 
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "[IMG]", "[IMG_BREAK]", "[IMG_END]")
-WORDS = (
+TEXT = (
     "a an the small large star mug corgi bear at left top right on in sea snow beach beside and of system user assistant "
-    "Describe image by detailing color shape size texture quantity text spatial relationships objects background "
-    ", . : \n"
-).split(" ")
+    "Describe image by detailing color shape size texture quantity text spatial relationships objects background , . :"
+)
+WORDS = (*TEXT.split(), "\n")
 LAYERS_READ = 31
 """FLUX.2 reads the language model's layers 9, 18, 27 (klein) or 10, 20, 30 (dev)."""
 CHAT = (
