@@ -129,14 +129,14 @@ def flux(**changes: Any) -> FluxPipeline:
 def sd3(**changes: Any) -> StableDiffusion3Pipeline:
     """SD3 as it came out: no QK norm; three blocks."""
     given: dict[str, Any] = {
-        "sample_size": 8, "in_channels": 4, "out_channels": 4, "num_layers": 3, "attention_head_dim": 16,
+        "sample_size": 8, "in_channels": 16, "out_channels": 16, "num_layers": 3, "attention_head_dim": 16,
         "num_attention_heads": 2, "joint_attention_dim": 32, "caption_projection_dim": 32, "pooled_projection_dim": 24,
         "pos_embed_max_size": 16,
     }  # fmt: skip
     return StableDiffusion3Pipeline(
         transformer=SD3Transformer2DModel(**given | changes),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=vae(4),
+        vae=vae(16),
         text_encoder=clip(CLIPTextModelWithProjection),
         tokenizer=tokenizer(77),
         text_encoder_2=clip(CLIPTextModelWithProjection),

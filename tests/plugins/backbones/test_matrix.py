@@ -182,7 +182,7 @@ def test_training_reaches_every_weight_with_and_without_checkpointing(loaded: Lo
     backbone, pipe = loaded(name)
     dyna = attached(backbone, pipe)
     torch.manual_seed(1)
-    latents = torch.randn(2, (SIZE[0] // edge(pipe)) * (SIZE[1] // edge(pipe)), 16)
+    latents = torch.randn_like(backbone.encode_images(pipe, torch.zeros(2, 3, *SIZE)))
     text = backbone.encode_prompts(pipe, PROMPTS)
     features = dyna.features([picture(1), picture(2)])
     found: list[list[Tensor | None]] = []
@@ -223,4 +223,4 @@ def test_sizes_that_tokens_do_not_divide_are_one_line(loaded: Load) -> None:
     backbone, pipe = loaded("sd3")
     text = backbone.encode_prompts(pipe, PROMPTS[:1])
     with pytest.raises(InputError, match="multiples of 8, not 20 x 32"):
-        backbone.velocity(pipe, torch.zeros(1, 8, 16), torch.tensor([0.5]), text, (20, 32))
+        backbone.velocity(pipe, torch.zeros(1, 8, 64), torch.tensor([0.5]), text, (20, 32))
