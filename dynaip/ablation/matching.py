@@ -25,7 +25,8 @@ def match_parameters(
 ) -> tuple[dict[str, ComponentSpec], dict[str, int]]:
     """Widen the smaller fusions until their parameters match the largest; give specs and parameter counts by name.
 
-    ``target`` is a number of parameters to match instead, where the largest is not among them. ``widths`` are C_l by level, ``dim`` is D. The search goes over ``hidden``, so what is left over is at most half of
+    ``target`` is a number of parameters to match instead, where the largest is not among them. ``widths`` are
+    C_l by level, ``dim`` is D. The search goes over ``hidden``, so what is left over is at most half of
     what one hidden unit costs; a fusion without that option, or that does not grow with it, stays as it is.
     """
 

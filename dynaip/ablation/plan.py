@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from dynaip.config import AblationConfig, ComponentSpec, ExperimentConfig, PolicyConfig
+from dynaip.config import AblationConfig, ExperimentConfig, PolicyConfig
 from dynaip.config.experiment import fingerprint
 from dynaip.errors import InputError
 

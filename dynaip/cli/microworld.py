@@ -18,9 +18,12 @@ def build(
     scale: Annotated[float, typer.Option(help="1 is the models that ship (hours); 0.001 takes seconds.", min=0)] = 1.0,
     threads: Threads = 2,
     stage: Annotated[list[str] | None, typer.Option(help="Only this stage. Repeatable.")] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the base: minutes at first, then a quarter faster.")
+    ] = False,
 ) -> None:
     """Make all embedded models again from a seed."""
-    ran = _bundle().build(out, seed=seed, scale=scale, threads=threads, stages=stage or [])
+    ran = _bundle().build(out, seed=seed, scale=scale, threads=threads, stages=stage or [], compiled=compiled)
     typer.echo(f"built {', '.join(ran) or 'nothing: everything was complete'}; wrote {out}")
 
 

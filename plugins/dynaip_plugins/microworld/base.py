@@ -22,12 +22,12 @@ from .world import Scene, prompt
 TEXT_WIDTH = 128
 HEADS, HEAD_WIDTH, AXES = 4, 32, (4, 14, 14)
 GRID = 8
-PLAN = Plan(steps=10_200, batch_size=48, learning_rate=7e-4, hold=0.78, ema=0.998, warmup=300)
+PLAN = Plan(steps=9_000, batch_size=48, learning_rate=1e-3, hold=0.6, ema=0.998, warmup=300)
 POOL = 65_536
-NO_PROMPT, DENSE = 0.1, 0.5
-NOISE_SHIFT = 0.4
+NO_PROMPT, DENSE = 0.1, 0.6
+NOISE_SHIFT = 0.5
 """Mean of logit(t): a little towards noise, where colours and shapes are decided."""
-HINT_WEIGHT, HINTS_FALL, HINTS_END = 0.3, 0.85, 0.95
+HINT_WEIGHT, HINTS_FALL, HINTS_END = 1.0, 0.45, 0.85
 """Weight of the hints; it falls linearly to zero between these shares of the steps."""
 CODED_AT_ONCE = 2048
 
@@ -87,7 +87,7 @@ class Base(nn.Module):
         self.features["image"] = result[1]
 
     def forward(self, latents_BTC: Tensor, time_B: Tensor, ids_BX: Tensor) -> Tensor:
-        """Velocity of packed latents [B,64,48] at times in [0, 1] under token ids [B,24]."""
+        """Velocity of packed latents [B,64,16] at times in [0, 1] under token ids [B,24]."""
         return self.transformer(
             hidden_states=latents_BTC,
             timestep=time_B,
@@ -128,7 +128,7 @@ class Pool:
     hints: Hints
 
     def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents [B,64,48], ids [B,24] (half dense, a tenth empty) and hints [B,64,A]."""
+        """Latents [B,64,16], ids [B,24] (mostly dense, a tenth empty) and hints [B,64,A]."""
         rows = torch.randint(len(self.latents), (size,), generator=generator)
         choice = torch.rand(size, 1, generator=generator)
         ids = torch.where(choice < DENSE, self.dense[rows], self.plain[rows]).long()
@@ -146,7 +146,7 @@ def prompt_ids(scenes: list[Scene], dense: bool) -> Tensor:
 
 
 def packed_latents(vae: AutoencoderKL, scenes: list[Scene]) -> Tensor:
-    """Render, encode and pack. [N,64,48] in half precision."""
+    """Render, encode and pack. [N,64,16] in half precision."""
     parts = []
     for start in range(0, len(scenes), CODED_AT_ONCE):
         images = pixels(scenes[start : start + CODED_AT_ONCE])

@@ -9,6 +9,7 @@ Stages that are complete are skipped; one that was broken off goes on from its c
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,35 +57,50 @@ class Order:
 
 
 def _autoencoder(order: Order) -> None:
-    pool = order.pool(autoencoder.POOL)
-    model = autoencoder.train(order.work, order.plan(autoencoder.PLAN), pool, order.report)
-    model = autoencoder.refine(order.work, model, order.plan(autoencoder.REFINE_PLAN), pool, order.report)
+    plan, pool = order.plan(autoencoder.PLAN), order.pool(autoencoder.POOL)
+    model = autoencoder.train(order.work, plan, pool, order.report)
+    note(order.out, order.work, "autoencoder", plan)
     model.save_pretrained(order.work / "vae")
 
 
 def _clip(order: Order) -> None:
-    model = train_clip.train(order.work, order.plan(train_clip.PLAN), order.pool(train_clip.POOL), order.report)
+    plan = order.plan(train_clip.PLAN)
+    model = train_clip.train(order.work, plan, order.pool(train_clip.POOL), order.report)
+    note(order.out, order.work, "clip", plan)
     train_clip.save(model, order.out / "vision")
 
 
 def _oracle(order: Order) -> None:
     plan, pool = order.plan(train_oracle.PLAN), order.pool(train_oracle.POOL)
     train_oracle.train(order.work, order.vae(), plan, pool, order.report).save_pretrained(order.out / "oracle")
+    note(order.out, order.work, "oracle", plan)
 
 
 def _base(order: Order) -> None:
     plan, pool = order.plan(base.PLAN), order.pool(base.POOL)
     model = base.train(order.work, order.vae(), plan, pool, order.report, order.compiled)
+    note(order.out, order.work, "base", plan)
     pipeline.save(pipeline.assemble(model, order.vae()), order.out / "pipeline")
 
 
 def _adapter(order: Order) -> None:
-    steps = None if order.scale == 1 else max(2, round(2500 * order.scale))
+    steps = None if order.scale == 1 else max(2, round(4000 * order.scale))
     train_adapter.train(order.out, order.work, steps=steps, seed=order.seed, progress=order.report)
 
 
 def _measure(order: Order) -> None:
     measure.write(order.out, max(2, round(200 * min(order.scale, 1))))
+
+
+def note(out: Path, work: Path, name: str, plan: Plan) -> None:
+    """Add to ``trainings.json``, which the model card shows, how one model was trained; the log has the last loss."""
+    file = out / measure.TRAININGS
+    known = json.loads(file.read_text()) if file.exists() else {}
+    log = work / f"{name}.jsonl"
+    last = json.loads(log.read_text().splitlines()[-1]) if log.exists() else {}
+    shown = {"steps": plan.steps, "batch_size": plan.batch_size, "learning_rate": plan.learning_rate, "seed": plan.seed}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(known | {name: shown | {"last_loss": last.get("loss")}}, indent=1) + "\n")
 
 
 STAGES: dict[str, Callable[[Order], None]] = {

@@ -30,7 +30,14 @@ class MicroworldBundle:
         return folder
 
     def build(
-        self, out: Path, *, seed: int = 0, scale: float = 1.0, threads: int = 1, stages: Sequence[str] = ()
+        self,
+        out: Path,
+        *,
+        seed: int = 0,
+        scale: float = 1.0,
+        threads: int = 1,
+        stages: Sequence[str] = (),
+        compiled: bool = False,
     ) -> list[str]:
         """Make the models again into ``out``, going on where it was broken off; the stages that ran."""
         from . import build as building
@@ -40,7 +47,7 @@ class MicroworldBundle:
             raise InputError(f"unknown stage {', '.join(unknown)}; there are {', '.join(building.STAGES)}")
         with building.bars() as progress:
             options: dict[str, Any] = {"seed": seed, "scale": scale, "threads": threads, "stages": stages or None}
-            return building.build(out, **options, report=building.Bars(progress))
+            return building.build(out, **options, compiled=compiled, report=building.Bars(progress))
 
     def measure(self, folder: Path | None = None, *, count: int = 200, threads: int = 1) -> Path:
         """Measure a folder of models (by default those that ship); the model card written into it."""

@@ -59,19 +59,20 @@ def make_hints(scenes: Sequence[Scene]) -> Hints:
 
 
 class HintHead(nn.Module):
-    """Image tokens to logits of every attribute."""
+    """Image tokens to logits of attributes, all of them by default."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, names: Sequence[str] = tuple(ATTRIBUTES)) -> None:
         super().__init__()
-        self.sizes = [len(values) for values in ATTRIBUTES.values()]
+        self.columns = [list(ATTRIBUTES).index(name) for name in names]
+        self.sizes = [len(ATTRIBUTES[name]) for name in names]
         self.norm = nn.LayerNorm(width)
         self.linear = nn.Linear(width, sum(self.sizes))
 
     def forward(self, features: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross entropy over attributes and covered tokens. features [B,T,d], targets [B,T,A]."""
+        """Mean cross entropy over attributes and covered tokens. features [B,T,d], targets [B,T,all attributes]."""
         logits = self.linear(self.norm(features.float())).split(self.sizes, dim=-1)
         losses = [
-            F.cross_entropy(part.flatten(0, 1), targets[..., i].flatten(), ignore_index=NOBODY)
-            for i, part in enumerate(logits)
+            F.cross_entropy(part.flatten(0, 1), targets[..., column].flatten(), ignore_index=NOBODY)
+            for part, column in zip(logits, self.columns, strict=True)
         ]
         return torch.stack(losses).mean()

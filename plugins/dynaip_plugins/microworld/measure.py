@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -21,6 +21,10 @@ from .vocabulary import IDENTITY, PROMPTED
 from .world import Scene, labels, prompt, region
 
 MEASURE_SEED = 9001
+TRAININGS = "trainings.json"
+"""Where a build notes how its models were trained."""
+NOTES = "notes.md"
+"""What else there is to say of a folder of models; closes its card."""
 Figures = dict[str, float]
 
 
@@ -81,6 +85,7 @@ def measure(folder: Path, count: int = 200) -> dict[str, object]:
     oracle = Oracle.from_pretrained(folder / "oracle")
     pipe = pipeline.load(folder / "pipeline")
     report: dict[str, object] = {
+        "scenes": count,
         "sampling": {"steps": pipeline.STEPS, "true_cfg_scale": pipeline.GUIDANCE},
         "readers": measure_readers(pipe.vae, oracle, max(count, 4)),
     }
@@ -93,22 +98,45 @@ def measure(folder: Path, count: int = 200) -> dict[str, object]:
     return report
 
 
-def model_card(report: dict[str, object]) -> str:
-    """The figures as a markdown section."""
-    lines = ["| what | figure |", "|---|---|"]
-    for title, values in report.items():
-        flat = values if isinstance(values, dict) else {"": values}
-        for name, value in flat.items():
-            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-            lines.append(f"| {title} {name} | {shown} |".replace("_", " "))
+HEAD = """# Models of microworld
+
+Tiny models of the real classes for a procedural world of 64 x 64 pixels: a FLUX pipeline (`pipeline`), CLIP (`vision`), an oracle
+that reads every attribute from pixels (`oracle`) and a DynaIP adapter (`adapter`). Apache-2.0; trained on rendered scenes alone,
+made by `dynaip microworld build DIR`. They show how the method works, not how well it works on photographs.
+
+Measured from the saved files on identities of the test split, which no training saw, one image a scene, by
+`dynaip microworld measure --count {count}`; `without reference` is the base alone on the same cases: the CP of chance.
+"""
+
+
+def model_card(report: dict[str, object], trainings: dict[str, dict[str, object]] | None = None) -> str:
+    """The figures, and how the models were trained, as markdown tables."""
+    lines = [HEAD.format(count=report.get("scenes", "N")), "| what | figure |", "|---|---|"]
+    lines += [f"| {' '.join(name)} | {value} |".replace("_", " ") for name, value in _flat(report)]
+    if trainings:
+        columns = list(next(iter(trainings.values())))
+        lines += ["", f"| model | {' | '.join(columns)} |".replace("_", " "), "|---" * (len(columns) + 1) + "|"]
+        lines += [f"| {name} | {' | '.join(str(one.get(c)) for c in columns)} |" for name, one in trainings.items()]
     return "\n".join(lines) + "\n"
+
+
+def _flat(values: Mapping[str, object], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, (*above, name))
+        else:
+            yield (*above, name), value
 
 
 def write(folder: Path, count: int = 200) -> dict[str, object]:
     """Measure a folder of models; write `figures.json` and `MODEL_CARD.md` into it."""
     report = measure(folder, count)
     (folder / "figures.json").write_text(json.dumps(report, indent=1) + "\n")
-    (folder / "MODEL_CARD.md").write_text(model_card(report))
+    known = folder / TRAININGS
+    trainings = json.loads(known.read_text()) if known.exists() else None
+    notes = folder / NOTES
+    closing = f"\n{notes.read_text()}" if notes.exists() else ""
+    (folder / "MODEL_CARD.md").write_text(model_card(report, trainings) + closing)
     return report
 
 
@@ -120,7 +148,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(model_card(write(options.folder, options.count)))
+    write(options.folder, options.count)
+    print((options.folder / "MODEL_CARD.md").read_text())
 
 
 if __name__ == "__main__":

@@ -53,11 +53,10 @@ def drop(u: Field, v: Field) -> Field:
 
 
 def house(u: Field, v: Field) -> Field:
-    """Walls, a pitched roof with eaves and a chimney at the right."""
-    walls = _box(u, v - 0.36, 0.7, 0.54)
-    roof = np.maximum((np.abs(u) * 0.88 - (v + 0.98)) * 0.76, v - 0.02)
-    chimney = _box(u - 0.5, v + 0.62, 0.13, 0.3)
-    return np.minimum(np.minimum(walls, roof), chimney)
+    """Walls and a pitched roof with eaves."""
+    walls = _box(u, v - 0.38, 0.66, 0.54)
+    roof = np.maximum((np.abs(u) * 0.9 - (v + 0.96)) * 0.74, v - 0.02)
+    return np.minimum(walls, roof)
 
 
 def mug(u: Field, v: Field) -> Field:

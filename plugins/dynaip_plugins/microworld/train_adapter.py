@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from safetensors.torch import load_file
 
 from dynaip.adapter.formats import CONFIG, WEIGHTS, fill
 from dynaip.adapter.model import DynaIP
@@ -64,7 +65,8 @@ def measure(folder: Path, count: int) -> dict[str, object]:
     config = experiment(folder, [sizes])
     backbone_pipe = _pipeline(config)
     dyna = DynaIP.build(config, backbone_pipe.transformer).eval()
-    fill(dyna, folder / "adapter" / WEIGHTS)
+    weights = folder / "adapter" / WEIGHTS
+    fill(dyna, load_file(weights), str(weights))
     dyna.attach(backbone_pipe)
     evaluation = config.evaluation
     assert evaluation is not None

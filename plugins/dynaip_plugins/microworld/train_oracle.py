@@ -15,7 +15,7 @@ from .pool import draw, pixels, unit
 from .training import Plan, Progress, Training
 from .world import Scene, labels, region
 
-PLAN = Plan(steps=3400, batch_size=64, learning_rate=2e-3, hold=0.4, weight_decay=0.01, ema=0.998)
+PLAN = Plan(steps=2000, batch_size=64, learning_rate=2e-3, hold=0.4, weight_decay=0.01, ema=0.998)
 POOL = 24_576
 MIXTURE = {1: 0.35, 2: 0.3, 3: 0.15, 4: 0.2}
 CODED_SHARE = 0.5

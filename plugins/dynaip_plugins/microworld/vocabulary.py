@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-COLOURS: tuple[str, ...] = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
+COLOURS: tuple[str, ...] = ("red", "yellow", "green", "cyan", "blue", "pink")
 
 IDENTITY: dict[str, tuple[str, ...]] = {
     "main": COLOURS,
     "second": COLOURS,
-    "texture": ("rim", "stripes", "dots", "checks"),
+    "texture": ("rim", "stripes", "halves", "checks"),
     "emblem": ("disc", "ring", "cross", "bar"),
 }
 """Never said in personalisation prompts: only a reference can show it."""
 
 PROMPTED: dict[str, tuple[str, ...]] = {
     "category": ("star", "heart", "drop", "house", "mug", "fish"),
-    "background": ("meadow", "sea", "sand", "night", "snow", "brick"),
+    "background": ("meadow", "sea", "sand", "night", "snow", "clay"),
     "place": (
         "left",
         "right",
@@ -32,7 +32,7 @@ PROMPTED: dict[str, tuple[str, ...]] = {
 
 UNPROMPTED: dict[str, tuple[str, ...]] = {
     "posture": ("upright", "tilted left", "tilted right"),
-    "perspective": ("front", "side", "above"),
+    "perspective": ("front", "side"),
     "illumination": ("from left", "from right", "from above"),
 }
 """Never said: the concept-agnostic factors, free for the model to choose."""

@@ -69,7 +69,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One to four subjects in one context; `jitter` seeds small offsets and the background's phase."""
+    """One to four subjects in one context; `jitter` seeds the subjects' small offsets."""
 
     subjects: tuple[Subject, ...]
     background: str

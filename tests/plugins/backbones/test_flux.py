@@ -24,7 +24,7 @@ def backbone(tiny_flux_folder: Path) -> FluxBackbone:
 
 def passed(ids: Tensor, **changes: Any) -> dict[str, Any]:
     given: dict[str, Any] = {
-        "hidden_states": torch.zeros(2, len(ids), 48),
+        "hidden_states": torch.zeros(2, len(ids), 16),
         "timestep": torch.tensor([0.25, 0.25]),
         "pooled_projections": torch.ones(2, 128),
         "encoder_hidden_states": torch.zeros(2, 24, 128),
@@ -41,7 +41,7 @@ def test_a_pass_is_read(backbone: FluxBackbone, tiny_flux: Any) -> None:
     assert backbone.read_pass(tiny_flux.transformer, (), passed(ids), "uncond").negative
     assert not backbone.read_pass(tiny_flux.transformer, (), passed(ids), None).negative
     positional = {name: value for name, value in passed(ids).items() if name != "hidden_states"}
-    assert backbone.read_pass(tiny_flux.transformer, (torch.zeros(4, 15, 48),), positional, None).batch == 4
+    assert backbone.read_pass(tiny_flux.transformer, (torch.zeros(4, 15, 16),), positional, None).batch == 4
 
 
 def test_tokens_of_kontexts_reference_are_left_out(backbone: FluxBackbone, tiny_flux: Any) -> None:
@@ -77,7 +77,7 @@ def test_latents_are_the_pipelines_own(backbone: FluxBackbone, tiny_flux: Any) -
     """Decoding what was encoded gives what the autoencoder alone gives back, non-square too."""
     pixels = torch.rand(2, 3, 32, 64) * 2 - 1
     tokens = backbone.encode_images(tiny_flux, pixels)
-    assert tokens.shape == (2, 4 * 8, 48)
+    assert tokens.shape == (2, 4 * 8, 16)
     latents = tiny_flux._unpack_latents(tokens, 32, 64, tiny_flux.vae_scale_factor)
     latents = latents / tiny_flux.vae.config.scaling_factor + tiny_flux.vae.config.shift_factor
     with torch.no_grad():
@@ -148,7 +148,7 @@ def test_guidance_models_are_trained_under_the_configs_guidance(tiny_flux: Any) 
         },
     )()
     text = {"prompt_embeds": torch.zeros(2, 24, 8), "pooled_prompt_embeds": torch.zeros(2, 8)}
-    backbone.velocity(pipe, torch.zeros(2, 64, 48), torch.tensor([0.1, 0.9]), text, (64, 64))
+    backbone.velocity(pipe, torch.zeros(2, 64, 16), torch.tensor([0.1, 0.9]), text, (64, 64))
     assert seen["guidance"].tolist() == [3.5, 3.5]
     assert set(seen) <= set(inspect.signature(tiny_flux.transformer.forward).parameters)
 

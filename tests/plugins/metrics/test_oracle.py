@@ -21,12 +21,12 @@ LABELS = dict.fromkeys([*ATTRIBUTES, "count"], 0)
 
 def test_scores_by_hand() -> None:
     subject = {"labels": LABELS, "reference": {**LABELS, "posture": 1}}
-    shown = {**LABELS, "main": 3, "texture": 1, "place": 2, "perspective": 2}
+    shown = {**LABELS, "main": 3, "texture": 1, "place": 2, "illumination": 2}
     values = _score(shown, subject, several=False)
     assert values["cp"] == pytest.approx(2 / 4)
     assert values["pf"] == pytest.approx(3 / 4)
     assert (values["cp_main"], values["cp_second"], values["pf_place"], values["pf_size"]) == (0, 1, 0, 1)
-    # Of three unprompted attributes of three values each one is copied: (1 - 1/3) / (2/3) = 1, the others give -1/2.
+    # Copied: perspective, one of two values: (1 - 1/2) / (1/2) = 1. The others, of three values, give (0 - 1/3) / (2/3) = -1/2.
     assert values["leak"] == pytest.approx((1 - 0.5 - 0.5) / 3)
     several = _score({**shown, "count": 1}, subject, several=True)
     assert several["pf"] == pytest.approx(3 / 5)
@@ -35,9 +35,9 @@ def test_scores_by_hand() -> None:
 def test_leak_of_chance_is_zero() -> None:
     subject = {"labels": LABELS, "reference": LABELS}
     leaks = [_score({**LABELS, "posture": p, "perspective": q, "illumination": r}, subject, False)["leak"]
-             for p in range(3) for q in range(3) for r in range(3)]  # fmt: skip
+             for p in range(3) for q in range(2) for r in range(3)]  # fmt: skip
     assert np.mean(leaks) == pytest.approx(0, abs=1e-12)
-    assert [len(ATTRIBUTES[name]) for name in UNPROMPTED] == [3, 3, 3]
+    assert [len(ATTRIBUTES[name]) for name in UNPROMPTED] == [3, 2, 3]
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +70,12 @@ def drawn(count: int, suite: str, identities: str = "own") -> tuple[list[Case], 
 @pytest.mark.parametrize("suite", ["single", "multi2"])
 def test_perfect_and_swapped_scenes(metric: OracleMetric, suite: str) -> None:
     perfect = metric.score(*drawn(40, suite))
-    assert np.mean([row["cp"] for row in perfect]) > 0.9
-    assert np.mean([row["pf"] for row in perfect]) > 0.9
+    assert np.mean([row["cp"] for row in perfect]) > 0.97
+    assert np.mean([row["pf"] for row in perfect]) > 0.97
     assert set(perfect[0]) == set(metric.columns)
     swapped = metric.score(*drawn(40, suite, "shifted"))
     assert np.mean([row["cp"] for row in swapped]) < 0.05
-    assert np.mean([row["pf"] for row in swapped]) > 0.9
+    assert np.mean([row["pf"] for row in swapped]) > 0.97
     assert len(PROMPTED) == 4
 
 

@@ -54,7 +54,11 @@ def test_measure_writes_figures_and_card(built: Path) -> None:
     figures = json.loads((built / "figures.json").read_text())
     assert 0 <= figures["base_2_plain"]["pf"] <= 1
     assert figures["readers"]["autoencoder_psnr"] > 0
-    assert "oracle on renders" in (built / "MODEL_CARD.md").read_text()
+    card = (built / "MODEL_CARD.md").read_text()
+    assert f"| base 2 plain pf | {figures['base_2_plain']['pf']} |" in card
+    trainings = json.loads((built / "trainings.json").read_text())
+    assert set(trainings) == {"autoencoder", "clip", "oracle", "base"}
+    assert f"| base | {trainings['base']['steps']} |" in card
 
 
 def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:

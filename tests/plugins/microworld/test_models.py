@@ -45,7 +45,7 @@ def test_hints_name_the_subject_that_covers_a_token() -> None:
     """Against the rendered pixels: a token that a subject owns shows it, a free one the background."""
     scenes = draw(6, 40, mixture={2: 1.0})
     made = hints.make_hints(scenes)
-    empty = backgrounds(scenes, np.stack([np.random.default_rng(s.jitter).random((5, 2))[4] for s in scenes]))
+    empty = backgrounds(scenes)
     changed = np.abs(pixels(scenes).permute(0, 2, 3, 1).numpy() - empty).sum(-1) > 8
     covered = torch.from_numpy(changed).view(40, 8, 8, 8, 8).float().mean((2, 4)).flatten(1)
     assert covered[made.owners >= 0].mean() > 0.6 and covered[made.owners < 0].mean() < 0.12
@@ -65,7 +65,7 @@ def test_flow_loss_of_a_model_that_knows_the_answer_is_zero() -> None:
         return latents / time[:, None, None]
 
     ids = tokens.encode(tokens.create(), ["a star"] * 4)
-    loss = base.flow_loss(knows, torch.zeros(4, 64, 48), ids, torch.Generator().manual_seed(0))
+    loss = base.flow_loss(knows, torch.zeros(4, 64, 16), ids, torch.Generator().manual_seed(0))
     assert loss < 1e-4
 
 
@@ -113,7 +113,7 @@ def test_shipped_oracle_reads_unseen_identities() -> None:
     oracle = Oracle.from_pretrained(ASSETS / "oracle")
     scenes = draw(4242, 150, "test")
     figures = measure.agreement(oracle, unit(pixels(scenes)), scenes)
-    assert min(figures.values()) >= 0.88, figures
+    assert min(figures.values()) >= 0.98, figures
 
 
 @shipped
@@ -121,7 +121,7 @@ def test_shipped_autoencoder_keeps_unseen_scenes() -> None:
     vae = AutoencoderKL.from_pretrained(ASSETS / "pipeline" / "vae", torch_dtype=torch.float32)
     images = pixels(draw(4243, 24, "test"))
     shown = autoencoder.decode(vae, autoencoder.encode(vae, images))
-    assert measure.psnr(shown, unit(images)) >= 28.5
+    assert measure.psnr(shown, unit(images)) >= 30
     latents = autoencoder.encode(vae, images)
     assert abs(latents.mean()) < 0.1 and abs(latents.std() - 1) < 0.1
     assert signed(images).min() >= -1

@@ -18,7 +18,7 @@ def scene(**changes: str) -> Scene:
     who = Identity(
         changes.pop("main", "red"),
         changes.pop("second", "blue"),
-        changes.pop("texture", "dots"),
+        changes.pop("texture", "halves"),
         changes.pop("emblem", "disc"),
     )
     around = {"background": changes.pop("background", "snow"), "illumination": changes.pop("illumination", "from left")}
@@ -68,7 +68,7 @@ def test_a_subject_stands_where_it_should() -> None:
         y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE * 2 - 1
         side, height = (weight * x).sum() / weight.sum(), (weight * y).sum() / weight.sum()
         wanted = np.array(CENTRES[place])
-        assert np.abs(np.array([side, height]) - wanted * 0.31).max() < 0.15, place
+        assert np.abs(np.array([side, height]) - wanted * 0.28).max() < 0.15, place
 
 
 def test_the_main_colour_is_shown() -> None:

@@ -21,7 +21,7 @@ def test_splits_part_all_identities_and_never_overlap() -> None:
     train, test = set(identities("train")), set(identities("test"))
     assert not train & test
     assert train | test == set(identities())
-    assert len(identities()) == 8 * 7 * 4 * 4
+    assert len(identities()) == 6 * 5 * 4 * 4
     assert 0.10 < len(test) / len(identities()) < 0.20
 
 
