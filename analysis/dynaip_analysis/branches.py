@@ -44,8 +44,9 @@ def terms_of(bench: Workbench, cases: Sequence[Case], steps: int = STEPS) -> Ter
     """
     both = all(bench.dyna.attention.serves(branch) for branch in ("image", "text"))
     parts: dict[str, dict[int, list[Any]]] = {}
-    for start in range(0, len(cases), BATCH):
-        batch = cases[start : start + BATCH]
+    size = min(BATCH, bench.batch_size)  # a recording holds one call of the pipeline
+    for start in range(0, len(cases), size):
+        batch = cases[start : start + size]
         with record(bench.dyna, attention=AttentionRequest(terms=True), routing=False) as recording:
             bench.generate(batch, decoupling=BOTH if both else None, options={"num_inference_steps": steps})
         for branch, found in recording.term.items():

@@ -59,6 +59,11 @@ class Workbench:
         """A case of the user's own picture."""
         return Case(SUITE, SUITE, prompt or "", (CaseReference(load_image(reference)),), seed)
 
+    @property
+    def batch_size(self) -> int:
+        """Cases that one call of the pipeline generates."""
+        return self.evaluation.batch_size if self.evaluation else 8
+
     def generate(
         self,
         cases: Sequence[Case],
@@ -69,7 +74,7 @@ class Workbench:
         options: Mapping[str, Any] | None = None,
     ) -> list[Image.Image]:
         """Generate cases in batches; ``bare`` leaves the references out, ``options`` go before the run's own."""
-        size = self.evaluation.batch_size if self.evaluation else 8
+        size = self.batch_size
         images: list[Image.Image] = []
         for start in range(0, len(cases), size):
             batch = cases[start : start + size]
