@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from dynaip.adapter.active import Injection, Kept
-from dynaip.adapter.attention import BRANCHES, KeyValue, ReferenceAttention, attend, merge_heads
+from dynaip.adapter.attention import BRANCHES, KeyValue, ReferenceAttention
 from dynaip.adapter.backends import backend_of
 from dynaip.adapter.passes import PassMarks
 from dynaip.adapter.slots import Group, Slot, looking, spread
+from dynaip.adapter.terms import project, reference_term, scatter
 from dynaip.contracts import Backbone, BlockSite, Branch, ForwardPass
 from dynaip.errors import MismatchError
 
@@ -117,7 +118,10 @@ class Injector:
         self.backend: str | None = None
         """Attention backend of the base in this pass; None is torch's own."""
         self.marks = PassMarks(transformer)
-        self.handles = self._hook(transformer, sites)
+        self.numbers = list(numbers)
+        self.targets: list[weakref.ref[nn.Module]] = []
+        """What carries hooks and may be wrapped by a LoRA; norms never are."""
+        self.handles = [transformer.register_forward_pre_hook(self._before, with_kwargs=True), *self._hook(sites)]
         forget_compiled(transformer)
 
     @property
@@ -127,8 +131,9 @@ class Injector:
 
     # -- hooks ---------------------------------------------------------------------------------------------------------
 
-    def _hook(self, transformer: nn.Module, sites: Sequence[BlockSite]) -> list[Any]:
-        handles: list[Any] = [transformer.register_forward_pre_hook(self._before, with_kwargs=True)]
+    def _hook(self, sites: Sequence[BlockSite]) -> list[Any]:
+        handles: list[Any] = []
+        self.targets = [weakref.ref(module) for module in self._wrappable(sites)]
         for place, block in zip(self.places, sites, strict=True):
             for branch, module in block.queries.items():
                 handles.append(module.register_forward_hook(self._hold(place, branch)))
@@ -141,6 +146,23 @@ class Injector:
                 for branch, module in block.projections.items():
                     handles.append(module.register_forward_pre_hook(self._add_before(place, branch)))
         return handles
+
+    def _wrappable(self, sites: Sequence[BlockSite]) -> list[nn.Module]:
+        queries = [module for block in sites for module in block.queries.values()]
+        outputs = [module for block in sites for module in block.projections.values() if self.site == "projection"]
+        return [module for module in (*queries, *outputs) if hasattr(module, "in_features")]
+
+    def _follow(self, transformer: nn.Module) -> None:
+        """Move the hooks where a LoRA was put around the linear layers that carry them, or was taken away."""
+        if not self.targets:
+            return
+        blocks = self.backbone.blocks(transformer)
+        sites = [blocks[number] for number in self.numbers]
+        if any(held() is not module for held, module in zip(self.targets, self._wrappable(sites), strict=True)):
+            for handle in self.handles[1:]:
+                handle.remove()
+            self.handles[1:] = self._hook(sites)
+            forget_compiled(transformer)
 
     def remove(self) -> None:
         """Take every hook away and forget everything that was held."""
@@ -180,6 +202,7 @@ class Injector:
         injection = self.injection
         if injection is None or injection.samples == 0:
             return
+        self._follow(module)
         context = self.marks.read(args, kwargs) if injection.phase == "inference" else None
         call = self.backbone.read_pass(module, args, kwargs, context)
         if call.negative:
@@ -222,7 +245,7 @@ class Injector:
                 for slot in cast(list[Slot], injection.slots):
                     address = (self.attention.name(branch), slot.number)
                     if address not in place.kept:
-                        place.kept[address] = _project(place.pairs[branch], slot, like)
+                        place.kept[address] = project(place.pairs[branch], slot, like)
 
     def _hold(self, place: _Place, branch: Branch) -> Callable[..., None]:
         def hold(module: nn.Module, args: Any, output: Tensor) -> None:
@@ -305,7 +328,7 @@ class Injector:
             if weight == 0:
                 continue
             kept = place.kept.get((self.attention.name(branch), slot.number))
-            key, value = kept or _project(place.pairs[branch], slot, query)
+            key, value = kept or project(place.pairs[branch], slot, query)
             key, value = key.to(query), value.to(query)
             for group in parts:
                 term = reference_term(
@@ -314,7 +337,7 @@ class Injector:
                 term = term.to(total.dtype)
                 if self.observers:
                     self._observe(place, weight, tokens, slot, group, (query, key, value), term, total)
-                total = _scatter(total, term, group)
+                total = scatter(total, term, group)
         return total
 
     def _observe(
@@ -361,25 +384,3 @@ def _heads(query: Tensor, place: _Place, branch: Branch) -> Tensor:
 def _factor(factors: Sequence[float] | None, number: int) -> float:
     """The factor of a reference; references beyond a sequence of factors keep theirs."""
     return 1.0 if factors is None or number >= len(factors) else float(factors[number])
-
-
-def _project(pair: KeyValue, slot: Slot, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values of a slot (P x H x M x d/H), on the device and in the type of ``like``."""
-    if pair.to_k.weight.device != like.device:
-        pair.to(like.device)
-    key, value = pair(slot.tokens.to(like.device))
-    return key.to(like.dtype), value.to(like.dtype)
-
-
-def reference_term(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, backend: str | None = None) -> Tensor:
-    """``weight (.) softmax(q K^T / sqrt(d/H)) V`` with heads merged, b x t x d; ``weight`` is g_b s_r M_r (b x t x 1)."""
-    attended = merge_heads(attend(query, key, value, backend))
-    return attended * weight.to(attended)
-
-
-def _scatter(total: Tensor, term: Tensor, group: Group) -> Tensor:
-    """Add ``term`` (b x t x d) at the group's rows and tokens, out of place."""
-    if group.index is not None:
-        whole = term.new_zeros(term.shape[0], total.shape[1], term.shape[2])
-        term = whole.index_add(1, group.index.to(total.device), term)
-    return total + term if group.samples is None else total.index_add(0, group.samples.to(total.device), term)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import torch
 from PIL import Image
@@ -17,8 +17,10 @@ from dynaip.suggest import one_line
 
 from .config import PipelineConfig, QuantizationConfig
 
+Options = TypeVar("Options", bound=PipelineConfig)
 
-class PipelineBackbone(Backbone):
+
+class PipelineBackbone(Backbone, Generic[Options]):
     """A family of models behind diffusers' pipelines. A family names its classes and says how a pass is made and read."""
 
     family: ClassVar[str]
@@ -33,9 +35,8 @@ class PipelineBackbone(Backbone):
     """Text tokens of a prompt, unless the config or the tokenizer says otherwise."""
     tokenizer: ClassVar[str | None] = None
     """Name of the tokenizer that may declare fewer."""
-    config: PipelineConfig
 
-    def __init__(self, config: PipelineConfig) -> None:
+    def __init__(self, config: Options) -> None:
         self.config = config
 
     def load(self, *, device: Any, dtype: Any) -> Any:

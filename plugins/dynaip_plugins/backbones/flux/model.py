@@ -16,7 +16,7 @@ from ..sites import double_site, single_site
 from .config import FluxConfig
 
 
-class FluxBackbone(PipelineBackbone):
+class FluxBackbone(PipelineBackbone[FluxConfig]):
     """FLUX.1 dev, schnell, Krea and Kontext: 19 double-stream and 38 single-stream blocks."""
 
     family = "flux"
@@ -24,7 +24,6 @@ class FluxBackbone(PipelineBackbone):
     pipeline = "FluxPipeline"
     transformer = "FluxTransformer2DModel"
     tokenizer = "tokenizer_2"
-    config: FluxConfig
 
     def load(self, *, device: Any, dtype: Any) -> Any:
         """Load a FluxPipeline; without ``height`` and ``width`` it paints its native size."""

@@ -17,13 +17,12 @@ from ..sites import double_site, single_site
 from .config import Flux2Config
 
 
-class Flux2Backbone(PipelineBackbone):
+class Flux2Backbone(PipelineBackbone[Flux2Config]):
     """FLUX.2 dev and klein, with images to edit or without."""
 
     family = "flux2"
     title = "FLUX.2"
     transformer = "Flux2Transformer2DModel"
-    config: Flux2Config
 
     def blocks(self, transformer: nn.Module) -> list[BlockSite]:
         """List double-stream blocks, then single-stream blocks, whose output projection serves attention and MLP at once."""

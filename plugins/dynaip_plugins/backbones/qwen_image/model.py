@@ -17,13 +17,12 @@ from ..sites import double_site
 from .config import QwenImageConfig
 
 
-class QwenImageBackbone(PipelineBackbone):
+class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
     """Qwen-Image; also behind its img2img, inpaint and edit pipelines."""
 
     family = "qwen_image"
     title = "Qwen-Image"
     transformer = "QwenImageTransformer2DModel"
-    config: QwenImageConfig
 
     def blocks(self, transformer: nn.Module) -> list[BlockSite]:
         """List the blocks, all double-stream."""

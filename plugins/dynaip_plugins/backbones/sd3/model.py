@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor, nn
 
 from dynaip.contracts import BlockSite, ForwardPass
@@ -21,7 +21,7 @@ CLIP_TOKENS = 77
 """The text stream holds CLIP's tokens, then T5's."""
 
 
-class SD3Backbone(PipelineBackbone):
+class SD3Backbone(PipelineBackbone[SD3Config]):
     """Stable Diffusion 3 and 3.5, with and without QK norm; the second attention of dual blocks is left as it is."""
 
     family = "sd3"
@@ -30,7 +30,6 @@ class SD3Backbone(PipelineBackbone):
     transformer = "SD3Transformer2DModel"
     tokenizer = "tokenizer_3"
     longest_prompt = 256
-    config: SD3Config
 
     def blocks(self, transformer: nn.Module) -> list[BlockSite]:
         """List the blocks, all double-stream; the last one gives its text away and has an image branch alone."""
@@ -108,7 +107,7 @@ def negative_rows(hidden: Tensor, kwargs: Mapping[str, Any]) -> int:
 
 def _guided() -> bool | None:
     """Whether the pipeline that calls the transformer guides; None if no pipeline calls."""
-    frame = sys._getframe(1)
+    frame = inspect.currentframe()
     while frame is not None:
         caller = frame.f_locals.get("self")
         if isinstance(caller, DiffusionPipeline):
