@@ -93,6 +93,23 @@ def test_types_of_the_base(fresh: Load, attached: Make, name: str, dtype: torch.
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_quantised_linears(fresh: Load, attached: Make, name: str) -> None:
+    """Weights of eight bits, packed by torchao: the adapter stays as it is and still acts."""
+    pytest.importorskip("torchao", reason="quantised linears need torchao")
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    backbone, pipe = fresh(name)
+    plain = output(backbone, pipe)
+    quantize_(pipe.transformer, Int8WeightOnlyConfig())
+    base = output(backbone, pipe)
+    assert not torch.equal(base, plain)
+    dyna = attached(backbone, pipe)
+    assert not torch.allclose(output(backbone, pipe, Reference(picture()), dyna=dyna), base, atol=1e-3)
+    dyna.detach()
+    assert torch.equal(output(backbone, pipe), base)
+
+
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("offload", ["enable_model_cpu_offload", "enable_sequential_cpu_offload"])
 def test_offload(fresh: Load, attached: Make, name: str, offload: str) -> None:
     if not torch.accelerator.is_available():

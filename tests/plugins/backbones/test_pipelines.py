@@ -231,3 +231,37 @@ def test_callbacks_and_interrupts(pipeline: Make, attached: Make, kind: str) -> 
     assert len(seen) == STEPS + 1
     assert torch.equal(seen[0], seen[STEPS])
     assert torch.equal(run(pipe), base)
+
+
+@pytest.mark.parametrize("kind", ["FluxKontextPipeline", "Flux2Pipeline", "Flux2KleinPipeline", "QwenImagePipeline"])
+def test_tokens_of_the_edited_image_see_no_reference(pipeline: Make, attached: Make, kind: str) -> None:
+    """The first block of each kind adds to the generated image's tokens, and nothing to those of the image that is edited."""
+    backbone, pipe = pipeline(kind)
+    dyna = attached(backbone, pipe, single_stream="image_tokens")
+    given, _ = calls_of(pipe)[0]
+    if kind.startswith(
+        "Qwen"
+    ):  # as its edit pipelines call it: the shapes of both images, their tokens behind each other
+        given["hidden_states"] = torch.cat([given["hidden_states"], torch.randn(1, 30, 16)], dim=1)
+        given["img_shapes"] = [[*given["img_shapes"][0], (1, 5, 6)]]
+    call = backbone.read_pass(pipe.transformer, (), given, None)
+    own, every_token = call.grid[0] * call.grid[1], given["hidden_states"].shape[1]
+    assert call.grid == (HEIGHT // 2 // pipe.vae_scale_factor, WIDTH // 2 // pipe.vae_scale_factor)
+    assert every_token > own
+    for site in backbone.blocks(pipe.transformer)[:: len(pipe.transformer.transformer_blocks)]:
+        before = call.text_tokens if site.kind == "single" else 0
+        outputs: list[Tensor] = []
+
+        def hold(module: Any, args: Any, output: Any, outputs: list[Tensor] = outputs) -> None:
+            outputs.append(output[0] if isinstance(output, tuple) else output)
+
+        handle = site.attention.register_forward_hook(hold)
+        chosen = [other.name for other in backbone.blocks(pipe.transformer)].index(site.name)
+        with dyna.intervene(lambda branch, block, progress, chosen=chosen: float(block == chosen)):
+            alone(pipe, dyna, given)
+            alone(pipe, dyna, given, Reference(noise(7)))
+        handle.remove()
+        added = (outputs[1] - outputs[0]).abs().amax(dim=(0, 2))
+        assert added[before : before + own].min() > 0
+        assert added[before + own :].max() == 0
+        assert len(added) == before + every_token
