@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
@@ -16,6 +16,22 @@ PARTS = ("weight", "bias")
 def ours(branch: str, place: int, part: str) -> str:
     """Name of a part (``to_k.weight``, …) of the pair K, V of a chosen block."""
     return f"attention.branches.{branch}.{place}.{part}"
+
+
+def table(
+    blocks: int, pairs: Mapping[str, str], projection: str, *, layers: Sequence[str], pieces: Sequence[str] = PARTS
+) -> dict[str, str]:
+    """Our name -> somebody else's, of K and V (``pieces`` of each) and of the projection's ``layers``.
+
+    ``pairs`` maps ``to_k`` and ``to_v`` to the name of a layer of block {}, ``projection`` begins the projection's names.
+    """
+    names = {
+        ours("image", number, f"{part}.{piece}"): f"{theirs.format(number)}.{piece}"
+        for number in range(blocks)
+        for part, theirs in pairs.items()
+        for piece in pieces
+    }
+    return names | {f"fusion.{layer}.{piece}": f"{projection}.{layer}.{piece}" for layer in layers for piece in PARTS}
 
 
 def blocks_of(tensors: Iterable[str], pattern: str, what: str) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 from dynaip.contracts import AdapterFormat, ForeignAdapter
 from dynaip.errors import InputError
 
-from ..names import FLUX_DEV, PARTS, blocks_of, ours, renamed, tokens_of
+from ..names import FLUX_DEV, blocks_of, ours, renamed, table, tokens_of
 from .config import InstantXConfig
 
 WHAT = "InstantX IP-Adapter"
@@ -59,10 +59,5 @@ class InstantXFormat(AdapterFormat):
 
 def names(blocks: int) -> dict[str, str]:
     """Our name -> InstantX's."""
-    pairs = {
-        ours("image", number, f"{part}.weight"): f"ip_adapter.{number}.{part}_ip.weight"
-        for number in range(blocks)
-        for part in ("to_k", "to_v")
-    }
-    layers = ("proj.0", "proj.2", "norm")
-    return pairs | {f"fusion.{layer}.{piece}": f"image_proj.{layer}.{piece}" for layer in layers for piece in PARTS}
+    pairs = {"to_k": "ip_adapter.{}.to_k_ip", "to_v": "ip_adapter.{}.to_v_ip"}
+    return table(blocks, pairs, "image_proj", layers=("proj.0", "proj.2", "norm"), pieces=("weight",))
