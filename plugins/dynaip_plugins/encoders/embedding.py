@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +11,14 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers.utils import logging
-from transformers.utils.hub import cached_file
 
 from dynaip.contracts import VisualEncoder
 from dynaip.errors import InputError
 from dynaip.models import resolve
 from dynaip.suggest import one_line
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from .pretrained import DTYPES, preprocessor_config, quiet, refuse_missing
+
 LEVEL = "embedding"
 """Name of the only level."""
 
@@ -43,15 +40,13 @@ class EmbeddingEncoder(VisualEncoder):
                 self.tower, report = self.load(
                     where, dtype=DTYPES[config.dtype], use_safetensors=True, output_loading_info=True, **options
                 )
-                own = where if has_processor(where, config.revision) else None
+                own = where if preprocessor_config(where, config.revision) else None
                 self.images = self.processor(own, self.tower.config.image_size, **(options if own else {}))
         except (OSError, ValueError, RuntimeError, SafetensorError, TypeError, AttributeError) as error:
             raise InputError(
                 f"encoder.model: {config.model} cannot be loaded as a {what} ({one_line(error)})"
             ) from error
-        # transformers would fill in random weights where another architecture has none of that name.
-        if missing := sorted(report["missing_keys"]):
-            raise InputError(f"encoder.model: {config.model} is no {what}: it has no weights {missing[0]}")
+        refuse_missing(report["missing_keys"], f"encoder.model: {config.model}", what)
         self.levels = {LEVEL: self.tower.config.num_hidden_layers}
         self.widths = {LEVEL: self.width}
         self.eval().requires_grad_(False)
@@ -97,34 +92,3 @@ class EmbeddingEncoder(VisualEncoder):
             "image_size": shape.image_size,
             "weights": self.mark(),
         }
-
-
-def fingerprint(part: Tensor) -> str:
-    """12 hex digits that depend on a tensor's values."""
-    return hashlib.sha256(part.detach().float().cpu().numpy().tobytes()).hexdigest()[:12]
-
-
-def has_processor(where: Path | str, revision: str | None) -> bool:
-    """Whether a model brings the config of its image processor."""
-    found = cached_file(
-        str(where),
-        "preprocessor_config.json",
-        revision=revision,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return found is not None
-
-
-@contextmanager
-def quiet() -> Generator[None]:
-    """Keep transformers from listing the halves of a model that are not read."""
-    level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()

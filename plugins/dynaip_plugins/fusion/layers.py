@@ -27,6 +27,16 @@ def level_norms(widths: Mapping[str, int]) -> nn.ModuleDict:
     return nn.ModuleDict({level: nn.LayerNorm(width) for level, width in widths.items()})
 
 
+def chosen_level(wanted: str | None, levels: Iterable[str]) -> str:
+    """The level that an option names, by default the deepest; ``ConfigError`` for one that the encoder does not have."""
+    names = list(levels)
+    level = wanted or names[-1]
+    if level not in names:
+        hint = did_you_mean(level, names)
+        raise ConfigError(f"fusion.level: the encoder has no level {level}; there are {', '.join(names)}.{hint}")
+    return level
+
+
 def output_norm(wanted: bool, dim: int) -> nn.Module:
     """LayerNorm of the tokens, or nothing (ours: it keeps the keys' scale independent of the strategy)."""
     return nn.LayerNorm(dim) if wanted else nn.Identity()

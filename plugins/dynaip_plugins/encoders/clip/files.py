@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from transformers import CLIPVisionModel
-from transformers.utils import cached_file, logging
 
 from dynaip.errors import InputError
 from dynaip.models import resolve
 from dynaip.suggest import one_line
 
+from ..pretrained import DTYPES, preprocessor_config, quiet, refuse_missing
 from .config import ClipConfig
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """CLIP's own normalisation, for models without a preprocessor config."""
 
@@ -33,7 +30,7 @@ def load(config: ClipConfig) -> tuple[Any, Sequence[float], Sequence[float]]:
     try:
         if isinstance(where, Path) and not (where / "config.json").is_file():
             raise FileNotFoundError("there is no config.json")
-        with _quiet(bars=not isinstance(where, Path)):
+        with quiet(bars=not isinstance(where, Path)):
             model, report = CLIPVisionModel.from_pretrained(
                 where,
                 revision=config.revision,
@@ -46,22 +43,14 @@ def load(config: ClipConfig) -> tuple[Any, Sequence[float], Sequence[float]]:
         raise InputError(
             f"encoder.model: {config.model} cannot be loaded as a CLIP vision model ({one_line(error)})"
         ) from error
-    # transformers would fill in random weights where another architecture has none of that name.
-    if missing := sorted(report["missing_keys"]):
-        raise InputError(f"encoder.model: {config.model} is no CLIP vision model: it has no weights {missing[0]}")
+    refuse_missing(report["missing_keys"], f"encoder.model: {config.model}", "CLIP vision model")
     return getattr(model, "vision_model", model), mean, std
 
 
 def normalisation(where: Path | str, revision: str | None) -> tuple[Sequence[float], Sequence[float]]:
     """Read mean and deviation from the preprocessor config; CLIP's own where there is none."""
-    file = cached_file(
-        str(where),
-        "preprocessor_config.json",
-        revision=revision,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    settings: dict[str, Any] = json.loads(Path(file).read_text(encoding="utf-8")) if file else {}
+    file = preprocessor_config(where, revision)
+    settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file else {}
     if not settings.get("do_normalize", True):
         return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     mean = tuple(map(float, settings.get("image_mean") or MEAN))
@@ -69,18 +58,3 @@ def normalisation(where: Path | str, revision: str | None) -> tuple[Sequence[flo
     if len(mean) != 3 or len(std) != 3 or 0 in std:
         raise ValueError(f"{file}: image_mean and image_std must be three numbers each, the latter not 0")
     return mean, std
-
-
-@contextmanager
-def _quiet(*, bars: bool) -> Generator[None]:
-    """Keep transformers from listing the text half that a whole CLIP holds besides."""
-    level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    if not bars:
-        logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,9 +13,8 @@ from torch import Tensor
 from dynaip.contracts import VisualEncoder
 from dynaip.errors import ConfigError
 
+from ..pretrained import fingerprint
 from .config import ClipConfig
-from .files import MEAN as MEAN
-from .files import STD as STD
 from .files import load
 
 RELATIVE_DEPTHS = {"low": 10 / 24, "mid": 17 / 24, "high": 1.0}
@@ -42,9 +40,7 @@ class ClipEncoder(VisualEncoder):
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         """Make pictures square, resize them and normalise them: B x 3 x S x S."""
-        pixels = np.stack([np.asarray(square(image, self.size, self.config.fit), dtype=np.float32) for image in images])
-        mean, std = (np.asarray(values, dtype=np.float32) for values in (self.mean, self.std))
-        return torch.from_numpy((pixels / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
+        return normalised(images, self.size, self.config.fit, self.mean, self.std)
 
     @torch.no_grad()
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
@@ -59,14 +55,13 @@ class ClipEncoder(VisualEncoder):
 
     def signature(self) -> dict[str, Any]:
         """Name what an adapter depends on: model, shape, levels, and which weights of that shape."""
-        token = self.embeddings.class_embedding.detach().float().cpu().numpy()
         return {
             "model": self.config.model,
             "levels": dict(self.levels),
             "class_token": self.config.class_token,
             **self.shape,
             # The class token's embedding tells two towers of one shape apart without reading gigabytes.
-            "weights": hashlib.sha256(token.tobytes()).hexdigest()[:12],
+            "weights": fingerprint(self.embeddings.class_embedding),
         }
 
 
@@ -77,6 +72,15 @@ def chosen_levels(levels: Mapping[str, int] | None, depth: int) -> dict[str, int
         if not 0 <= number <= depth:
             raise ConfigError(f"encoder.levels.{name}: layer {number} is not within 0 and {depth}")
     return dict(sorted(chosen.items(), key=lambda item: item[1]))
+
+
+def normalised(
+    images: Sequence[Image.Image], size: int, fit: str, mean: Sequence[float], std: Sequence[float]
+) -> Tensor:
+    """Make pictures square, resize them and normalise them: B x 3 x S x S."""
+    pixels = np.stack([np.asarray(square(image, size, fit), dtype=np.float32) for image in images])
+    centre, spread = (np.asarray(values, dtype=np.float32) for values in (mean, std))
+    return torch.from_numpy((pixels / 255 - centre) / spread).permute(0, 3, 1, 2).contiguous()
 
 
 def square(image: Image.Image, size: int, fit: str) -> Image.Image:

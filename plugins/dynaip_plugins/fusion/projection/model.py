@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from dynaip.contracts import FeatureFusion, FusedReference
-from dynaip.errors import ConfigError
-from dynaip.suggest import did_you_mean
 
-from ..layers import MLP, refuse_coefficients
+from ..layers import MLP, chosen_level, refuse_coefficients
 from .config import ProjectionConfig
 
 
@@ -25,12 +23,7 @@ class ProjectionFusion(FeatureFusion):
     ) -> None:
         super().__init__()
         self.levels = tuple(widths)
-        self.level = config.level or self.levels[-1]
-        if self.level not in widths:
-            hint = did_you_mean(self.level, widths)
-            raise ConfigError(
-                f"fusion.level: the encoder has no level {self.level}; there are {', '.join(widths)}.{hint}"
-            )
+        self.level = chosen_level(config.level, self.levels)
         width, self.tokens = widths[self.level], config.tokens
         made = self.tokens * dim
         self.proj = nn.Linear(width, made) if config.hidden is None else MLP(width, config.hidden, made)

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from dynaip.contracts import FeatureFusion, FusedReference
-from dynaip.errors import ConfigError
-from dynaip.suggest import did_you_mean
 
-from ..layers import MLP, level_norms, output_norm, refuse_coefficients
+from ..layers import MLP, chosen_level, level_norms, output_norm, refuse_coefficients
 from .config import SingleLayerConfig
 
 
@@ -22,11 +20,7 @@ class SingleLayerFusion(FeatureFusion):
     ) -> None:
         super().__init__()
         self.levels = tuple(widths)
-        self.level = config.level or self.levels[-1]
-        if self.level not in widths:
-            known = ", ".join(widths)
-            hint = did_you_mean(self.level, widths)
-            raise ConfigError(f"fusion.level: the encoder has no level {self.level}; there are {known}.{hint}")
+        self.level = chosen_level(config.level, self.levels)
         self.norms = level_norms({self.level: widths[self.level]})
         self.mlp = MLP(widths[self.level], config.hidden or dim, dim)
         self.output_norm = output_norm(config.output_norm, dim)

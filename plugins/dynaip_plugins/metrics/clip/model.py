@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
@@ -17,7 +16,8 @@ from dynaip.errors import InputError
 from dynaip.models import resolve
 from dynaip.suggest import one_line
 from dynaip_plugins.encoders.clip.files import normalisation
-from dynaip_plugins.encoders.clip.model import square
+from dynaip_plugins.encoders.clip.model import normalised
+from dynaip_plugins.encoders.pretrained import refuse_missing
 
 from .config import ClipMetricConfig
 
@@ -40,9 +40,7 @@ class ClipMetric(Metric):
             raise InputError(
                 f"metric clip: {config.model} cannot be loaded as a CLIPModel ({one_line(error)})"
             ) from error
-        # transformers would fill in random weights where only the vision tower is stored.
-        if missing := sorted(report["missing_keys"]):
-            raise InputError(f"metric clip: {config.model} is no whole CLIPModel: it has no weights {missing[0]}")
+        refuse_missing(report["missing_keys"], f"metric clip: {config.model}", "whole CLIPModel")
         self.model: Any = model.eval()
 
     @torch.no_grad()
@@ -57,17 +55,11 @@ class ClipMetric(Metric):
         ]
 
     def _images(self, images: Sequence[Image.Image]) -> Tensor:
-        found = []
+        found, size = [], self.model.config.vision_config.image_size
         for start in range(0, len(images), self.config.batch_size):
-            pixels = self._normalised(images[start : start + self.config.batch_size])
+            pixels = normalised(images[start : start + self.config.batch_size], size, "crop", self.mean, self.std)
             found.append(_embedding(self.model.get_image_features(pixel_values=pixels)))
         return torch.cat(found) if found else torch.empty(0, self.model.config.projection_dim)
-
-    def _normalised(self, images: Sequence[Image.Image]) -> Tensor:
-        size = self.model.config.vision_config.image_size
-        arrays = np.stack([np.asarray(square(image, size, "crop"), dtype=np.float32) for image in images]) / 255
-        values = (arrays - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
-        return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
 
     def _prompts(self, prompts: Sequence[str]) -> Tensor:
         longest = self.model.config.text_config.max_position_embeddings
