@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from dynaip.contracts import Backbone
 from dynaip.errors import InputError, MissingDependency
@@ -16,6 +16,7 @@ from dynaip.models import resolve
 from dynaip.suggest import one_line
 
 from .config import PipelineConfig, QuantizationConfig
+from .latents import scaled, tokens_of
 
 Options = TypeVar("Options", bound=PipelineConfig)
 
@@ -94,6 +95,11 @@ class PipelineBackbone(Backbone, Generic[Options]):
             "single_blocks": getattr(config, "num_single_layers", 0),
             "condition_width": getattr(config, "pooled_projection_dim", None),
         }
+
+    @torch.no_grad()
+    def encode_images(self, pipe: Any, pixels: Tensor) -> Tensor:
+        """Encode pixels in [-1, 1] into packed latents (B x T x C): the mode of the autoencoder's distribution."""
+        return tokens_of(scaled(pipe.vae, pixels))
 
     def _check(self, transformer: nn.Module) -> None:
         """Refuse the transformer of another family."""

@@ -12,6 +12,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from dynaip.training.plain_attention import PlainAttention
 
+from ..backbones.latents import map_of
+from ..backbones.latents import tokens_of as pack
 from . import autoencoder, tokens
 from .hints import HintHead, Hints, make_hints
 from .pool import draw, pixels
@@ -105,17 +107,9 @@ def image_ids(grid: int = GRID) -> Tensor:
     return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float()
 
 
-def pack(latents: Tensor) -> Tensor:
-    """2 x 2 latents to one token, as FluxPipeline packs them. [B,C,H,W] -> [B,H*W/4,4C]."""
-    B, C, H, W = latents.shape
-    return latents.view(B, C, H // 2, 2, W // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(B, H * W // 4, C * 4)
-
-
 def unpack(tokens_BTC: Tensor, grid: int = GRID) -> Tensor:
     """The inverse of `pack`. [B,T,4C] -> [B,C,2*grid,2*grid]."""
-    B, _, C = tokens_BTC.shape
-    parts = tokens_BTC.view(B, grid, grid, C // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
-    return parts.reshape(B, C // 4, 2 * grid, 2 * grid)
+    return map_of(tokens_BTC, grid, grid)
 
 
 @dataclass(frozen=True, slots=True)

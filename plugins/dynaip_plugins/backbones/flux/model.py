@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dynaip.contracts import BlockSite, ForwardPass
 
 from ..base import PipelineBackbone
-from ..latents import full, grid_of, scaled, tokens_of
+from ..latents import full, grid_of
 from ..sites import double_site, single_site
 from .config import FluxConfig
 
@@ -58,11 +58,6 @@ class FluxBackbone(PipelineBackbone[FluxConfig]):
             prompt=list(prompts), prompt_2=None, max_sequence_length=self.prompt_length(pipe)
         )
         return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
-
-    @torch.no_grad()
-    def encode_images(self, pipe: Any, pixels: Tensor) -> Tensor:
-        """Encode pixels in [-1, 1] into packed latents (B x T x C): the mode of the autoencoder's distribution."""
-        return tokens_of(scaled(pipe.vae, pixels))
 
     def velocity(
         self, pipe: Any, latents: Tensor, timesteps: Tensor, text: Mapping[str, Tensor], size: tuple[int, int]

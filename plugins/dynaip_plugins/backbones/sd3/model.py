@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dynaip.contracts import BlockSite, ForwardPass
 
 from ..base import PipelineBackbone
-from ..latents import map_of, scaled, tokens_of
+from ..latents import map_of, tokens_of
 from ..sites import double_site
 from .config import SD3Config
 
@@ -68,11 +68,6 @@ class SD3Backbone(PipelineBackbone[SD3Config]):
             max_sequence_length=self.prompt_length(pipe),
         )
         return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
-
-    @torch.no_grad()
-    def encode_images(self, pipe: Any, pixels: Tensor) -> Tensor:
-        """Encode pixels in [-1, 1] into patches of latents (B x T x C): the mode of the autoencoder's distribution."""
-        return tokens_of(scaled(pipe.vae, pixels))
 
     def velocity(
         self, pipe: Any, latents: Tensor, timesteps: Tensor, text: Mapping[str, Tensor], size: tuple[int, int]
