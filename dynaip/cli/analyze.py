@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -36,18 +36,16 @@ def analyze(
     ] = None,
 ) -> None:
     """Write figures (PNG) and their tables (parquet) about one trained adapter."""
-    from dynaip.config.merge import override, parse_override
+    from dynaip.config.merge import overridden
     from dynaip.report.section import AnalysisRequest
     from dynaip.report.sections import build
 
     if prompt is not None and not prompt.strip():
         raise InputError("--prompt is empty; say what to generate, or leave it out to take cases of the benchmark")
     folder = out or _folder(run)
-    options: dict[str, Any] = {}
-    for text in set_ or ():
-        path, value = parse_override(text)
-        options = override(options, path, value, origin=f"-s {text}")
-    for figure in build(what, options).analyse(AnalysisRequest(run, folder, ref, prompt, seed, labelled)):
+    for figure in build(what, overridden({}, set_ or ())).analyse(
+        AnalysisRequest(run, folder, ref, prompt, seed, labelled)
+    ):
         typer.echo(f"wrote {figure} and {figure.with_suffix('.parquet').name}")
 
 

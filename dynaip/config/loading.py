@@ -9,7 +9,7 @@ from typing import Any, cast
 from dynaip.config.ablation import AblationConfig
 from dynaip.config.experiment import ExperimentConfig
 from dynaip.config.explain import explained
-from dynaip.config.merge import merge, override, parse_override
+from dynaip.config.merge import merge, overridden, override, parse_override
 from dynaip.config.yaml_text import Located, read
 from dynaip.errors import ConfigError
 from dynaip.suggest import did_you_mean, nearest
@@ -43,7 +43,7 @@ def load_experiment(
 ) -> ExperimentConfig:
     """Load an experiment from a file or recipe, ``-s`` overrides on top; ``InputError`` in one line if it is wrong."""
     file = config_file(name)
-    raw = _overridden(_chain(file), overrides)
+    raw = overridden(_chain(file), overrides)
     if _is_ablation(raw):
         raise ConfigError(f"{_origin(file)} is an ablation, not an experiment: run it with dynaip ablate")
     return _experiment(raw, file, plugins)
@@ -120,13 +120,6 @@ def _is_ablation(raw: Mapping[str, Any]) -> bool:
     known = {*ExperimentConfig.model_fields, *_ABLATION_KEYS}
     meant = [nearest(key, known, count=1) for key in set(raw) - known - {"base"}]
     return bool(_ABLATION_KEYS & {*raw, *(name for names in meant for name in names)})
-
-
-def _overridden(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    for text in overrides:
-        path, value = parse_override(text)
-        raw = override(raw, path, value, origin=f"-s {text}")
-    return raw
 
 
 def _override_ablation(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

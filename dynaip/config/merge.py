@@ -92,6 +92,15 @@ def _set_item(items: Sequence[Any], step: str, rest: Sequence[str], value: Any, 
     return [*items[:index], _set(item, rest, value, path, origin), *items[index + 1 :]]
 
 
+def overridden(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Give a copy with every ``path=value`` of the command line laid over it, one after the other."""
+    changed = dict(raw)
+    for text in overrides:
+        path, value = parse_override(text)
+        changed = override(changed, path, value, origin=f"-s {text}")
+    return changed
+
+
 def parse_override(text: str) -> tuple[str, Any]:
     """Read ``path=value`` with the value as YAML; ``ConfigError`` if it is none."""
     path, equals, value = text.partition("=")

@@ -8,7 +8,7 @@ from typing import Any
 
 from dynaip.config import EvaluationConfig, load_experiment
 from dynaip.config.explain import explained
-from dynaip.config.merge import override, parse_override
+from dynaip.config.merge import overridden
 from dynaip.errors import InputError
 from dynaip.runs import resolve_run
 
@@ -33,11 +33,7 @@ def evaluation_of(run: str | Path, given: Mapping[str, Any], overrides: Sequence
 
 def _named(run: str | Path, given: Mapping[str, Any], overrides: Sequence[str]) -> EvaluationConfig:
     """Settings for a run without a config of its own, such as an imported adapter: everything has to be named."""
-    raw: dict[str, Any] = {"evaluation": dict(given)}
-    for each in overrides:
-        path, value = parse_override(each)
-        raw = override(raw, path, value, origin=f"-s {each}")
-    named: dict[str, Any] = raw["evaluation"]
+    named: dict[str, Any] = overridden({"evaluation": dict(given)}, overrides)["evaluation"]
     if not {"benchmark", "metrics"} <= named.keys():
         raise InputError(
             f"{run} has no config.yaml, so benchmark and metrics have to be named: --benchmark NAME "
