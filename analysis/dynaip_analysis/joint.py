@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dynaip.adapter.attention import split_heads
 from dynaip.contracts import BlockSite
 from dynaip.errors import InputError
 
@@ -81,7 +82,7 @@ class JointListener:
     def _hold(self, block: _Block, branch: str, part: str) -> Callable[..., None]:
         def hold(module: nn.Module, args: Any, output: Tensor) -> None:
             if self.text_tokens is not None:
-                block.held[branch, part] = heads_first(output, block.site)
+                block.held[branch, part] = split_heads(output, block.site.heads, block.site.query_layout)
 
         return hold
 
@@ -112,13 +113,6 @@ def key_module(site: BlockSite, query: nn.Module) -> nn.Module:
         if getattr(site.attention, name, None) is query and isinstance(getattr(site.attention, other, None), nn.Module):
             return getattr(site.attention, other)
     raise InputError(f"{site.name}: its keys have no module of their own, so joint attention cannot be read there")
-
-
-def heads_first(output: Tensor, site: BlockSite) -> Tensor:
-    """Queries or keys in any layout as B x H x T x d/H."""
-    if output.ndim == 3:
-        return output.unflatten(-1, (site.heads, -1)).transpose(1, 2)
-    return output if site.query_layout == "BHTd" else output.transpose(1, 2)
 
 
 def rotation(embedding: Any) -> tuple[Tensor, Tensor] | None:

@@ -7,7 +7,7 @@ attention"; the form of the equation is ours, the injection by cross attention t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +102,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, backend: str | None = None
         weights = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(dim=-1)
         return weights.to(value.dtype) @ value
     return F.scaled_dot_product_attention(query, key, value)
+
+
+def split_heads(states: Tensor, heads: int, layout: Literal["BTHd", "BHTd"]) -> Tensor:
+    """Queries or keys as a block makes them (B x T x d where it has no norm) to B x H x T x d/H."""
+    if states.ndim == 3:
+        return states.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return states if layout == "BHTd" else states.transpose(1, 2)
 
 
 def merge_heads(heads: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dynaip.adapter.active import Injection, Kept
-from dynaip.adapter.attention import BRANCHES, KeyValue, ReferenceAttention
+from dynaip.adapter.attention import BRANCHES, KeyValue, ReferenceAttention, split_heads
 from dynaip.adapter.backends import backend_of
 from dynaip.adapter.passes import PassMarks
 from dynaip.adapter.slots import Group, Slot, looking, spread
@@ -69,7 +69,7 @@ class _Place:
 
     number: int
     single: bool
-    heads_first: bool
+    query_layout: Literal["BTHd", "BHTd"]
     pairs: Mapping[Branch, KeyValue]
     weights: dict[Branch, float] = field(default_factory=dict[Branch, float])
     """g_b of the branches that are open in this pass."""
@@ -98,7 +98,7 @@ class Injector:
             _Place(
                 number=number,
                 single=block.kind == "single",
-                heads_first=block.query_layout == "BHTd",
+                query_layout=block.query_layout,
                 # A single-stream block has one query for all tokens: the image branch's K, V serve it.
                 pairs={
                     branch: attention.pair(branch, place)
@@ -281,13 +281,9 @@ class Injector:
         if query is None:
             return output
         skipped = cast(ForwardPass, self.call).negative_rows
-        if skipped:
-            parts = (
-                output[:skipped],
-                self._positive(place, branch, _heads(query, place, branch)[skipped:], output[skipped:]),
-            )
-            return torch.cat(parts)
-        return self._positive(place, branch, _heads(query, place, branch), output)
+        query = split_heads(query, place.pairs[branch].heads, place.query_layout)
+        positive = self._positive(place, branch, query[skipped:], output[skipped:])
+        return torch.cat([output[:skipped], positive]) if skipped else positive
 
     def _positive(self, place: _Place, branch: Branch, query: Tensor, output: Tensor) -> Tensor:
         """``_added`` for rows that may see references; ``query`` is B x H x tokens x d/H."""
@@ -372,13 +368,6 @@ def forget_compiled(transformer: nn.Module) -> None:
     """Compiled code does not look for hooks where it met none: without this they would be left out without a word."""
     if any(getattr(module, "_compiled_call_impl", None) is not None for module in transformer.modules()):
         torch.compiler.reset()
-
-
-def _heads(query: Tensor, place: _Place, branch: Branch) -> Tensor:
-    """A query as its block makes it (B x tokens x d where it has no norm) as B x H x tokens x d/H."""
-    if query.ndim == 3:
-        query = query.unflatten(-1, (place.pairs[branch].heads, -1))
-    return query if place.heads_first else query.transpose(1, 2)
 
 
 def _factor(factors: Sequence[float] | None, number: int) -> float:

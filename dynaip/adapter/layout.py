@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dynaip.adapter.attention import split_heads
 from dynaip.contracts import BlockSite, ForwardPass
 from dynaip.errors import InputError, MismatchError
 
@@ -166,7 +167,8 @@ class LayoutFinder:
             query, self._query = self._query, None
             if self.call is not None and query is not None:
                 rows = self.call.negative_rows
-                self._add(_heads(query, site)[rows:], _heads(output, site)[rows:], self.call)
+                query, key = (split_heads(each, site.heads, site.query_layout)[rows:] for each in (query, output))
+                self._add(query, key, self.call)
 
         return look
 
@@ -248,11 +250,3 @@ def text_keys(site: BlockSite) -> nn.Module:
     attention: Any = site.attention
     norm = getattr(attention, "norm_added_k", None)
     return attention.add_k_proj if norm is None else norm
-
-
-def _heads(states: Tensor, site: BlockSite) -> Tensor:
-    """B x H x tokens x d/H of a query or key as the block makes it."""
-    if states.ndim == 3:
-        states = states.unflatten(-1, (site.heads, -1))
-        return states.transpose(1, 2)
-    return states if site.query_layout == "BHTd" else states.transpose(1, 2)
