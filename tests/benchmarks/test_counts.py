@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from dynaip import Reference
-from dynaip.adapter import injection
+from dynaip.adapter import terms
 from dynaip.adapter.injection import ReferenceEvent
 
 DOUBLE, IMAGE, TOKENS, WIDTH = 19, 4096, 577, 3072
@@ -103,7 +103,7 @@ def test_calls_of_two_steps(
 ) -> None:  # fmt: skip
     model, inputs, dyna, _ = flux
     calls = {"image": 0, "text": 0, "attend": 0}
-    original = injection.attend
+    original = terms.attend
 
     def attend(*arguments: Any) -> Any:
         calls["attend"] += 1
@@ -112,7 +112,7 @@ def test_calls_of_two_steps(
     def counting(branch: str) -> Callable[..., None]:
         return lambda *_: calls.update({branch: calls[branch] + 1})
 
-    monkeypatch.setattr(injection, "attend", attend)
+    monkeypatch.setattr(terms, "attend", attend)
     handles = [dyna.attention.pair(branch, block).register_forward_hook(counting(branch))
                for branch in ("image", "text") for block in range(DOUBLE)]  # fmt: skip
     with dyna.references(Reference(picture, scale=scale), decoupling=policy), torch.no_grad():
