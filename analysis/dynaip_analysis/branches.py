@@ -28,8 +28,6 @@ from dynaip_analysis.recorder import AttentionRequest, record
 from dynaip_analysis.resampling import Sampled, mean
 from dynaip_analysis.workbench import Workbench
 
-BOTH = "coupled"
-"""The policy of the generation: what one branch adds is seen beside what the other adds."""
 STEPS = 4
 BATCH = 32
 
@@ -40,15 +38,15 @@ Terms = Mapping[str, Mapping[int, NDArray[np.float32]]]
 def terms_of(bench: Workbench, cases: Sequence[Case], steps: int = STEPS) -> Terms:
     """Generate cases in a few steps through both branches, and keep what each branch adds for the first reference.
 
-    An adapter that was trained through one branch generates with its own policy.
+    What one branch adds is seen beside what the other adds. An adapter that was trained through one branch generates with its
+    own policy.
     """
-    both = all(bench.dyna.attention.serves(branch) for branch in ("image", "text"))
     parts: dict[str, dict[int, list[Any]]] = {}
     size = min(BATCH, bench.batch_size)  # a recording holds one call of the pipeline
     for start in range(0, len(cases), size):
         batch = cases[start : start + size]
         with record(bench.dyna, attention=AttentionRequest(terms=True), routing=False) as recording:
-            bench.generate(batch, decoupling=BOTH if both else None, options={"num_inference_steps": steps})
+            bench.generate(batch, decoupling=bench.every_branch, options={"num_inference_steps": steps})
         for branch, found in recording.term.items():
             kept = found.sel(reference=0).mean("step")
             for block in kept.axes["block"]:

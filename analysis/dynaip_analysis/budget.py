@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,13 +27,7 @@ class Layout:
     @property
     def bytes(self) -> int:
         """Bytes of all arrays in float32."""
-        total = 0
-        for name in self.arrays:
-            size = 4
-            for length in self.shape(name):
-                size *= length
-            total += size
-        return total
+        return sum(4 * math.prod(self.shape(name)) for name in self.arrays)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from dynaip.errors import InputError
 from dynaip_analysis.budget import Layout, Plan, make_plan
 from dynaip_analysis.joint import JointEvent
-from dynaip_analysis.maps import Branches, Map, region_on
+from dynaip_analysis.maps import Branches, Map, region_on, token_at
 from dynaip_analysis.reduction import mass_on, rows_from
 from dynaip_analysis.reference_maps import Facts, Heads
 from dynaip_analysis.store import Store
@@ -143,7 +143,7 @@ def _weights(request: JointRequest, tokens: Sequence[str], facts: Facts, text_to
             continue
     for group, region in enumerate(request.regions.values(), start=len(request.words)):
         found[group, text_tokens:] = torch.from_numpy(region_on(region, facts.grid, rows * columns)).float()
-    for group, (x, y) in enumerate(request.points.values(), start=len(request.words) + len(request.regions)):
-        place = min(int(y * rows), rows - 1) * columns + min(int(x * columns), columns - 1)
-        found[group, text_tokens + place] = 1
+    for group, point in enumerate(request.points.values(), start=len(request.words) + len(request.regions)):
+        row, column = token_at(point, facts.grid)
+        found[group, text_tokens + row * columns + column] = 1
     return found

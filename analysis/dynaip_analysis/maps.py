@@ -46,8 +46,8 @@ class Map(Named):
     def point(self, x: float, y: float, *, axis: str = "query") -> Self:
         """The token under a place of the axis's picture, x and y in [0, 1]."""
         rows, columns = self._grid(axis)
-        token = min(int(y * rows), rows - 1) * columns + min(int(x * columns), columns - 1)
-        return self.sel(**{axis: list(self.axes[axis])[token + len(self.axes[axis]) - rows * columns]})
+        row, column = token_at((x, y), (rows, columns))
+        return self.sel(**{axis: list(self.axes[axis])[row * columns + column + len(self.axes[axis]) - rows * columns]})
 
     def _reduced(self, axis: str, places: Any, weights: Floats | None = None) -> Self:
         at = self._place(axis)
@@ -146,6 +146,12 @@ class Branches(dict[str, Map]):
     def mean(self, *axes: str) -> Branches:
         """The mean over axes in every branch."""
         return Branches({name: found.mean(*axes) for name, found in self.items()})
+
+
+def token_at(place: tuple[float, float], grid: Grid) -> tuple[int, int]:
+    """Row and column of the token under a place (x, y in [0, 1]) of the picture."""
+    x, y = place
+    return min(int(y * grid[0]), grid[0] - 1), min(int(x * grid[1]), grid[1] - 1)
 
 
 def on_patches(values: Floats, grid: Grid) -> Floats | None:

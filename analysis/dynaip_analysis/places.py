@@ -13,6 +13,7 @@ from PIL import Image
 
 from dynaip_analysis import figures
 from dynaip_analysis.attention import BranchMaps, query_points
+from dynaip_analysis.maps import token_at
 from dynaip_analysis.recording import Recording
 
 Floats = NDArray[np.floating[Any]]
@@ -50,7 +51,7 @@ def views(recording: Recording, found: BranchMaps, *, sample: int = 0, count: in
     if "image" not in recording.rows or recording.grid is None:
         return []
     names = {
-        _token(place, recording.grid): str(name)
+        token_at(place, recording.grid): str(name)
         for name in recording.rows["image"].axes["query"]
         if (place := lattice().get(str(name))) is not None
     }
@@ -58,11 +59,6 @@ def views(recording: Recording, found: BranchMaps, *, sample: int = 0, count: in
     rows, columns = (sorted({token[axis] for token in names}) for axis in (0, 1))
     chosen = query_points(share[np.ix_(rows, columns)], count)
     return [_view(recording, found, (rows[i], columns[j]), names[rows[i], columns[j]], sample) for i, j in chosen]
-
-
-def _token(place: tuple[float, float], grid: tuple[int, int]) -> tuple[int, int]:
-    x, y = place
-    return min(int(y * grid[0]), grid[0] - 1), min(int(x * grid[1]), grid[1] - 1)
 
 
 def _view(recording: Recording, found: BranchMaps, token: tuple[int, int], name: str, sample: int) -> PlaceViews:

@@ -98,6 +98,7 @@ class _Session:
         self.reference_keeper: ReferenceKeeper | None = None
         self.joint_keeper: JointKeeper | None = None
         self.listener: JointListener | None = None
+        self.joint_blocks: list[int] = []
         self.passes = 0
 
     def open(self, stack: ExitStack) -> None:
@@ -106,14 +107,15 @@ class _Session:
             return
         hooks = self.dyna._hooks()
         transformer: nn.Module = hooks.transformer
-        pipe = self.dyna._pipe() if self.dyna._pipe else None
-        self.recording.words = [tokens_of(pipe, prompt) for prompt in self.prompts]
+        self.recording.words = [tokens_of(self.dyna.pipe, prompt) for prompt in self.prompts]
         if self.joint is not None:
             self._check_words(self.joint)
-            sites = dict(enumerate(self.dyna.backbone.blocks(transformer)))
-            wanted = [number for number in sites if self.joint.blocks is None or number in self.joint.blocks]
+            wanted = self.joint.blocks
+            blocks = enumerate(self.dyna.backbone.blocks(transformer))
+            sites = {number: site for number, site in blocks if wanted is None or number in wanted}
+            self.joint_blocks = list(sites)
             forget_compiled(transformer)
-            self.listener = JointListener({number: sites[number] for number in wanted}, self._see_joint)
+            self.listener = JointListener(sites, self._see_joint)
             stack.callback(self.listener.remove)
         if self.request is not None:
             stack.enter_context(self.dyna.observe(self._see_reference))
@@ -136,7 +138,7 @@ class _Session:
         call = self.dyna.backbone.read_pass(transformer, args, kwargs, context)
         if call.negative:
             return
-        steps = getattr(self.dyna._pipe() if self.dyna._pipe else None, "_num_timesteps", None)
+        steps = getattr(self.dyna.pipe, "_num_timesteps", None)
         if self.request is not None and self.reference_keeper is None and hooks.call is not None:
             facts = facts_of(self.dyna, call, kwargs, steps if phase == "inference" else None)
             self.reference_keeper = ReferenceKeeper(self.request, facts, self.budget)
@@ -150,11 +152,9 @@ class _Session:
         if self.joint_keeper is None:
             facts = facts_of(self.dyna, call, kwargs, steps)
             words = self._words_of(call.batch)
-            blocks = sorted(
-                number for number in range(len(self.dyna.backbone.blocks(self.dyna._hooks().transformer)))
-                if self.joint.blocks is None or number in self.joint.blocks
-            )  # fmt: skip
-            self.joint_keeper = JointKeeper(self.joint, facts, blocks, facts.queries["text"], self.budget, words)
+            self.joint_keeper = JointKeeper(
+                self.joint, facts, self.joint_blocks, facts.queries["text"], self.budget, words
+            )
             self._tell(self.joint_keeper.plan)
         self.passes += 1
         if (self.passes - 1) % self.joint.every == 0:
@@ -209,7 +209,7 @@ def estimate(
     Raises ``InputError`` where ``record`` would. The decoupling policy may leave branches closed, which needs less.
     """
     request = attention or AttentionRequest()
-    edge = 2 * int(getattr(dyna._pipe() if dyna._pipe else None, "vae_scale_factor", 8))
+    edge = 2 * int(getattr(dyna.pipe, "vae_scale_factor", 8))
     grid = (size[0] // edge, size[1] // edge)
     rows, columns = dyna.encoder.grid
     with torch.no_grad():

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 import dynaip
+from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.reference import Reference
 from dynaip.config import ComponentSpec, EvaluationConfig, load_experiment
 from dynaip.contracts import Backbone, Benchmark, Case, CaseReference, Metric
@@ -63,6 +64,11 @@ class Workbench:
     def batch_size(self) -> int:
         """Cases that one call of the pipeline generates."""
         return self.evaluation.batch_size if self.evaluation else 8
+
+    @property
+    def every_branch(self) -> str | None:
+        """The policy through every branch at once; None (the adapter's own) where only one branch was trained."""
+        return "coupled" if all(self.dyna.attention.serves(branch) for branch in BRANCHES) else None
 
     def generate(
         self,

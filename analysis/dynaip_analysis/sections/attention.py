@@ -27,10 +27,9 @@ class AttentionSection(RunSection[AttentionConfig]):
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
         """Draw attention for the chosen arms; give the figures."""
         from dynaip_analysis import agreement, attention
-        from dynaip_analysis.workbench import Workbench
 
-        bench = Workbench.open(request.run)
-        cases = self._cases(bench, request)
+        bench = self.bench(request.run)
+        cases = self.cases(bench, request, max(self.config.cases, self.config.masked))
         recording, images = self._record(bench, cases[: self.config.cases])
         recording.save(out / "attention.safetensors")
         paths: list[Path] = []
@@ -40,11 +39,6 @@ class AttentionSection(RunSection[AttentionConfig]):
         paths += [attention.draw_spread(out / "attention-spread.png", recording)]
         rows = self._agreement(bench, cases)
         return [*paths, agreement.draw(out / "attention-agreement.png", rows)] if rows else paths
-
-    def _cases(self, bench: Workbench, request: AnalysisRequest) -> list[Case]:
-        if request.reference:
-            return [bench.case_of(request.reference, request.prompt, request.seed)]
-        return bench.cases(self.config.suite, max(self.config.cases, self.config.masked), request.seed)
 
     def _record(self, bench: Workbench, cases: Sequence[Case]) -> tuple[Recording, list[Image]]:
         """One generation with everything that is drawn: both branches, chosen places, and the words of the prompts."""
@@ -58,7 +52,7 @@ class AttentionSection(RunSection[AttentionConfig]):
         with record(
             bench.dyna, attention=request, joint=joint, routing=False, prompts=prompts, budget=self.config.budget
         ) as recording:
-            images = bench.generate(cases, decoupling=policy_of(bench.dyna))
+            images = bench.generate(cases, decoupling=bench.every_branch)
         return recording, images
 
     def _agreement(self, bench: Workbench, cases: Sequence[Case]) -> list[Row]:
@@ -73,7 +67,7 @@ class AttentionSection(RunSection[AttentionConfig]):
             with record(
                 bench.dyna, attention=AttentionRequest(weighting="share"), routing=False, budget=self.config.budget
             ) as found:
-                bench.generate(batch, decoupling=policy_of(bench.dyna))
+                bench.generate(batch, decoupling=bench.every_branch)
             for k, case in enumerate(batch):
                 words = len(bench.words(case.prompt))
                 maps.append(attention.maps(found, bench.dyna.encoder.grid, sample=k, words=words).looked_at)
@@ -98,11 +92,6 @@ class AttentionSection(RunSection[AttentionConfig]):
 
 BATCH = 8
 """Cases that are recorded together for the agreement with masks."""
-
-
-def policy_of(dyna: Any) -> str | None:
-    """Both branches look at the reference where the adapter has both, so that both can be seen; else its own policy."""
-    return "coupled" if all(dyna.attention.serves(branch) for branch in ("image", "text")) else None
 
 
 def _draw_case(bench: Workbench, recording: Recording, k: int, case: Case, image: Image, out: Path) -> list[Path]:

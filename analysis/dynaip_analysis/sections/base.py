@@ -17,6 +17,7 @@ from dynaip.report.tables import read_mapping
 from dynaip_analysis.sections.config import SectionConfig
 
 if TYPE_CHECKING:
+    from dynaip.contracts import Case
     from dynaip_analysis.workbench import Workbench
 
 Config = TypeVar("Config", bound=SectionConfig)
@@ -74,6 +75,12 @@ class RunSection(ReportSection, Generic[Config]):
         if run not in self._benches:
             self._benches[run] = Workbench.open(run)
         return self._benches[run]
+
+    def cases(self, bench: Workbench, request: AnalysisRequest, count: int) -> list[Case]:
+        """The user's own picture as the only case, or the first ``count`` cases of the section's suite."""
+        if request.reference:
+            return [bench.case_of(request.reference, request.prompt, request.seed)]
+        return bench.cases(self.config.suite, count, request.seed)
 
     def prepare(self, directory: Path) -> None:
         """Look into the chosen runs; the files are named after the section."""

@@ -36,8 +36,7 @@ class DecouplingSection(RunSection[DecouplingConfig]):
         from dynaip_analysis import decoupling
 
         bench = self.bench(request.run)
-        own = [bench.case_of(request.reference, request.prompt, request.seed)] if request.reference else None
-        cases = own or bench.cases(self.config.suite, self.config.cases, request.seed)
+        cases = self.cases(bench, request, self.config.cases)
         images, scores = self._through(bench, cases, decoupling.served(bench.dyna))
         references = [case.references[0].image for case in cases[: self.config.shown]]
         comparison = decoupling.Comparison(references, images, scores)

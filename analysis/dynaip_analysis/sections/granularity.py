@@ -30,7 +30,7 @@ class GranularitySection(RunSection[GranularityConfig]):
         from dynaip_analysis import granularity
 
         bench = self.bench(request.run)
-        cases = self._cases(bench, request)
+        cases = self.cases(bench, request, self.config.cases)
         granularity.check_steering(bench.dyna, cases[0].references[0].image)
         settings = granularity.settings(list(bench.dyna.encoder.levels), self.config.gammas)
         sweep = self._sweep(bench, cases, settings)
@@ -47,15 +47,10 @@ class GranularitySection(RunSection[GranularityConfig]):
         paths: list[Path] = []
         if request.reference is None:
             settings = granularity.curves(list(bench.dyna.encoder.levels), self.config.curve)
-            sweep = self._sweep(bench, self._cases(bench, request), settings)
+            sweep = self._sweep(bench, self.cases(bench, request, self.config.cases), settings)
             paths = [granularity.draw_curves(out / "granularity-curves.png", sweep)] if sweep.scores else []
         labelled = self._labelled(bench, request)
         return [*paths, *self._layers(bench, labelled, out)] if labelled else paths
-
-    def _cases(self, bench: Workbench, request: AnalysisRequest) -> list[Case]:
-        if request.reference:
-            return [bench.case_of(request.reference, request.prompt, request.seed)]
-        return bench.cases(self.config.suite, self.config.cases, request.seed)
 
     def _sweep(self, bench: Workbench, cases: Sequence[Case], settings: Sequence[Setting]) -> Sweep:
         """Generate and score the cases under every setting."""

@@ -24,11 +24,9 @@ class InterventionsSection(RunSection[InterventionsConfig]):
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
         """Sweep the addresses of one run; give the figure."""
         from dynaip_analysis import causal_map, interventions
-        from dynaip_analysis.workbench import Workbench
 
-        bench = Workbench.open(request.run)
-        own = [bench.case_of(request.reference, request.prompt, request.seed)] if request.reference else None
-        cases = own or bench.cases(self.config.suite, self.config.cases, request.seed)
+        bench = self.bench(request.run)
+        cases = self.cases(bench, request, self.config.cases)
         found = interventions.sweep(
             bench, cases, kind=self.config.kind, factor=self.config.factor, windows=self.config.windows,
             branches=self.config.branches, decoupling=self.config.decoupling,

@@ -35,7 +35,7 @@ class RoutingSection(RunSection[RoutingConfig]):
         levels: list[str] = []
         for each in chosen:
             bench = self.bench(each.run)
-            cases = self._cases(bench, request)
+            cases = self.cases(bench, request, self.config.cases)
             found = self._routed(bench, cases)
             if found is None:
                 continue
@@ -55,7 +55,7 @@ class RoutingSection(RunSection[RoutingConfig]):
         from dynaip_analysis import routing_figures
 
         bench = self.bench(chosen.run)
-        cases = self._cases(bench, request)
+        cases = self.cases(bench, request, self.config.cases)
         found = self._routed(bench, cases)
         levels, grid, shown = list(bench.dyna.encoder.levels), bench.dyna.encoder.grid, self.config.shown
         images = [case.references[0].image for case in cases[:shown]]
@@ -99,11 +99,6 @@ class RoutingSection(RunSection[RoutingConfig]):
             return found
         experts = None if found.experts is None else routing.patches(found.experts, bench.dyna.encoder.grid)
         return replace(found, weights=routing.patches(found.weights, bench.dyna.encoder.grid), experts=experts)
-
-    def _cases(self, bench: Workbench, request: AnalysisRequest) -> list[Case]:
-        if request.reference:
-            return [bench.case_of(request.reference, request.prompt, request.seed)]
-        return bench.cases(self.config.suite, self.config.cases, request.seed)
 
     def tell(self, chosen: Sequence[Chosen], out: Path) -> SectionContent:
         """Say what the tables of routing show, beside its figures."""

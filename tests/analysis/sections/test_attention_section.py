@@ -24,6 +24,8 @@ from dynaip_analysis.words import tokens_of
 class Bench:
     """A workbench on the tiny pipeline whose cases know where their subject is."""
 
+    every_branch = workbench.Workbench.every_branch
+
     def __init__(self, dyna: Any, pipe: Any) -> None:
         self.dyna, self.pipe = dyna, pipe
 
