@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from dynaip.config import AblationConfig, ExperimentConfig, PolicyConfig
+from dynaip.config import AblationConfig, ComponentSpec, ExperimentConfig, PolicyConfig
 from dynaip.config.experiment import fingerprint
 from dynaip.errors import InputError
 
@@ -173,14 +173,19 @@ def _matched(drafts: Sequence[Arm]) -> list[Arm]:
     """Widen the smaller fusions until all arms are as large as the largest (``match_parameters``)."""
     from dynaip.ablation.matching import count, match_parameters
 
-    surroundings = {_surroundings(arm): arm.config for arm in drafts}
-    contexts = {key: _fusion_context(config) for key, config in surroundings.items()}
-    largest = max(count(arm.config.fusion, **contexts[_surroundings(arm)]) for arm in drafts)
+    fusions: dict[str, dict[str, ComponentSpec]] = {}
+    contexts: dict[str, dict[str, Any]] = {}
+    for arm in drafts:
+        place = _surroundings(arm)
+        fusions.setdefault(place, {})[fingerprint(arm.config.fusion.dump())] = arm.config.fusion
+        if place not in contexts:
+            contexts[place] = _fusion_context(arm.config)
+    largest = max(count(fusion, **contexts[place]) for place, specs in fusions.items() for fusion in specs.values())
+    matched = {place: match_parameters(specs, **contexts[place], target=largest)[0] for place, specs in fusions.items()}
 
     def widened(arm: Arm) -> Arm:
-        specs = {"fusion": arm.config.fusion}
-        matched, _ = match_parameters(specs, **contexts[_surroundings(arm)], target=largest)
-        return replace(arm, config=arm.config.model_copy(update=matched).named(arm.config.name))
+        fusion = matched[_surroundings(arm)][fingerprint(arm.config.fusion.dump())]
+        return replace(arm, config=arm.config.model_copy(update={"fusion": fusion}).named(arm.config.name))
 
     return [widened(arm) for arm in drafts]
 

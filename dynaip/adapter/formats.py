@@ -90,7 +90,7 @@ def load(cls: type[Model], run: str | Path, *, revision: str | None = None) -> M
     )
     adapter = cls(specs, model, branches=_branches(folder / CONFIG, config))
     same("encoder", trained_with, adapter.encoder.signature())
-    fill(adapter, _weights(folder / WEIGHTS), str(folder / WEIGHTS))
+    fill(adapter, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))
     adapter.source = folder.parent if folder.name == "adapter" else folder
     return adapter.eval()
 
@@ -109,7 +109,7 @@ def start_from(adapter: DynaIP, run: str | Path) -> None:
     same("adapter", settings, specs.adapter.model_dump(mode="json", exclude={"max_references"}))
     fresh = tuple(f"attention.branches.{branch}." for branch in BRANCHES if branch not in _branches(folder, config))
     kept = {name: value for name, value in adapter.state_dict().items() if fresh and name.startswith(fresh)}
-    stored = _weights(folder / WEIGHTS)
+    stored = read_weights(folder / WEIGHTS)
     known = adapter.state_dict().keys()
     unused = {name for name in stored if name not in known and name.startswith("attention.branches.")}
     fill(adapter, kept | {name: value for name, value in stored.items() if name not in unused}, str(folder / WEIGHTS))
@@ -152,7 +152,8 @@ def _split(part: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return options, cast(dict[str, Any], options.pop("signature", {}))
 
 
-def _weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read ``adapter.safetensors``; ``InputError`` in one line if it is damaged."""
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:

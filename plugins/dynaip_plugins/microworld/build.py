@@ -57,29 +57,24 @@ class Order:
 
 
 def _autoencoder(order: Order) -> None:
-    plan, pool = order.plan(autoencoder.PLAN), order.pool(autoencoder.POOL)
-    model = autoencoder.train(order.work, plan, pool, order.report)
-    note(order.out, order.work, "autoencoder", plan)
+    pool = order.pool(autoencoder.POOL)
+    model = autoencoder.train(order.work, order.plan(autoencoder.PLAN), pool, order.report)
     model.save_pretrained(order.work / "vae")
 
 
 def _clip(order: Order) -> None:
-    plan = order.plan(train_clip.PLAN)
-    model = train_clip.train(order.work, plan, order.pool(train_clip.POOL), order.report)
-    note(order.out, order.work, "clip", plan)
+    model = train_clip.train(order.work, order.plan(train_clip.PLAN), order.pool(train_clip.POOL), order.report)
     train_clip.save(model, order.out / "vision")
 
 
 def _oracle(order: Order) -> None:
     plan, pool = order.plan(train_oracle.PLAN), order.pool(train_oracle.POOL)
     train_oracle.train(order.work, order.vae(), plan, pool, order.report).save_pretrained(order.out / "oracle")
-    note(order.out, order.work, "oracle", plan)
 
 
 def _base(order: Order) -> None:
     plan, pool = order.plan(base.PLAN), order.pool(base.POOL)
     model = base.train(order.work, order.vae(), plan, pool, order.report, order.compiled)
-    note(order.out, order.work, "base", plan)
     pipeline.save(pipeline.assemble(model, order.vae()), order.out / "pipeline")
 
 
@@ -99,9 +94,17 @@ def note(out: Path, work: Path, name: str, plan: Plan) -> None:
     log = work / f"{name}.jsonl"
     last = json.loads(log.read_text().splitlines()[-1]) if log.exists() else {}
     shown = {"steps": plan.steps, "batch_size": plan.batch_size, "learning_rate": plan.learning_rate, "seed": plan.seed}
-    file.parent.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(known | {name: shown | {"last_loss": last.get("loss")}}, indent=1) + "\n")
 
+
+PLANS: dict[str, Plan] = {
+    "autoencoder": autoencoder.PLAN,
+    "clip": train_clip.PLAN,
+    "oracle": train_oracle.PLAN,
+    "base": base.PLAN,
+}
+"""Plans of the stages whose trainings the model card tells; the adapter's is its recipe."""
 
 STAGES: dict[str, Callable[[Order], None]] = {
     "autoencoder": _autoencoder,
@@ -137,6 +140,8 @@ def build(
         done = order.work / f"{name}.done"
         if (stages is None or name in stages) and not done.exists():
             stage(order)
+            if name in PLANS:
+                note(order.out, order.work, name, order.plan(PLANS[name]))
             done.parent.mkdir(parents=True, exist_ok=True)
             done.touch()
             ran.append(name)

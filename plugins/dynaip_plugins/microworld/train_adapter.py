@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors.torch import load_file
 
-from dynaip.adapter.formats import CONFIG, WEIGHTS, fill
+from dynaip.adapter.formats import CONFIG, WEIGHTS, fill, read_weights
 from dynaip.adapter.model import DynaIP
 from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment
 from dynaip.evaluation.scoring import benchmark_cases, score, summary
@@ -66,7 +65,7 @@ def measure(folder: Path, count: int) -> dict[str, object]:
     backbone_pipe = _pipeline(config)
     dyna = DynaIP.build(config, backbone_pipe.transformer).eval()
     weights = folder / "adapter" / WEIGHTS
-    fill(dyna, load_file(weights), str(weights))
+    fill(dyna, read_weights(weights), str(weights))
     dyna.attach(backbone_pipe)
     evaluation = config.evaluation
     assert evaluation is not None

@@ -22,7 +22,7 @@ from .hints import HintHead, make_hints
 from .pool import draw, pixels, unit
 from .render import SIZE
 from .training import Plan, Progress, Training
-from .vocabulary import IDENTITY, MAX_TOKENS, PROMPTED
+from .vocabulary import MAX_TOKENS, SAID
 from .world import Scene, prompt
 
 WIDTH, LAYERS, PATCH = 112, 6, 8
@@ -33,8 +33,6 @@ DENSE = 0.8
 CONTEXTS = 4
 """Contexts (background, places and sizes) that share a batch."""
 REGION_WEIGHT = 4.0
-SAID: tuple[str, ...] = tuple({**IDENTITY, **PROMPTED})
-"""What captions say; posture, perspective and illumination are never named."""
 MEAN, DEVIATION = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 
 
@@ -83,7 +81,7 @@ class Learner(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clip, self.head = create(), HintHead(WIDTH, SAID)
+        self.clip, self.head = create(), HintHead(WIDTH, tuple(SAID))
 
     def forward(self, images: Tensor, ids: Tensor, regions: Tensor) -> Tensor:
         """Contrast of images [B,3,64,64] with captions `ids` [B,24], and of patches with `regions` [B,64,A]."""

@@ -37,6 +37,9 @@ UNPROMPTED: dict[str, tuple[str, ...]] = {
 }
 """Never said: the concept-agnostic factors, free for the model to choose."""
 
+SAID: dict[str, tuple[str, ...]] = {**IDENTITY, **PROMPTED}
+"""What captions and dense prompts say; posture, perspective and illumination are never named."""
+
 ATTRIBUTES: dict[str, tuple[str, ...]] = {**IDENTITY, **PROMPTED, **UNPROMPTED}
 """All attributes of one subject and its scene."""
 
@@ -52,5 +55,4 @@ MAX_TOKENS = 24
 
 def words() -> list[str]:
     """Every content word that a prompt can hold, sorted: the vocabulary of the tokenizers."""
-    said = {**IDENTITY, **PROMPTED}
-    return sorted({word for values in said.values() for value in values for word in value.split()})
+    return sorted({word for values in SAID.values() for value in values for word in value.split()})
