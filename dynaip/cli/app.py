@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import os
 import pkgutil
 import sys
@@ -51,10 +52,12 @@ def _quiet_libraries() -> None:
         os.environ.setdefault(name, "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     for library in ("transformers", "diffusers"):  # whoever imported them earlier in this process
-        logging = sys.modules.get(f"{library}.utils.logging")
-        if logging is not None:
-            logging.set_verbosity_error()
-            logging.disable_progress_bar()
+        verbosity = sys.modules.get(f"{library}.utils.logging")
+        if verbosity is not None:
+            verbosity.set_verbosity_error()
+            verbosity.disable_progress_bar()
+    for name in ("torchao", "torch.utils._pytree"):  # torchao is imported by diffusers wherever it is installed
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
 
 
