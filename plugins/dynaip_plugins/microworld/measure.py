@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from diffusers import AutoencoderKL, FluxPipeline
 from torch import Tensor
 
 from . import autoencoder, pipeline, train_adapter
+from .card import model_card
 from .oracle import Oracle
 from .pool import draw, pixels, unit
 from .vocabulary import IDENTITY, PROMPTED
@@ -96,36 +97,6 @@ def measure(folder: Path, count: int = 200) -> dict[str, object]:
     if (folder / "adapter").is_dir():
         report["adapter"] = train_adapter.measure(folder, count)
     return report
-
-
-HEAD = """# Models of microworld
-
-Tiny models of the real classes for a procedural world of 64 x 64 pixels: a FLUX pipeline (`pipeline`), CLIP (`vision`), an oracle
-that reads every attribute from pixels (`oracle`) and a DynaIP adapter (`adapter`). Apache-2.0; trained on rendered scenes alone,
-made by `dynaip microworld build DIR`. They show how the method works, not how well it works on photographs.
-
-Measured from the saved files on identities of the test split, which no training saw, one image a scene, by
-`dynaip microworld measure --count {count}`; `without reference` is the base alone on the same cases: the CP of chance.
-"""
-
-
-def model_card(report: dict[str, object], trainings: dict[str, dict[str, object]] | None = None) -> str:
-    """The figures, and how the models were trained, as markdown tables."""
-    lines = [HEAD.format(count=report.get("scenes", "N")), "| what | figure |", "|---|---|"]
-    lines += [f"| {' '.join(name)} | {value} |".replace("_", " ") for name, value in _flat(report)]
-    if trainings:
-        columns = list(next(iter(trainings.values())))
-        lines += ["", f"| model | {' | '.join(columns)} |".replace("_", " "), "|---" * (len(columns) + 1) + "|"]
-        lines += [f"| {name} | {' | '.join(str(one.get(c)) for c in columns)} |" for name, one in trainings.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _flat(values: Mapping[str, object], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, (*above, name))
-        else:
-            yield (*above, name), value
 
 
 def write(folder: Path, count: int = 200) -> dict[str, object]:

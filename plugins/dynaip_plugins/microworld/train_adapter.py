@@ -98,12 +98,14 @@ def _scores(evaluation: EvaluationConfig, pipe: Any, dyna: DynaIP, *, bare: bool
         batch_size=evaluation.batch_size,
         options=evaluation.options,
     )
-    table: pd.DataFrame = summary(score(evaluation, cases, [image for _, image in made]))
-    columns = [
-        "cp",
-        "pf",
-        "cp_pf",
-        "leak",
-        *(name for name in table if str(name).startswith("cp_") and name != "cp_pf"),
-    ]
-    return {str(row["suite"]): {name: round(float(row[name]), 4) for name in columns} for _, row in table.iterrows()}
+    scores = score(evaluation, cases, [image for _, image in made])
+    return {
+        str(row["suite"]): _row(row, scores[scores["suite"] == row["suite"]]) for _, row in summary(scores).iterrows()
+    }
+
+
+def _row(means: pd.Series[Any], cases: pd.DataFrame) -> dict[str, float]:
+    attributes = [str(name) for name in means.index if str(name).startswith("cp_") and name != "cp_pf"]
+    half = 1.96 * float(cases["cp"].sem())
+    found = {"cp": means["cp"], "cp_95_%": half, **means[["pf", "cp_pf", "leak", *attributes]]}
+    return {name: round(float(value), 4) for name, value in found.items()}

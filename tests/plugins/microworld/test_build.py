@@ -55,7 +55,7 @@ def test_measure_writes_figures_and_card(built: Path) -> None:
     assert 0 <= figures["base_2_plain"]["pf"] <= 1
     assert figures["readers"]["autoencoder_psnr"] > 0
     card = (built / "MODEL_CARD.md").read_text()
-    assert f"| base 2 plain pf | {figures['base_2_plain']['pf']} |" in card
+    assert f"| 2 plain | {figures['base_2_plain']['pf']} | {figures['base_2_plain']['category']} |" in card
     trainings = json.loads((built / "trainings.json").read_text())
     assert set(trainings) == {"autoencoder", "clip", "oracle", "base"}
     assert f"| base | {trainings['base']['steps']} |" in card
