@@ -26,7 +26,7 @@ from .vocabulary import MAX_TOKENS, SAID
 from .world import Scene, prompt
 
 WIDTH, LAYERS, PATCH = 112, 6, 8
-PLAN = Plan(steps=1600, batch_size=48, learning_rate=1e-3, hold=0.4, weight_decay=0.05, warmup=100)
+PLAN = Plan(steps=4500, batch_size=48, learning_rate=1e-3, hold=0.4, weight_decay=0.05, warmup=100)
 POOL = 32_768
 MIXTURE = {1: 0.85, 2: 0.15}
 DENSE = 0.8
