@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dynaip.adapter.attention import split_heads
-from dynaip.contracts import BlockSite
+from dynaip.contracts import BlockSite, Branch
 from dynaip.errors import InputError
 
 KEYS = {"norm_q": "norm_k", "norm_added_q": "norm_added_k", "to_q": "to_k", "add_q_proj": "add_k_proj"}
@@ -62,12 +62,14 @@ class JointListener:
         self.callback = callback
         self.text_tokens: int | None = None
         """X of the pass that is heard; None while nothing is to be heard."""
+        self.skipped = 0
+        """Leading rows of the pass that are its negative half and are not heard."""
         self.handles: list[Any] = []
         for number, site in sites.items():
             self._hook(_Block(number, site))
 
     def _hook(self, block: _Block) -> None:
-        for branch, module in block.site.queries.items():
+        for branch, module in streams(block.site).items():
             self.handles.append(module.register_forward_hook(self._hold(block, branch, "query")))
             key = key_module(block.site, module)
             self.handles.append(key.register_forward_hook(self._hold(block, branch, "key")))
@@ -82,7 +84,9 @@ class JointListener:
     def _hold(self, block: _Block, branch: str, part: str) -> Callable[..., None]:
         def hold(module: nn.Module, args: Any, output: Tensor) -> None:
             if self.text_tokens is not None:
-                block.held[branch, part] = split_heads(output, block.site.heads, block.site.query_layout)
+                block.held[branch, part] = split_heads(output, block.site.heads, block.site.query_layout)[
+                    self.skipped :
+                ]
 
         return hold
 
@@ -103,8 +107,22 @@ class JointListener:
         branches = ("text", "image") if ("text", "query") in held else ("image",)
         text = held["text", "key"].shape[2] if ("text", "key") in held else int(self.text_tokens or 0)
         queries, keys = ([held[branch, part] for branch in branches] for part in ("query", "key"))
-        rotary, mask = rotation(kwargs.get("image_rotary_emb")), _key_mask(kwargs, text, keys)
+        rotary, mask = rotation(kwargs.get("image_rotary_emb")), _key_mask(kwargs, text, keys, self.skipped)
         return JointEvent(block.number, queries, keys, text, rotary, mask)
+
+
+def streams(site: BlockSite) -> dict[Branch, nn.Module]:
+    """Modules whose outputs are queries of a block's joint softmax, by stream.
+
+    A double-stream block that gives its text away afterwards (the last of SD3) has no text branch to inject into, but its
+    text takes part in the softmax like everywhere else.
+    """
+    found = dict(site.queries)
+    if site.kind == "double" and "text" not in found:
+        added = (getattr(site.attention, name, None) for name in ("norm_added_q", "add_q_proj"))
+        text = next((module for module in added if isinstance(module, nn.Module)), None)
+        found |= {} if text is None else {"text": text}
+    return found
 
 
 def key_module(site: BlockSite, query: nn.Module) -> nn.Module:
@@ -139,11 +157,12 @@ def rotate(tokens: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
     return (tokens.float() * cosines + turned * sines).to(tokens.dtype)
 
 
-def _key_mask(kwargs: Mapping[str, Any], text: int, keys: Sequence[Tensor]) -> Tensor | None:
+def _key_mask(kwargs: Mapping[str, Any], text: int, keys: Sequence[Tensor], skipped: int) -> Tensor | None:
     """Qwen-Image marks the text tokens that are padding."""
     given = kwargs.get("encoder_hidden_states_mask")
     if given is None:
         return None
+    given = given[skipped:]
     image = sum(part.shape[2] for part in keys) - text
     device = keys[0].device
     return torch.cat([given.bool().to(device), torch.ones(len(given), image, dtype=torch.bool, device=device)], dim=1)

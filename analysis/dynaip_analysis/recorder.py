@@ -159,6 +159,7 @@ class _Session:
         self.passes += 1
         if (self.passes - 1) % self.joint.every == 0:
             self.joint_keeper.progress = call.progress
+            self.listener.skipped = call.negative_rows
             self.listener.text_tokens = self.joint_keeper.text_tokens
 
     def _tell(self, plan: Plan) -> None:
