@@ -30,12 +30,14 @@ def effective_tokens(entropy: Named) -> Named:
 def measures(recording: Recording) -> list[dict[str, Any]]:
     """Tidy rows, one a branch, block and step: share of the reference in the output, weight, effective tokens.
 
-    ``effective_low`` and ``effective_high`` hold nine tenths of the heads and queries; ``tokens`` is an even spread.
+    ``effective_low`` and ``effective_high`` hold nine tenths of the heads and queries; ``tokens`` is an even spread. Of the
+    text branch the prompts' own tokens count, where they are known: padding is looked at by nobody.
     """
     rows: list[dict[str, Any]] = []
     for branch, share in recording.share.items():
-        shares = share.mean("sample", "reference", "query")
-        spread = effective_tokens(recording.entropy[branch])
+        words = recording.words if branch == "text" else ()
+        shares = _of_words(share, words).mean("sample", "reference", "query")
+        spread = effective_tokens(_of_words(recording.entropy[branch], words))
         tokens = spread.mean("sample", "reference", "head", "query")
         for (i, j), value in np.ndenumerate(shares.values):
             cell = {"block": shares.axes["block"][i], "step": shares.axes["step"][j]}
@@ -47,6 +49,16 @@ def measures(recording: Recording) -> list[dict[str, Any]]:
                  "tokens": len(recording.attention[branch].axes["key"])}
             )  # fmt: skip
     return rows
+
+
+def _of_words(found: Named, words: Sequence[Sequence[str]]) -> Named:
+    """The same with NaN at queries that are padding of their sample's prompt; axes ``sample`` and ``query``."""
+    if not words:
+        return found
+    names, lengths = list(found.axes), np.array([len(tokens) for tokens in words])
+    padding = np.arange(len(found.axes["query"])) >= lengths[:, None]
+    shape = [len(found.axes[name]) if name in ("sample", "query") else 1 for name in names]
+    return Named(np.where(padding.reshape(shape), np.nan, found.values), found.axes)
 
 
 @dataclass(frozen=True)
@@ -287,7 +299,10 @@ def draw_blocks(path: Path, recording: Recording) -> Path:
     """Draw where in the model and when in the denoising the reference enters, branch by branch, on one scale."""
     rows = measures(recording)
     branches = [branch for branch in ("image", "text") if branch in recording.share]
-    shares = {branch: recording.share[branch].mean("sample", "reference", "query") for branch in branches}
+    shares = {
+        branch: _of_words(recording.share[branch], recording.words if branch == "text" else ()) for branch in branches
+    }
+    shares = {branch: share.mean("sample", "reference", "query") for branch, share in shares.items()}
     high = max(float(np.nanmax(share.values)) for share in shares.values())
     with figures.drawing(path, rows) as plt:
         figure, axes = plt.subplots(

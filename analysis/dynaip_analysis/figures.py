@@ -163,7 +163,7 @@ def shown_metrics(names: Sequence[str], extra: str = "") -> list[str]:
 def draw_numbers(
     path: Path, found: Mapping[str, Mapping[str, Estimate]], key: str, title: str, extra: str = ""
 ) -> Path:
-    """Draw means as a table of colours with its numbers: one row a value of ``key``, one column a metric."""
+    """Draw means with their 95 % intervals as a table of colours: one row a value of ``key``, one column a metric."""
     metrics = shown_metrics(list(next(iter(found.values()))), extra)
     values = np.array([[row[metric].value for metric in metrics] for row in found.values()])
     table = [
@@ -172,12 +172,15 @@ def draw_numbers(
         for metric, it in row.items()
     ]
     with drawing(path, table) as plt:
-        figure, axes = plt.subplots(figsize=(0.95 * len(metrics) + 1.8, 0.34 * len(found) + 1.3), layout="constrained")
+        figure, axes = plt.subplots(figsize=(0.95 * len(metrics) + 1.8, 0.42 * len(found) + 1.4), layout="constrained")
         headline(figure, title)
         axes.imshow(values, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         for (i, j), value in np.ndenumerate(values):
             tone = "white" if value < 0.65 else "black"
-            axes.text(j, i, f"{value:.2f}".replace("-", "−"), ha="center", va="center", fontsize=8, color=tone)
+            it = list(found.values())[i][metrics[j]]
+            mean, interval = (text.replace("-", "−") for text in (f"{value:.2f}", f"{it.low:.2f} to {it.high:.2f}"))
+            axes.text(j, i - 0.15, mean, ha="center", va="center", fontsize=8, color=tone)
+            axes.text(j, i + 0.24, interval, ha="center", va="center", fontsize=5.5, color=tone)
         axes.set_xticks(range(len(metrics)), [short_name(metric) for metric in metrics], fontsize=8)
         axes.xaxis.tick_top()
         axes.set_yticks(range(len(found)), list(found), fontsize=8)

@@ -82,7 +82,7 @@ def _most_readable(rows: Sequence[Mapping[str, Any]]) -> str:
         if means:
             best = max(means, key=lambda layer: means[layer])
             parts.append(f"{FAMILY_NAMES[family]} factors at layer {best} ({means[best]:.2f})")
-    return "A linear probe reads best: " + ", ".join(parts)
+    return "A linear probe reads best (selectivity): " + ", ".join(parts)
 
 
 def _probe_panel(axes: Any, rows: Sequence[Mapping[str, Any]], layers: Layers) -> None:

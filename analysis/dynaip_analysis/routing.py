@@ -14,6 +14,7 @@ from PIL import Image
 from dynaip.report.style import LIGHT
 from dynaip_analysis import figures
 from dynaip_analysis.dependence import dead, entropy
+from dynaip_analysis.resampling import DRAWS, TAIL
 
 Floats = NDArray[np.float64]
 
@@ -36,6 +37,12 @@ class RoutingSummary:
     """The part of the mutual information that the image explains."""
     within_images: float
     """The part that the place in an image explains."""
+    low: Floats
+    """Lower ends of the 95 % intervals of ``mean`` (images drawn again), L."""
+    high: Floats
+    information_low: float
+    """The same of the mutual information."""
+    information_high: float
 
     @property
     def mutual_information(self) -> float:
@@ -51,7 +58,20 @@ def summarise(weights: Floats) -> RoutingSummary:
     whole, alone = float(entropy(mean)), float(entropy(tokens).mean())
     per_image = float(entropy(tokens.mean(axis=1)).mean())
     load = np.bincount(tokens.argmax(axis=-1).ravel(), minlength=levels) / tokens[..., 0].size
-    return RoutingSummary(mean, tokens.std(axis=(0, 1)), load, whole, alone, whole - per_image, per_image - alone)
+    means, informations = _drawn(tokens)
+    (low, high), (least, most) = (np.percentile(each, (TAIL, 100 - TAIL), axis=0) for each in (means, informations))
+    return RoutingSummary(
+        mean, tokens.std(axis=(0, 1)), load, whole, alone, whole - per_image, per_image - alone, low, high,
+        float(least), float(most),
+    )  # fmt: skip
+
+
+def _drawn(tokens: Floats) -> tuple[Floats, Floats]:
+    """Mean weights (draws x L) and mutual information (draws) of images that are drawn again."""
+    count = len(tokens)
+    shares = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=DRAWS) / count
+    means = shares @ tokens.mean(axis=1)
+    return means, entropy(means) - shares @ entropy(tokens).mean(axis=1)
 
 
 def patches(weights: Floats, grid: tuple[int, int]) -> Floats:
@@ -101,10 +121,12 @@ def draw_summary(path: Path, summaries: dict[str, RoutingSummary], levels: Seque
     """Draw mean weights (with their spread over tokens) and the mutual information of one or more adapters."""
     table = [
         {"adapter": name, "level": level,
-         "mean": float(it.mean[k]), "spread": float(it.spread[k]), "load": float(it.load[k]),
+         "mean": float(it.mean[k]), "mean_low": float(it.low[k]), "mean_high": float(it.high[k]),
+         "spread": float(it.spread[k]), "load": float(it.load[k]),
          "dead": bool(dead(it.mean, it.load)[k]),
          "entropy_of_mean": it.entropy_of_mean, "mean_entropy": it.mean_entropy,
-         "mutual_information": it.mutual_information,
+         "mutual_information": it.mutual_information, "information_low": it.information_low,
+         "information_high": it.information_high,
          "between_images": it.between_images, "within_images": it.within_images}
         for name, it in summaries.items() for k, level in enumerate(levels)
     ]  # fmt: skip
@@ -129,15 +151,15 @@ def _bars(axes: Any, summaries: dict[str, RoutingSummary], levels: Sequence[str]
                 height=0.55,
                 label=level if row == 0 else None,
             )
-            if summary.mean[k] > 0.08:
+            if summary.mean[k] > 0.12:
                 axes.text(
                     start + summary.mean[k] / 2,
                     row,
-                    f"{summary.mean[k]:.2f}",
+                    f"{summary.mean[k]:.2f}\n[{summary.low[k]:.2f}, {summary.high[k]:.2f}]",
                     ha="center",
                     va="center",
                     color="white",
-                    fontsize=8,
+                    fontsize=7.5,
                 )
             start += summary.mean[k]
     axes.set_yticks(range(len(summaries)), list(reversed(summaries)))
@@ -168,12 +190,12 @@ def _information(axes: Any, summaries: dict[str, RoutingSummary], levels: int) -
         axes.text(
             summary.mutual_information + 0.01 * np.log(levels),
             row,
-            f"{summary.mutual_information:.3f}",
+            f"{summary.mutual_information:.2f}\n[{summary.information_low:.2f}, {summary.information_high:.2f}]",
             va="center",
             fontsize=8,
             color=LIGHT.quiet,
         )
-    high = max(0.12 * np.log(levels), *(1.25 * summary.mutual_information for summary in summaries.values()))
+    high = max(0.12 * np.log(levels), *(1.4 * summary.mutual_information for summary in summaries.values()))
     axes.set_yticks([])
     axes.set(
         xlim=(0, high),

@@ -127,6 +127,16 @@ def test_measures() -> None:
     assert rows[0]["tokens"] == 4
 
 
+def test_measures_leave_the_padding_of_prompts_out() -> None:
+    """The text branch has three queries with shares 0.1, 0.35 and 0.6: with two words the third is padding."""
+    found = recording()
+    assert [row["share"] for row in attention.measures(found) if row["branch"] == "text"] == pytest.approx([0.35] * 2)
+    found.words = [["a", "mug"]]
+    rows = attention.measures(found)
+    assert [row["share"] for row in rows if row["branch"] == "text"] == pytest.approx([0.225] * 2)
+    assert [row["share"] for row in rows if row["branch"] == "image"] == pytest.approx([0.35] * 2)
+
+
 def test_query_points_start_at_the_largest_share_and_spread() -> None:
     share = np.zeros((4, 4))
     share[3, 0] = 1

@@ -37,7 +37,14 @@ def test_settings_cover_the_router_each_level_alone_and_every_gamma() -> None:
     assert found["as routed"] == {"low": 1, "high": 1}
     assert found["high alone"] == {"low": 0, "high": 1}
     assert found["low × 0.5"] == {"low": 0.5, "high": 1}
-    assert len(found) == 7
+    assert found["no reference"] == {"low": 0, "high": 0}
+    assert len(found) == 8
+
+
+def test_the_title_of_the_table_tells_its_numbers() -> None:
+    title = granularity._kept(granularity.estimates(sweep().scores))
+    assert title == "Identity kept (CP): 0.26 as routed; low alone 0.26, high alone 0.01; 0.01 no reference"
+    assert granularity._kept({"as routed": {}}) == "How often each attribute is kept, by setting"
 
 
 def test_estimates_by_setting() -> None:
@@ -76,6 +83,6 @@ def test_figures_and_their_tables(tmp_path: Path) -> None:
     table = pq.read_table(path.with_suffix(".parquet")).to_pylist()
     assert path.stat().st_size > 2000
     assert table[0]["gamma_low"] == 1.0
-    assert len(table) == 15
+    assert len(table) == 18
     path = granularity.draw_attributes(tmp_path / "attributes.png", sweep())
-    assert len(pq.read_table(path.with_suffix(".parquet"))) == 15
+    assert len(pq.read_table(path.with_suffix(".parquet"))) == 18

@@ -66,3 +66,15 @@ def test_figures_and_their_tables(tmp_path: Path) -> None:
     assert {"image": 1, "row": 0, "column": 3, "level": "high", "weight": 1.0} in table
     path = routing.draw_summary(tmp_path / "summary.png", {"a": routing.summarise(weights)}, LEVELS)
     assert pq.read_table(path.with_suffix(".parquet")).to_pylist()[0]["mutual_information"] == pytest.approx(np.log(2))
+
+
+def test_intervals_over_images() -> None:
+    """Images that are routed alike leave no doubt; two kinds of images leave that of a coin thrown once an image."""
+    alike = routing.summarise(planted_by_place(50))
+    assert alike.low == pytest.approx(alike.mean)
+    assert alike.high == pytest.approx(alike.mean)
+    assert (alike.information_low, alike.information_high) == pytest.approx((np.log(2), np.log(2)))
+    kinds = routing.summarise(np.repeat(np.eye(3)[[0, 2] * 50][:, None], 8, axis=1))
+    coin = 1.96 * 0.5 / np.sqrt(100)
+    assert kinds.low[[0, 2]] == pytest.approx([0.5 - coin] * 2, abs=0.02)
+    assert kinds.high[[0, 2]] == pytest.approx([0.5 + coin] * 2, abs=0.02)
