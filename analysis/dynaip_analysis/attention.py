@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dynaip.adapter.words import places_of
 from dynaip.report.style import LIGHT
 from dynaip_analysis import figures
 from dynaip_analysis.maps import on_patches
 from dynaip_analysis.named import Named
 from dynaip_analysis.recording import Recording
-from dynaip_analysis.words import places_of
 
 Floats = NDArray[np.floating[Any]]
 POINTS = 3

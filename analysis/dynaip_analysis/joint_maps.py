@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from dynaip.adapter.words import places_of
 from dynaip.errors import InputError
 from dynaip_analysis.budget import Layout, Plan, make_plan
 from dynaip_analysis.joint import JointEvent
@@ -17,7 +18,6 @@ from dynaip_analysis.maps import Branches, Map, region_on, token_at
 from dynaip_analysis.reduction import mass_on, rows_from
 from dynaip_analysis.reference_maps import Facts, Heads
 from dynaip_analysis.store import Store
-from dynaip_analysis.words import places_of
 
 COPIES = 6
 """Copies of some heads' queries and keys that exist while they are joined and rotated."""

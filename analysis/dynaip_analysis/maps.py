@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dynaip.adapter.reference import Reference
+from dynaip.adapter.words import places_of
 from dynaip.errors import InputError
 from dynaip_analysis import figures
 from dynaip_analysis.named import Named
-from dynaip_analysis.words import places_of
 
 Floats = NDArray[np.floating[Any]]
 Grid = tuple[int, int]

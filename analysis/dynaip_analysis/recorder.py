@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 from dynaip.adapter.injection import forget_compiled
+from dynaip.adapter.words import places_of, tokens_of
 from dynaip.contracts import Branch, ForwardPass, FusedReference
 from dynaip.errors import InputError
 from dynaip_analysis.budget import Plan, parse_bytes, told
@@ -23,7 +24,6 @@ from dynaip_analysis.joint import JointListener
 from dynaip_analysis.joint_maps import JointKeeper, JointRequest
 from dynaip_analysis.recording import Recording
 from dynaip_analysis.reference_maps import AttentionRequest, Facts, ReferenceKeeper, reference_plan
-from dynaip_analysis.words import places_of, tokens_of
 
 __all__ = ["AttentionRequest", "JointRequest", "Recording", "estimate", "record"]
 
@@ -107,7 +107,7 @@ class _Session:
             return
         hooks = self.dyna._hooks()
         transformer: nn.Module = hooks.transformer
-        self.recording.words = [tokens_of(self.dyna.pipe, prompt) for prompt in self.prompts]
+        self.recording.words = [tokens_of(self.dyna.backbone, self.dyna.pipe, prompt) for prompt in self.prompts]
         if self.joint is not None:
             self._check_words(self.joint)
             wanted = self.joint.blocks

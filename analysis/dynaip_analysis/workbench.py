@@ -12,13 +12,13 @@ from PIL import Image
 import dynaip
 from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.reference import Reference
+from dynaip.adapter.words import tokens_of
 from dynaip.config import ComponentSpec, EvaluationConfig, load_experiment
 from dynaip.contracts import Backbone, Benchmark, Case, CaseReference, Metric
 from dynaip.errors import InputError
 from dynaip.images import load_image
 from dynaip.registry import registry
 from dynaip.report.tables import read_mapping
-from dynaip_analysis.words import tokens_of
 
 SUITE = "user"
 """Suite of a case made from the user's own picture: nothing is known of it, so it is not scored."""
@@ -110,7 +110,7 @@ class Workbench:
 
     def words(self, prompt: str) -> list[str]:
         """The text tokens of a prompt, without padding, as the text encoder that makes them cuts them."""
-        return tokens_of(self.pipe, prompt)
+        return tokens_of(self.backbone, self.pipe, prompt)
 
 
 def _large_enough(spec: ComponentSpec, suite: str, count: int) -> ComponentSpec:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dynaip.adapter.attention import split_heads
+from dynaip.adapter.words import occurrences, pieces_of
 from dynaip.contracts import BlockSite, ForwardPass
 from dynaip.errors import InputError, MismatchError
 
@@ -102,6 +103,7 @@ class LayoutFinder:
         self.call: ForwardPass | None = None
         """The pass that is looked at, if one is."""
         self._rows: list[list[int]] = []
+        self._pieces: dict[tuple[int, ...], list[str]] = {}
         self._spent = False
         """Whether the prompts heard belong to a generation that has begun: the next one replaces them."""
         self._seen: tuple[float, int, tuple[int, int]] | None = None
@@ -218,30 +220,25 @@ class LayoutFinder:
             if not isinstance(subject, str):
                 found.append([int(place) for place in subject])
                 continue
-            starts, length = self._occurrences(row, subject)
-            if not starts:
+            mentions = self._mentions(row, subject)
+            if not mentions:
                 return []
             # A word named twice is meant twice: its second mention is the second reference.
-            start = starts[min(list(sample[:number]).count(subject), len(starts) - 1)]
-            found.append([self.start + start + offset for offset in range(length)])
+            mention = mentions[min(list(sample[:number]).count(subject), len(mentions) - 1)]
+            found.append([self.start + place for place in mention])
         return found
 
-    def _occurrences(self, row: list[int], word: str) -> tuple[list[int], int]:
-        for written in (word, f" {word}"):
-            ids: list[int] = list(self.tokenizer(written, add_special_tokens=False).input_ids)
-            # Words of an instruction before the prompt are not the prompt's.
-            first = max(0, -self.start)
-            starts = [
-                place for place in range(first, len(row) - len(ids) + 1) if ids and row[place : place + len(ids)] == ids
-            ]
-            if starts:
-                return starts, len(ids)
-        return [], 0
+    def _mentions(self, row: list[int], word: str) -> list[range]:
+        """Places of a word among the encoder's tokens; words of an instruction that is cut off are not the prompt's."""
+        known = tuple(row)
+        if known not in self._pieces:
+            self._pieces[known] = pieces_of(self.tokenizer, row)
+        return [places for places in occurrences(word, self._pieces[known]) if places[0] >= max(0, -self.start)]
 
     def _missing(self, row: list[int], sample: Sequence[Subject]) -> str:
         if not row:
             return "layout: no prompt was encoded inside the context; give the places of its tokens: subjects=[[3, 4], ...]"
-        lost = [each for each in sample if isinstance(each, str) and not self._occurrences(row, each)[0]]
+        lost = [each for each in sample if isinstance(each, str) and not self._mentions(row, each)]
         return f"layout: the prompt has no {', '.join(lost) or 'such token'}; subjects are words of the prompt"
 
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from dynaip.adapter.reference import Reference
+from dynaip.adapter.words import tokens_of
 from dynaip.contracts import Case, CaseReference
 from dynaip.report.section import AnalysisRequest
 from dynaip.report.sections import build
@@ -18,7 +19,6 @@ from dynaip.report.tables import read_rows
 from dynaip_analysis import workbench
 from dynaip_analysis.recording import Recording
 from dynaip_analysis.sections.base import Chosen
-from dynaip_analysis.words import tokens_of
 
 
 class Bench:
@@ -46,7 +46,7 @@ class Bench:
             return self.dyna.backbone.generate(self.pipe, prompts, seeds=seeds, size=(48, 32), num_inference_steps=1)
 
     def words(self, prompt: str) -> list[str]:
-        return tokens_of(self.pipe, prompt)
+        return tokens_of(self.dyna.backbone, self.pipe, prompt)
 
 
 @pytest.mark.parametrize("trained", ["dynamic", "image_only"])

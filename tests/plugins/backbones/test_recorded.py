@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dynaip import Reference
+from dynaip.adapter.words import places_of, tokens_of
 from dynaip_analysis.recorder import JointRequest, record
 from tests import tiny_models
 
@@ -28,8 +29,15 @@ GUIDANCE: dict[str, dict[str, Any]] = {
     "flux2": {},
     "flux2-klein": {"guidance_scale": 3.0},
 }
+NAMES = ("flux", "sd3", "sd3.5-medium", "qwen_image", "flux2", "flux2-klein")
 TEXT_FIRST = {"flux": True, "flux2": True, "qwen_image": True, "sd3": False}
 """How each family puts its tokens beside each other before the softmax."""
+
+
+@pytest.fixture
+def family(loaded: Make, fresh: Make) -> Make:
+    """A backbone and its pipeline; FLUX.2 puts an instruction before the prompt, which needs a longer stream."""
+    return lambda name: fresh(name, max_sequence_length=128) if "flux2" in name else loaded(name)
 
 
 def generate(name: str, pipe: Any) -> Tensor:
@@ -104,13 +112,13 @@ def _text_first(full: Tensor, text: int) -> Tensor:
     return full[:, order][:, :, order]
 
 
-@pytest.mark.parametrize("name", list(tiny_models.FAMILIES))
+@pytest.mark.parametrize("name", NAMES)
 def test_joint_attention_of_every_block(
-    name: str, loaded: Make, attached: Make, monkeypatch: pytest.MonkeyPatch
+    name: str, family: Make, attached: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows and columns of words and regions, in every block and step, are those of the softmax that the kernel ran."""
-    backbone, pipe = loaded(name)
-    family, dyna, kernel = tiny_models.FAMILIES[name][0], attached(backbone, pipe), Kernel()
+    backbone, pipe = family(name)
+    kind, dyna, kernel = tiny_models.FAMILIES[name][0], attached(backbone, pipe), Kernel()
     plain = generate(name, pipe)
     joint = JointRequest(words=["star"], regions={"left": REGION}, points={"corner": (0.99, 0.99)})
     with (
@@ -123,7 +131,7 @@ def test_joint_attention_of_every_block(
     assert grid is not None
     image, samples = grid[0] * grid[1], len(PROMPTS) * COPIES
     assert grid[0] != grid[1]
-    passes = kernel.joint(family, text + image, samples)
+    passes = kernel.joint(kind, text + image, samples)
     blocks = len(backbone.blocks(pipe.transformer))
     assert [len(each) for each in passes] == [blocks] * STEPS
     left = [text + row * grid[1] + column for row in range(grid[0]) for column in range(grid[1] // 2)]
@@ -147,10 +155,10 @@ def _star(words: list[str]) -> list[int]:
     return [place for place, word in enumerate(words) if word == "star"]
 
 
-@pytest.mark.parametrize("name", list(tiny_models.FAMILIES))
-def test_reference_attention_of_positive_rows(name: str, loaded: Make, attached: Make) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_reference_attention_of_positive_rows(name: str, family: Make, attached: Make) -> None:
     """Maps by hand, from the query norms' outputs and the adapter's own keys of each prompt's reference."""
-    backbone, pipe = loaded(name)
+    backbone, pipe = family(name)
     dyna, colours = attached(backbone, pipe), ("red", "blue")
     pictures = [Image.new("RGB", (32, 32), colour) for colour in colours]
     sites = [site for site in backbone.blocks(pipe.transformer) if site.kind == "double"]
@@ -180,3 +188,24 @@ def test_reference_attention_of_positive_rows(name: str, loaded: Make, attached:
             got = maps.sel(block=number, reference=0).values[step]
             np.testing.assert_allclose(got, full.numpy(), atol=2e-6, err_msg=f"block {number}, step {step}")
     assert not np.allclose(maps.values[:, :, 0], maps.values[:, :, COPIES]), "each prompt looks at its own reference"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_words_are_where_the_pipeline_gives_them_to_its_encoder(name: str, family: Make) -> None:
+    """Tokens at their places in the stream: the ids that the encoder gets while the pipeline paints, template and all."""
+    backbone, pipe = family(name)
+    tokenizer, encoder, start = backbone.text_stream(pipe)
+    found, heard = tokens_of(backbone, pipe, PROMPTS[0]), []
+    handle = encoder.register_forward_pre_hook(
+        lambda m, a, k: heard.append(k.get("input_ids", a[0] if a else None)), with_kwargs=True
+    )
+    generate(name, pipe)
+    handle.remove()
+    ids = heard[0][0].tolist()
+    star = ids.index(tokenizer("star", add_special_tokens=False).input_ids[0]) + start
+    small = ids.index(tokenizer("small", add_special_tokens=False).input_ids[0]) + start
+    # CLIP's tokens stand in front in SD3, where the words occur, too.
+    assert [place for place in places_of("star", found) if place >= start] == [star]
+    assert [place for place in places_of("small star", found) if place >= start] == [small, star]
+    assert len(found) <= len(ids) + start
+    assert found[-1] not in ("<pad>", "")
