@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from dynaip.ablation.statistics import Bootstrap, collect
@@ -35,7 +36,7 @@ COLOURS: Mapping[str, str] = {
     "both branches": OKABE_ITO[2],
 }
 METRICS = ("cp", "pf", "leak")
-TITLES = {"cp": "CP: identity kept", "pf": "PF: prompt followed", "leak": "leak: context copied"}
+TITLES = {"cp": "CP: identity kept", "pf": "PF: prompt followed", "leak": "leak: context copied (0: chance)"}
 
 
 def served(dyna: Any) -> dict[str, str | None]:
@@ -87,13 +88,29 @@ def draw(path: Path, comparison: Comparison) -> Path:
     branches = [name for name in POLICIES if any(row["branch"] == name for row in table)]
     with figures.drawing(path, table) as plt:
         figure, axes = plt.subplots(1, len(METRICS), figsize=(9.2, 0.42 * len(branches) + 1.7), layout="constrained")
-        figures.headline(figure, "What the reference does through each branch")
+        figures.headline(figure, _kept(table))
         for place, metric in zip(axes, METRICS, strict=True):
-            _panel(place, [row for row in table if row["metric"] == metric], branches)
+            own = [row for row in table if row["metric"] == metric]
+            _panel(place, own, branches)
+            place.set_xlim(_range(metric, own))
             place.set_title(TITLES[metric], fontsize=9.5)
         for place in axes[1:]:
             place.set_yticklabels([])
     return path
+
+
+def _kept(table: Sequence[Mapping[str, Any]]) -> str:
+    """CP by branch, in words."""
+    told = [f"{row['value']:.2f} through {row['branch']}" for row in table if row["metric"] == "cp"]
+    return f"Identity kept (CP): {', '.join(told)}"
+
+
+def _range(metric: str, rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """The whole scale, so that no small difference looks large: CP and PF from 0 to 1, leak around chance."""
+    if metric != "leak":
+        return (-0.04, 1.04)
+    far = max(0.5, *(1.05 * abs(row[end]) for row in rows for end in ("low", "high") if np.isfinite(row[end])))
+    return (-far, far)
 
 
 def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], branches: Sequence[str]) -> None:
@@ -103,7 +120,7 @@ def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], branches: Sequence[str]
         axes.plot([row["low"], row["high"]], [at, at], color=colour, linewidth=2, solid_capstyle="round")
         axes.plot(row["value"], at, marker="o", color=colour, markersize=6)
         axes.annotate(
-            f"{row['value']:.2f}",
+            f"{row['value']:.2f}".replace("-", "−"),
             (row["value"], at),
             xytext=(0, 7),
             textcoords="offset points",

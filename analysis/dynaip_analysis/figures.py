@@ -50,9 +50,10 @@ def own_figure(size: tuple[float, float]) -> Generator[Any]:
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write tidy rows as parquet."""
+    """Write tidy rows as parquet, with the columns of all rows: what a row does not have is null."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pa.Table.from_pylist([dict(row) for row in rows]), path)
+    names = dict.fromkeys(name for row in rows for name in row)
+    parquet.write_table(pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows]), path)
     return path
 
 

@@ -57,3 +57,13 @@ def test_figures_and_their_tables(tmp_path: Path) -> None:
     assert len(pq.read_table(path.with_suffix(".parquet"))) == 12
     path = decoupling.draw_strip(tmp_path / "strip.png", comparison())
     assert path.stat().st_size > 2000
+
+
+def test_the_statement_and_the_scales_follow_from_the_table() -> None:
+    """Small differences near 1 are not blown up: CP and PF keep the scale from 0 to 1, leak has chance in the middle."""
+    table = decoupling.differences(comparison().scores)
+    means = {row["branch"]: row["value"] for row in table if row["metric"] == "cp"}
+    assert f"{means['text branch']:.2f} through text branch" in decoupling._kept(table)
+    assert decoupling._range("pf", table) == (-0.04, 1.04)
+    low, high = decoupling._range("leak", [{"low": -0.8, "high": 0.1}])
+    assert low == -high == pytest.approx(-0.84)
