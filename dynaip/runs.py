@@ -71,13 +71,16 @@ class Run:
 
     @contextmanager
     def locked(self) -> Generator[None]:
-        """Hold the folder alone; ``InputError`` names the process that holds it already.
+        """Hold the folder alone; ``InputError`` names the process that holds it already, or why it cannot be written.
 
         The lock of a process that died is taken over.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = self.path / LOCK
-        handle = _take(lock)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = self.path / LOCK
+            handle = _take(lock)
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be a run's folder ({error.strerror}): choose another one") from error
         try:
             yield
         finally:

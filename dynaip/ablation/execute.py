@@ -60,11 +60,12 @@ def ablate(
     """
     plan = make_plan(config, limit=limit)
     _check_baselines(plan)
+    cases = _cases(plan)
     runner = _executor(plan, executor)
     out = Path(out)
     started = time.monotonic()
     with Run(out).locked():
-        _prepare(plan, out)
+        _prepare(plan, cases, out)
         _run_groups(plan, out, runner, on_change or (lambda name, what: None))
         results = collect(plan, out)
         write_text(out / "results.csv", results.to_csv(index=False))
@@ -88,7 +89,13 @@ def _executor(plan: Plan, given: str | Mapping[str, Any] | None) -> Executor:
     return registry().build(ComponentSpec.parse("executor", local if given in (None, "local") else given, "executor"))
 
 
-def _prepare(plan: Plan, out: Path) -> None:
+def _cases(plan: Plan) -> list[Case]:
+    """The cases of all arms; ``InputError`` for a suite that the benchmark does not have."""
+    evaluation = plan.arms[0].config.evaluation
+    return benchmark_cases(evaluation) if evaluation else []
+
+
+def _prepare(plan: Plan, cases: Sequence[Case], out: Path) -> None:
     """Write the plan and everything that workers read; ``InputError`` if the folder holds another plan."""
     _check(plan, out)
     for name in ("arms", "trainings", GROUPS, "logs"):
@@ -113,7 +120,7 @@ def _prepare(plan: Plan, out: Path) -> None:
             "plugins": files,
         }
         write_text(out / GROUPS / f"{name}.json", json.dumps(task, indent=1))
-    _write_cases(plan, out / "cases")
+    _write_cases(cases, out / "cases")
 
 
 def _check(plan: Plan, out: Path) -> None:
@@ -154,12 +161,11 @@ def changes(before: Any, now: Any, path: str = "") -> Iterator[str]:
         yield f"{path} ({before} there, {now} here)"
 
 
-def _write_cases(plan: Plan, folder: Path) -> None:
+def _write_cases(cases: Sequence[Case], folder: Path) -> None:
     """Write the cases and their references once, for the report and for people."""
-    evaluation = plan.arms[0].config.evaluation
-    if evaluation is None or (folder / "cases.parquet").exists():
+    if not cases or (folder / "cases.parquet").exists():
         return
-    rows = [_case_row(case, folder) for case in benchmark_cases(evaluation)]
+    rows = [_case_row(case, folder) for case in cases]
     pd.DataFrame(rows).to_parquet(folder / "cases.parquet", index=False)
 
 

@@ -40,7 +40,9 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             return load_file(file)
         stored: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
+    except UnpicklingError as error:  # torch's own words advise to load it unsafely
+        raise InputError(f"{file} is no file of weights, or a pickle that holds more than tensors") from error
+    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
         raise InputError(f"{file} is damaged, or holds more than tensors ({one_line(error)})") from error
     return dict(_flat(stored, file))
 

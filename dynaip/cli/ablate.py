@@ -36,7 +36,6 @@ def ablate(
     from dynaip.ablation.execute import ablate as run
     from dynaip.ablation.live import watching
 
-    folder.mkdir(parents=True, exist_ok=True)
     with watching(folder) as on_change:
         result: AblationResult = run(config, folder, executor=executor, limit=limit, on_change=on_change)
     typer.echo(f"results: {folder / 'results.csv'}")

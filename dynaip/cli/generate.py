@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,6 +68,9 @@ def generate(
         run, prompt, references, seeds=list(range(seed, seed + number)), subjects=subject, size=pixels,
         granularity=coefficients or None, decoupling=decoupling, backend=attention_backend, options=given_options,
     )  # fmt: skip
+    if pixels and images[0].size[::-1] != pixels:
+        made = "x".join(map(str, images[0].size[::-1]))
+        typer.echo(f"note: the model paints in whole tokens: {made} instead of {size}", err=True)
     for place, image in enumerate(images):
         path = out if number == 1 else out.with_stem(f"{out.stem}-{seed + place}")
         write_image(image, path)
@@ -174,5 +178,6 @@ def write_image(image: Any, path: Path) -> None:
         image.save(part)
         part.replace(path)
     except (OSError, ValueError) as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise InputError(f"{path} cannot be written ({error}): choose another place with -o") from error

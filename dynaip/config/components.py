@@ -27,7 +27,9 @@ from dynaip.errors import InputError
 class Strict(BaseModel):
     """Immutable, and refuses keys that it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class ComponentConfig(Strict):

@@ -45,9 +45,29 @@ def _add_scalars(owner: Any) -> None:
         owner.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), starts)
 
 
+MAX_VALUES = 100_000
+"""Values that a config may hold, those that aliases repeat counted each time."""
+
+
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
     folder: Path = Path()
+    _sizes: dict[int, int]
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Count what a node holds, so that a few aliases of aliases cannot stand for more than memory holds."""
+        node: Any = super().compose_node(parent, index)  # pyright: ignore[reportUnknownMemberType]
+        sizes = self.__dict__.setdefault("_sizes", {})
+        if id(node) not in sizes:
+            values: Any = getattr(node, "value", None)
+            parts: list[Any] = list(values) if isinstance(values, list) else []
+            flat = [each for part in parts for each in (part if isinstance(part, tuple) else (part,))]
+            sizes[id(node)] = 1 + sum(sizes.get(id(each), 1) for each in flat)
+        if sizes[id(node)] > MAX_VALUES:
+            raise ConfigError(
+                f"line {node.start_mark.line + 1}: more than {MAX_VALUES} values, aliases counted each time"
+            )
+        return node
 
 
 class _Dumper(yaml.SafeDumper):
@@ -61,6 +81,8 @@ _add_scalars(_Dumper)
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[str] = set()
     for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise ConfigError(f"line {key.start_mark.line + 1}: a key is a word, and this one is a list or a mapping")
         if key.value in seen and key.value != "<<":
             raise ConfigError(f"line {key.start_mark.line + 1}: key {key.value!r} stands there twice")
         seen.add(str(key.value))
@@ -86,16 +108,18 @@ _Dumper.add_representer(list, lambda dumper, value: _list(dumper, value))
 
 def parse(text: str, *, origin: str, folder: Path) -> Any:
     """Parse YAML text; ``ConfigError`` names ``origin`` and the line. Relative paths belong to ``folder``."""
-    loader: Any = _Loader(text)
-    loader.folder = folder
     try:
+        loader: Any = _Loader(text)
+        loader.folder = folder
         return loader.get_single_data()
     except ConfigError as error:
         raise ConfigError(f"{origin}: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{origin}: {_explain(error)}") from error
-    finally:
-        loader.dispose()
+    except RecursionError as error:
+        raise ConfigError(f"{origin}: nested too deeply") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise ConfigError(f"{origin}: {error}") from error
 
 
 def _explain(error: yaml.YAMLError) -> str:

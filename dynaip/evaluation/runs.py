@@ -25,10 +25,9 @@ def evaluation_of(run: str | Path, given: Mapping[str, Any], overrides: Sequence
     config = load_experiment(file, overrides)
     if config.evaluation is None:
         raise InputError(f"{file} has no evaluation section; add benchmark and metrics to it")
-    if "benchmark" not in given:
-        return EvaluationConfig.model_validate(config.evaluation.model_dump(mode="json") | dict(given))
-    changed = config.evaluation.model_dump(mode="json") | {"suites": None} | dict(given)
-    return EvaluationConfig.model_validate(changed)
+    other = {"suites": None} if "benchmark" in given else {}
+    with explained(EvaluationConfig, "evaluation"):
+        return EvaluationConfig.model_validate(config.evaluation.model_dump(mode="json") | other | dict(given))
 
 
 def _named(run: str | Path, given: Mapping[str, Any], overrides: Sequence[str]) -> EvaluationConfig:

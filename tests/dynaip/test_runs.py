@@ -120,3 +120,10 @@ def test_environment_names_versions_and_commit() -> None:
     assert found["versions"]["torch"]
     assert found["git"] is None or len(found["git"]) == 40
     assert found["command"] == sys.argv
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "run", Path("/proc/none")):
+        with pytest.raises(InputError, match="cannot be a run's folder"), Run(path).locked():
+            pass

@@ -73,6 +73,8 @@ def test_mistakes_are_found_before_anything_is_written(ablation_file: Write, tmp
         ablate(load_ablation(ablation_file()), out, executor="locl")
     with pytest.raises(InputError, match="base would be called base like another arm"):
         ablate(load_ablation(ablation_file({"axes": {}, "arms": [{}], "baselines": ["base"]})), out)
+    with pytest.raises(InputError, match=r"has no suite nowhere; there are"):
+        ablate(load_ablation(ablation_file(), ["evaluation.suites=[nowhere]"]), out)
     assert not out.exists()
 
 

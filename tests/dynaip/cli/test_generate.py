@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from dynaip.cli.app import main
-from dynaip.cli.generate import parse_size, split_reference
+from dynaip.cli.generate import parse_size, split_reference, write_image
+from dynaip.errors import InputError
 
 
 def test_references(tmp_path: Path) -> None:
@@ -59,3 +60,9 @@ def test_broken_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     assert main(["generate", "microworld", "a star", "--ref", str(tmp_path / "broken.png")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_file_as_the_folder_of_the_image(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_image(Image.new("RGB", (4, 4)), tmp_path / "file" / "out.png")

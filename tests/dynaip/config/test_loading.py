@@ -213,3 +213,9 @@ def test_every_recipe_is_yaml_with_a_line_that_says_what_it_is() -> None:
     for file in recipes().values():
         assert file.read_text(encoding="utf-8").startswith("# ")
         assert read(file)
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+def test_numbers_are_finite(write, experiment: dict[str, Any], value: str) -> None:
+    with pytest.raises(ConfigError, match=r"training.learning_rate: input should be"):
+        load_experiment(write("a.yaml", experiment), [f"training.learning_rate={value}"])

@@ -62,6 +62,30 @@ def test_what_is_not_plain_yaml_is_one_line(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("? [a, b]\n: 3", "line 1: a key is a word"),
+        ("? {a: b}\n: 3", "line 1: a key is a word"),
+        ("a: \0", "this is not YAML"),
+        (f"a: {'9' * 5000}", "digits"),
+        (f"a: {'[' * 5000}{']' * 5000}", "nested too deeply"),
+    ],
+)
+def test_what_stumbles_the_reader_is_one_line(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=f"test: {words}|test: .*{words}") as caught:
+        value(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_aliases_of_aliases_are_counted_before_they_are_unfolded() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    with pytest.raises(ConfigError, match="more than 100000 values"):
+        value("\n".join(lines))
+    assert len(value("a: &a [1, 2]\nb: [*a, *a, *a]")["b"]) == 3
+
+
 def test_merge_keys_still_work() -> None:
     assert value("a: &x {b: 1}\nc: {<<: *x, d: 2}")["c"] == {"b": 1, "d": 2}
 

@@ -22,5 +22,7 @@ def test_a_run_without_config_needs_benchmark_and_metrics(tmp_path: Path) -> Non
         3,
         4,
     )
+    with pytest.raises(InputError, match=r"no benchmark named 'microwold'\. Did you mean microworld"):
+        evaluation_of("microworld", {"benchmark": "microwold"})
     with pytest.raises(InputError, match="metrics"):
         evaluation_of(tmp_path, {"benchmark": "microworld"}, ["evaluation.metrics=[]"])
