@@ -37,7 +37,10 @@ def _component_laid(below: Any, above: Any) -> Any:
     old, new = cast("Mapping[str, Any]", below), cast("Mapping[str, Any]", above)
     if not _same_component(old, new):
         return new
-    return {**old, **{key: value for key, value in new.items() if key != "use"}}
+    merged = {**old, **new}
+    if ":" in str(old.get("use", "")):
+        merged["use"] = old["use"]  # a qualified name says more than a plain one
+    return merged
 
 
 def as_mapping(value: Any) -> Any:

@@ -17,8 +17,8 @@ from dynaip.config import (
     recipes,
 )
 from dynaip.config.yaml_text import read
-from dynaip.errors import ConfigError, InputError, PluginError
-from dynaip.registry import Registry
+from dynaip.errors import ConfigError, InputError, PluginError, UnknownComponent
+from dynaip.registry import Registry, registry
 
 
 def test_spelling_does_not_change_the_hash(write, experiment: dict[str, Any]) -> None:
@@ -219,3 +219,11 @@ def test_every_recipe_is_yaml_with_a_line_that_says_what_it_is() -> None:
 def test_numbers_are_finite(write, experiment: dict[str, Any], value: str) -> None:
     with pytest.raises(ConfigError, match=r"training.learning_rate: input should be"):
         load_experiment(write("a.yaml", experiment), [f"training.learning_rate={value}"])
+
+
+def test_a_qualified_name_settles_an_ambiguous_one(write, experiment: dict[str, Any]) -> None:
+    registry().register(registry().find("fusion", "hmoe").component, plugin="other")
+    with pytest.raises(UnknownComponent, match="given by 2 plugins"):
+        load_experiment(write("a.yaml", experiment))
+    for change in ("fusion=other:hmoe", "fusion.use=other:hmoe", "fusion={use: other:hmoe, hidden: 5}"):
+        assert load_experiment(write("a.yaml", experiment), [change]).fusion.use == "other:hmoe"
