@@ -109,7 +109,7 @@ def draw(path: Path, found: Sweep) -> Path:
         for (i, branch), (j, metric) in product(enumerate(branches), enumerate(metrics)):
             own = [row for row in rows if row["branch"] == branch and row["metric"] == metric]
             drawn = _panel(axes[i, j], own, found, _scale(rows, metrics, metric), j == 0)
-            untouched = "" if metric == "change" else f" ({own[0]['untouched']:.2f} untouched)"
+            untouched = "" if metric == "change" else f" ({own[0]['untouched']:.2f} untouched)".replace("-", "−")
             axes[i, j].set_title(f"{NAMES.get(metric, metric)}{untouched}", fontsize=9)
             if j == len(metrics) - 1 or metrics[0] not in MAIN:
                 figures.scale_bar(figure, drawn, axes[i, j], "effect")
@@ -142,11 +142,21 @@ def headline(rows: Sequence[Mapping[str, Any]], metric: str, kind: str) -> str:
     largest = max(single, key=lambda row: abs(row["effect"]))
     name, verb = NAMES.get(metric, metric), VERBS[kind]
     if not largest["stands_out"] and np.isfinite(largest["null"]):
-        return f"{verb} the reference term in one block and window changes {name} no more than chance does"
+        told = f"{verb} the reference term in one block and window changes {name} no more than chance does"
+        wider = [row for row in rows if row["metric"] == metric and row["stands_out"]]
+        return f"{told}; {_wider(wider)}" if wider else told
     return (
         f"{verb} the reference term changes {name} most in block {largest['block']}, {largest['branch']} branch, at progress "
         f"{largest['from']:.2f} to {largest['to']:.2f} ({_number(largest['effect'], 2 if abs(largest['effect']) >= 0.1 else 3)})"
     )
+
+
+def _wider(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What stands out only over all steps or blocks: a single block before all of them."""
+    chosen = max(rows, key=lambda row: (row["block"] >= 0, row["window"] >= 0, abs(row["effect"])))
+    block = f"block {chosen['block']}" if chosen["block"] >= 0 else "all blocks"
+    window = "all steps" if chosen["window"] < 0 else f"progress {chosen['from']:.2f} to {chosen['to']:.2f}"
+    return f"{block} of the {chosen['branch']} branch over {window} does ({_number(chosen['effect'], 2)})"
 
 
 def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], found: Sweep, high: float, first: bool) -> Any:

@@ -160,3 +160,16 @@ def test_the_command_and_what_it_says(bench: Bench, tmp_path: Path, monkeypatch:
     assert {row["metric"] for row in rows} == {"change"}
     text = causal_map.headline(rows, "change", "drop")
     assert "changes the pixels most in block 1, image branch, at progress 0.00 to 1.00" in text
+
+
+def test_the_headline_names_what_stands_out_over_all_steps_alone() -> None:
+    """No single block and window is beyond chance, block 2 over all steps is: the statement must not hide it."""
+
+    def cell(block: int, window: int, effect: float, clear: bool) -> dict[str, object]:
+        return {"metric": "cp", "branch": "image", "block": block, "window": window, "from": 0.0, "to": 0.5,
+                "effect": effect, "stands_out": clear, "null": 2.8}  # fmt: skip
+
+    rows = [cell(0, 0, -0.01, False), cell(2, 0, -0.12, False), cell(2, -1, -0.34, True), cell(-1, -1, -0.78, True)]
+    said = causal_map.headline(rows, "cp", "drop")
+    assert said.endswith("no more than chance does; block 2 of the image branch over all steps does (−0.34)")
+    assert causal_map.headline(rows[:2], "cp", "drop").endswith("changes CP no more than chance does")
