@@ -37,7 +37,7 @@ def minus(text: str) -> str:
 
 
 def find(boot: Bootstrap, contenders: Sequence[str], reference: str | None = None) -> Finding | None:
-    """Who wins CP·PF in a suite, by how much over the runner-up and over the reference arm; None without scores."""
+    """Who wins CP·PF in a suite, by how much over the runner-up and over ``reference``, the first arm; None without scores."""
     ranking = boot.ranking(contenders)
     if not ranking:
         return None
@@ -67,9 +67,9 @@ def _against(boot: Bootstrap, winner: str, reference: str | None, ranking: Seque
     if reference is None or reference not in ranking or ranking[1] == reference:
         return []
     if winner == reference:
-        return ["It is also the reference arm of this ablation."]
+        return ["It is also the first arm, which the others are compared with."]
     gap = boot.difference(winner, reference)
-    return [f"Against the reference arm {reference}: {_verdict(gap, reference, '')}"]
+    return [f"Against {reference}, the first arm: {_verdict(gap, reference, '')}"]
 
 
 def _list(names: Sequence[str], joint: str = "or") -> str:

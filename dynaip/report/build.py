@@ -20,7 +20,8 @@ from dynaip.report.pictures import figure
 from dynaip.report.section import SectionContent
 from dynaip.report.sections import contents, prepare_sections
 from dynaip.report.tables import read_rows, write_csv
-from dynaip.report.view import SuiteView, duration, flatten, looks, stages, suites, summary_rows
+from dynaip.report.view import SuiteView, duration, flatten, looks, parts, stages, suites, summary_rows
+from dynaip.runs import write_text
 
 __all__ = ["build_report", "prepare_sections"]
 
@@ -37,10 +38,13 @@ def build_report(directory: Path) -> Path:
     if not ablation.plan and not ablation.arms:
         raise InputError(f"{directory}: holds no ablation (neither plan.yaml nor arms/); name the directory of one")
     views = suites(ablation)
-    write_csv(directory / "summary.csv", summary_rows(views))
-    page = directory / "report.html"
-    page.write_text(render(page_values(ablation, views)), encoding="utf-8")
-    return page
+    html = render(page_values(ablation, views))
+    try:
+        write_csv(directory / "summary.csv", summary_rows(views))
+        write_text(directory / "report.html", html)
+    except OSError as error:
+        raise InputError(f"{directory}: the report cannot be written ({error.strerror})") from error
+    return directory / "report.html"
 
 
 def render(values: Mapping[str, Any]) -> str:
@@ -76,6 +80,7 @@ def page_values(ablation: AblationDirectory, views: list[SuiteView]) -> dict[str
         "unfinished": [arm for arm in ablation.arms if arm.state not in ("failed", "finished")],
         "runs": [(arm, arm.status.get("seconds")) for arm in ablation.arms],
         "timings": stages(ablation),
+        "parts": parts(ablation),
         "environment": flatten(ablation.environment),
     }
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from dynaip.ablation.answer import Finding, find
 from dynaip.ablation.statistics import Bootstrap, Estimate, collect
+from dynaip.errors import DynaIPError
+from dynaip.registry import registry
 from dynaip.report.directory import AblationDirectory, Arm
 from dynaip.report.pictures import data_uri
 from dynaip.report.plane import PlanePoint, at_night, draw, panels
@@ -57,6 +60,17 @@ class SuiteView:
     finding: Finding | None
     planes: tuple[tuple[str, str, str], ...]
     """Title, light and dark picture of the CP-PF plane."""
+    subjects: str = ""
+    """How many references a case has, in words."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A fusion strategy or a policy that arms are named after, in the registry's words."""
+
+    name: str
+    role: str
+    summary: str
 
 
 def looks(arms: Sequence[Arm]) -> dict[str, Look]:
@@ -89,7 +103,35 @@ def _suite(boot: Bootstrap, ablation: AblationDirectory, style: Mapping[str, Loo
         max(tops, default=1.0) or 1.0,
         finding,
         tuple(_planes(rows)),
+        _subjects(boot.scores.suite, ablation),
     )
+
+
+def _subjects(suite: str, ablation: AblationDirectory) -> str:
+    counts = sorted({len(case.references) for case in ablation.cases if case.suite == suite})
+    if not counts:
+        return ""
+    span = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{span} subject{'' if counts == [1] else 's'} a scene"
+
+
+def parts(ablation: AblationDirectory) -> list[Part]:
+    """What the fusion strategies and policies of the arms are, as far as this installation knows them."""
+    roles = {"fusion": "a fusion strategy", "decoupling": "a decoupling policy"}
+    found: dict[tuple[str, str], Part] = {}
+    for arm in ablation.arms:
+        for kind, role in roles.items():
+            use = _used(arm.config.get(kind))
+            if use and not arm.baseline and (kind, use) not in found:
+                with suppress(DynaIPError):
+                    component = registry().find(kind, use).component
+                    found[kind, use] = Part(component.name, role, component.summary or "without a description")
+    return sorted(found.values(), key=lambda part: list(roles.values()).index(part.role))
+
+
+def _used(component: Any) -> str:
+    """The name in ``hmoe`` or ``{use: hmoe, …}``."""
+    return str(component.get("use", "")) if isinstance(component, dict) else str(component or "")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
 
 def _rest(boot: Bootstrap, style: Mapping[str, Look]) -> list[str]:

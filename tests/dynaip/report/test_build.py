@@ -13,11 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jinja2 import Environment, PackageLoader
 from PIL import Image
 
+from dynaip.ablation.statistics import Estimate
 from dynaip.errors import InputError
 from dynaip.report.build import build_report
 from dynaip.report.tables import read_rows
+from dynaip.report.view import Look
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -168,3 +171,19 @@ def browse(page: Path, profile: Path, width: int, *flags: str) -> str:
     command = [str(CHROMIUM), "--headless", "--no-sandbox", *quiet, f"--user-data-dir={profile}"]
     command += [f"--window-size={width},2400", *flags, page.resolve().as_uri()]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+
+
+def test_an_interval_bar_ends_where_its_column_ends() -> None:
+    environment = Environment(loader=PackageLoader("dynaip.report"))
+    environment.filters |= {"figure": str}
+    bar = environment.get_template("macros.html").module.bar
+    drawn = Page(str(bar(Estimate(0.4, 0.2, 0.9, 10), Look(0, "#000", "o", True), 0.5))).tags
+    [line] = [attrs for tag, attrs in drawn if tag == "line" and "class" not in attrs]
+    assert float(line["x1"] or 0) == pytest.approx(126 * 0.2 / 0.5, abs=0.1)
+    assert float(line["x2"] or 0) == 129
+
+
+def test_a_report_that_cannot_be_written_is_one_line(small: Path) -> None:
+    (small / "report.html").mkdir()
+    with pytest.raises(InputError, match="the report cannot be written"):
+        build_report(small)

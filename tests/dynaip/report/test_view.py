@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dynaip.registry import registry
 from dynaip.report.directory import AblationDirectory
-from dynaip.report.view import duration, flatten, looks, stages, suites
+from dynaip.report.view import duration, flatten, looks, parts, stages, suites
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,22 @@ def test_stages_name_the_arms_that_a_training_serves(ablation: Path) -> None:
 
 def test_flatten() -> None:
     assert flatten({"a": {"b": 1, "c": {"d": 2}}, "e": ["x", 3]}) == [("a · b", 1), ("a · c · d", 2), ("e", "x 3")]
+
+
+def test_suites_say_how_many_subjects_their_scenes_have(finished: Path) -> None:
+    assert [suite.subjects for suite in suites(AblationDirectory.read(finished))] == [
+        "1 subject a scene",
+        "2 subjects a scene",
+    ]
+
+
+def test_the_parts_of_the_arms_are_told_in_the_registrys_words(small: Path) -> None:
+    for name, fusion in (("hmoe-dynamic", {"use": "builtin:hmoe"}), ("concat-coupled", "elsewhere:gone")):
+        file = next((small / "arms").glob(f"{name}-*")) / "config.yaml"
+        file.write_text(yaml.safe_dump({"fusion": fusion, "decoupling": "builtin:dynamic"}))
+    found = parts(AblationDirectory.read(small))
+    assert [(part.name, part.role) for part in found] == [
+        ("hmoe", "a fusion strategy"),
+        ("dynamic", "a decoupling policy"),
+    ]
+    assert found[0].summary == registry().find("fusion", "hmoe").component.summary
