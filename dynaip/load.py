@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from dynaip.adapter.formats import BESIDE_PIPELINE
+from dynaip.adapter.formats import BESIDE_PIPELINE, saved_beside
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.reference import Reference
 from dynaip.config import ComponentSpec
@@ -50,17 +50,23 @@ def load(
 
     ``name`` is a run folder, a pipeline folder that was saved with an adapter attached, the bundle ``microworld``, or a hub
     id (of which ``revision`` names a branch, tag or commit); ``dtype`` None takes float32 on a CPU and bfloat16 elsewhere,
-    ``attention_backend`` is set for base and references alike.
+    ``attention_backend`` is set for base and references alike. Adapters that were saved beside the first one are attached,
+    too: ``DynaIP.all_on(pipe)``.
     """
     import torch
 
     dyna = DynaIP.from_pretrained(name, revision=revision)
     backbone = dyna.backbone
     folder = local_folder(name, "adapter", revision=revision)
+    further: list[Path] = []
     if (folder / BESIDE_PIPELINE).is_dir() and (folder / "model_index.json").is_file():
         spec = dyna.specs.backbone
         here = spec.config.model_copy(update={"model": str(folder)})
         backbone = registry().build(ComponentSpec(spec.kind, spec.use, here))
+        further = saved_beside(folder / BESIDE_PIPELINE)
     dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
     pipe = backbone.load(device=device, dtype=dtype)
-    return Loaded(pipe, dyna.attach(pipe, attention_backend=attention_backend))
+    dyna.attach(pipe, attention_backend=attention_backend)
+    for each in further:
+        DynaIP.from_pretrained(each).attach(pipe, beside=True)
+    return Loaded(pipe, dyna)

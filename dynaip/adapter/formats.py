@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shutil
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -187,10 +188,11 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def save_with_base(transformer: nn.Module, adapter: DynaIP) -> None:
+def save_with_base(transformer: nn.Module, adapters: Sequence[DynaIP]) -> None:
     """Shadow the transformer's ``save_pretrained``, which every pipeline that holds it calls.
 
-    The adapter is saved beside the parts of a pipeline in ``dynaip/``, or in that folder of a transformer saved alone.
+    The adapters are saved beside the parts of a pipeline in ``dynaip/`` (further ones in ``dynaip/2``, …), or in that folder
+    of a transformer saved alone.
     """
     if not hasattr(transformer, "save_pretrained"):
         return
@@ -198,15 +200,25 @@ def save_with_base(transformer: nn.Module, adapter: DynaIP) -> None:
     owner: weakref.ref[Any] = weakref.ref(transformer)
 
     def save_pretrained(save_directory: str | Path, *args: Any, **kwargs: Any) -> Any:
-        # First the adapter: with push_to_hub the folder is uploaded when the transformer is saved.
+        # First the adapters: with push_to_hub the folder is uploaded when the transformer is saved.
         folder = Path(save_directory)
-        save(adapter, (folder.parent if folder.name == "transformer" else folder) / BESIDE_PIPELINE)
+        home = (folder.parent if folder.name == "transformer" else folder) / BESIDE_PIPELINE
+        for further in saved_beside(home):
+            shutil.rmtree(further)
+        for number, adapter in enumerate(adapters, start=1):
+            save(adapter, home if number == 1 else home / str(number))
         saved: Any = owner()
         return type(saved).save_pretrained(saved, save_directory, *args, **kwargs)
 
     # Pipelines look at the parameters before they call.
     save_pretrained.__signature__ = inspect.signature(cast(Any, transformer).save_pretrained)  # pyright: ignore[reportFunctionMemberAccess]
     transformer.__dict__["save_pretrained"] = save_pretrained
+
+
+def saved_beside(home: Path) -> list[Path]:
+    """Folders of further adapters that were saved with a pipeline, in order."""
+    found = [each for each in home.glob("[0-9]*") if each.name.isdecimal() and (each / WEIGHTS).is_file()]
+    return sorted(found, key=lambda each: int(each.name))
 
 
 def push(adapter: DynaIP, repo_id: str, *, private: bool, card: str | None, run: str | Path | None = None) -> str:

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from dynaip.adapter import formats
+from dynaip.adapter import attached, formats
 from dynaip.adapter.active import Injection
+from dynaip.adapter.attached import adapters_on
 from dynaip.adapter.attention import ReferenceAttention
 from dynaip.adapter.backends import use_backend
 from dynaip.adapter.injection import BlockScale, Injector, ReferenceEvent, forget_compiled
@@ -149,6 +150,16 @@ class DynaIP(nn.Module):
         """Where the fusion's weights are; references are encoded and fused there."""
         return next((parameter.device for parameter in self.fusion.parameters()), torch.device("cpu"))
 
+    @property
+    def injector(self) -> Injector:
+        """The hooks; ``InputError`` if the adapter is not attached."""
+        return self._hooks()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, or what comes out of a pickle, is attached to nothing."""
+        state = dict(super().__getstate__() or {})  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return state | dict.fromkeys(("_injector", "_pipe", "_finder", "_restore_backend"))
+
     def trainable_parameters(self) -> list[nn.Parameter]:
         """List what training changes: the fusion, and K, V of the branches that the policy opens in training."""
         return [*self.fusion.parameters(), *self.attention.parameters_of(sorted(self.policy.branches("training")))]
@@ -164,19 +175,20 @@ class DynaIP(nn.Module):
 
     # -- attaching --------------------------------------------------------------------------------------------------------
 
-    def attach(self, pipe: Any, *, attention_backend: str | None = None) -> DynaIP:
+    def attach(self, pipe: Any, *, attention_backend: str | None = None, beside: bool = False) -> DynaIP:
         """Put the hooks onto ``pipe.transformer``. Without references its output stays bit-identical.
 
         Reference attention runs on the base's attention backend; ``attention_backend`` (native, flash, xformers, sage, flex,
-        …) sets it for both until ``detach``.
+        …) sets it for both until ``detach``. ``beside`` lets other adapters that are attached stay: each has references of
+        its own, and what they add is summed.
         Raises ``InputError`` if this adapter or another one is attached already, ``MismatchError`` naming the field if the
         transformer is not of the kind that the adapter was trained for.
         """
         transformer = cast(nn.Module, getattr(pipe, "transformer", pipe))
         if self.attached:
             raise InputError("this adapter is attached already: detach() it first")
-        if DynaIP.on(transformer) is not None:
-            raise InputError("another DynaIP adapter is attached to this transformer: DynaIP.on(pipe).detach() first")
+        if adapters_on(transformer):
+            self._stand_beside(beside, attention_backend)
         formats.same("backbone", self.model_signature, self.backbone.signature(transformer))
         if attention_backend is not None:
             self._restore_backend = use_backend(transformer, attention_backend)
@@ -186,16 +198,29 @@ class DynaIP(nn.Module):
             numbers=self.block_numbers, blocks=self._block_count(),
             site=self.specs.adapter.site, span=self.specs.adapter.single_stream,
         )  # fmt: skip
-        transformer.__dict__["_dynaip"] = weakref.ref(self)
         self._pipe = weakref.ref(pipe)
-        formats.save_with_base(transformer, self)
+        attached.add(transformer, self)
         return self
 
     @staticmethod
     def on(pipe: Any) -> DynaIP | None:
-        """Give the adapter that is attached to a pipeline (or its transformer), if there is one."""
-        mark = getattr(pipe, "transformer", pipe).__dict__.get("_dynaip")
-        return mark() if mark is not None else None
+        """Give the adapter that is attached to a pipeline (or its transformer), the first of several; None without one."""
+        return next(iter(DynaIP.all_on(pipe)), None)
+
+    @staticmethod
+    def all_on(pipe: Any) -> list[DynaIP]:
+        """Give the adapters that are attached to a pipeline (or its transformer), in the order in which they came."""
+        return adapters_on(getattr(pipe, "transformer", pipe))
+
+    @staticmethod
+    def _stand_beside(beside: bool, attention_backend: str | None) -> None:
+        if not beside:
+            raise InputError(
+                "another DynaIP adapter is attached to this transformer: DynaIP.on(pipe).detach() first, "
+                "or attach(pipe, beside=True) to use both"
+            )
+        if attention_backend is not None:
+            raise InputError("attention_backend: the adapter that was attached first has chosen it; leave it out here")
 
     def detach(self) -> None:
         """Take the hooks away: the base is itself again, bit for bit. Detaching twice does nothing."""
@@ -204,8 +229,7 @@ class DynaIP(nn.Module):
         transformer = self._injector.transformer
         self._injector.remove()
         if transformer is not None:
-            for name in ("_dynaip", "save_pretrained"):
-                transformer.__dict__.pop(name, None)
+            attached.drop(transformer, self)
         if self._restore_backend is not None:
             self._restore_backend()
         self._injector = self._pipe = self._restore_backend = None

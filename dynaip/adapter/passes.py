@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 NEGATIVE = "uncond"
 """What diffusers' pipelines call the pass of the negative prompt."""
+LISTENERS = "_dynaip_passes"
+"""Where a transformer keeps those who listen: adapters that are attached beside each other share one shadow."""
 
 
 class PassMarks:
@@ -25,35 +27,22 @@ class PassMarks:
         self.name: str | None = None
         self._latents: weakref.ref[Tensor] | None = None
         self._text: weakref.ref[Tensor] | None = None
-        self._shadowed = transformer.__dict__.get("cache_context")
-        if hasattr(transformer, "cache_context"):
-            transformer.__dict__["cache_context"] = self._listening(transformer)
-
-    def _listening(self, transformer: nn.Module) -> Any:
-        # A strong reference from the transformer to itself would keep a deleted pipeline's memory until the next collection.
-        owner, shadowed = weakref.ref(transformer), self._shadowed
-
-        @contextmanager
-        def cache_context(*args: Any, **kwargs: Any) -> Generator[Any]:
-            model: Any = owner()
-            outer, self.name = self.name, str(kwargs.get("name", args[0] if args else None))
-            try:
-                with (
-                    shadowed(*args, **kwargs)
-                    if shadowed
-                    else type(model).cache_context(model, *args, **kwargs) as value
-                ):
-                    yield value
-            finally:
-                self.name = outer
-
-        return cache_context
+        shared: list[PassMarks] = transformer.__dict__.setdefault(LISTENERS, [])
+        self._shadowed = shared[0]._shadowed if shared else transformer.__dict__.get("cache_context")
+        shared.append(self)
+        if len(shared) == 1 and hasattr(transformer, "cache_context"):
+            transformer.__dict__["cache_context"] = _announcing(transformer, shared, self._shadowed)
 
     def remove(self, transformer: nn.Module) -> None:
-        """Give ``cache_context`` back as it was."""
-        transformer.__dict__.pop("cache_context", None)
-        if self._shadowed is not None:
-            transformer.__dict__["cache_context"] = self._shadowed
+        """Stop listening; the last one gives ``cache_context`` back as it was."""
+        shared: list[PassMarks] = transformer.__dict__.get(LISTENERS, [])
+        if self in shared:
+            shared.remove(self)
+        if not shared:
+            transformer.__dict__.pop(LISTENERS, None)
+            transformer.__dict__.pop("cache_context", None)
+            if self._shadowed is not None:
+                transformer.__dict__["cache_context"] = self._shadowed
         self.forget()
 
     def forget(self) -> None:
@@ -72,3 +61,24 @@ class PassMarks:
             return None if before is text else NEGATIVE
         self._latents, self._text = weakref.ref(latents), weakref.ref(text)
         return None
+
+
+def _announcing(transformer: nn.Module, listeners: list[PassMarks], shadowed: Any) -> Any:
+    """``cache_context`` that tells the name of the pass to everyone who listens."""
+    # A strong reference from the transformer to itself would keep a deleted pipeline's memory until the next collection.
+    owner = weakref.ref(transformer)
+
+    @contextmanager
+    def cache_context(*args: Any, **kwargs: Any) -> Generator[Any]:
+        model: Any = owner()
+        before = [(each, each.name) for each in listeners]
+        for each in listeners:
+            each.name = str(kwargs.get("name", args[0] if args else None))
+        try:
+            with shadowed(*args, **kwargs) if shadowed else type(model).cache_context(model, *args, **kwargs) as value:
+                yield value
+        finally:
+            for each, outer in before:
+                each.name = outer
+
+    return cache_context

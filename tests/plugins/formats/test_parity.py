@@ -77,6 +77,36 @@ def test_equals_diffusers(
     assert (given - plain).abs().max() > 0.01
 
 
+@pytest.mark.parametrize(("width", "tokens"), [(24, (4, 4)), (4096, (16, 4))])
+def test_two_different_adapters_equal_diffusers(
+    bare_flux_folder: Callable[[int], Path], clip_projection_folder: Path, tmp_path: Path, load_flux: Make,
+    xlabs_weights: Make, width: int, tokens: tuple[int, int],
+) -> None:  # fmt: skip
+    """Attached beside each other, each with weights, tokens, a reference and scales of its own."""
+    base, size, layers = bare_flux_folder(width), (48, 16), [[0.7, 0.1, 0.9], [0.4, 1.1, 0.0]]
+    files = [tmp_path / f"{number}.safetensors" for number in range(2)]
+    for number, file in enumerate(files):
+        save_file(xlabs_weights(tokens[number], width, seed=20 + number), file)
+    pictures = [picture(31, (33, 47)), picture(32, (64, 20))]
+    expected = theirs(load_flux(base), files, clip_projection_folder, layers, size, pictures)
+    pipe = load_flux(base)
+    bare = paint(pipe, size)
+    one, other = (import_adapter(file, "xlabs", base=str(base), encoder=str(clip_projection_folder)) for file in files)
+    one.attach(pipe)
+    other.attach(pipe, beside=True)
+    assert torch.equal(paint(pipe, size), bare)
+    with one.references(Reference(pictures[0])), other.references(Reference(pictures[1])):
+        with one.intervene(lambda branch, block, progress: layers[0][block]):
+            without = paint(pipe, size)
+            with other.intervene(lambda branch, block, progress: layers[1][block]):
+                given = paint(pipe, size)
+    torch.testing.assert_close(given, expected, atol=1e-5, rtol=0)
+    assert (given - without).abs().max() > 0.01
+    one.detach()
+    other.detach()
+    assert torch.equal(paint(pipe, size), bare)
+
+
 def test_export_gives_diffusers_the_same_adapter(
     bare_flux_folder: Callable[[int], Path], clip_projection_folder: Path, tmp_path: Path, load_flux: Make,
     xlabs_weights: Make,
