@@ -57,6 +57,7 @@ def _query(attention: Any, norm: str, projection: str) -> nn.Module:
     module = getattr(attention, norm, None)
     if module is not None:
         return module
-    if getattr(attention, "fused_projections", False):
+    # Unfusing gives the processor back; the flag of the attention stays as it is.
+    if "Fused" in type(attention.processor).__name__:
         raise InputError("fused projections hide the query of a model without QK norm: unfuse_qkv_projections() first")
     return getattr(attention, projection)

@@ -218,10 +218,13 @@ def test_skipped_layers_guide_with_the_reference(loaded: Load, attached: Make) -
 def test_fused_projections_without_a_norm_are_one_line(fresh: Load, untrained: Make) -> None:
     backbone, pipe = fresh("sd3")
     dyna = untrained(backbone, pipe.transformer)
-    for block in pipe.transformer.transformer_blocks:
-        block.attn.fuse_projections(fuse=True)
+    pipe.transformer.fuse_qkv_projections()
     with pytest.raises(InputError, match=r"unfuse_qkv_projections\(\) first"):
         dyna.attach(pipe)
+    pipe.transformer.unfuse_qkv_projections()
+    base = output(backbone, pipe)
+    dyna.attach(pipe)
+    assert not torch.allclose(output(backbone, pipe, Reference(picture()), dyna=dyna), base, atol=1e-3)
 
 
 # -- wrong uses ----------------------------------------------------------------------------------------------------------
