@@ -33,6 +33,23 @@ def passed(ids: Tensor, **changes: Any) -> dict[str, Any]:
     return given | changes
 
 
+def test_prompts_are_as_long_as_the_tokenizer_says(backbone: FluxBackbone, tiny_flux: Any) -> None:
+    """The pipeline's own default of 512 text tokens would be another picture than the base was trained to paint."""
+    options = {"num_inference_steps": 1, "height": 32, "width": 32, "output_type": "latent"}
+
+    def paint(**given: Any) -> Tensor:
+        return tiny_flux("a star", generator=torch.Generator().manual_seed(0), **options, **given).images
+
+    longest = tiny_flux.tokenizer_2.model_max_length
+    short = FluxPipeline(**tiny_flux.components)("a star", generator=torch.Generator().manual_seed(0),
+                                                 max_sequence_length=longest, **options).images  # fmt: skip
+    assert torch.equal(paint(), short)
+    assert torch.equal(paint(max_sequence_length=512), short)
+    assert not torch.equal(paint(max_sequence_length=8), short)
+    with torch.no_grad():
+        assert tiny_flux.encode_prompt("a star", None)[0].shape[1] == longest == backbone.prompt_length(tiny_flux)
+
+
 def test_a_pass_is_read(backbone: FluxBackbone, tiny_flux: Any) -> None:
     ids = FluxPipeline._prepare_latent_image_ids(2, 3, 5, torch.device("cpu"), torch.float32)
     call = backbone.read_pass(tiny_flux.transformer, (), passed(ids), "cond")

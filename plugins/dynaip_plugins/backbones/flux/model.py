@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -26,9 +27,10 @@ class FluxBackbone(PipelineBackbone[FluxConfig]):
     tokenizer = "tokenizer_2"
 
     def load(self, *, device: Any, dtype: Any) -> Any:
-        """Load a FluxPipeline; without ``height`` and ``width`` it paints its native size."""
+        """Load a FluxPipeline; without sizes it paints its native size, and no prompt is longer than its tokenizer says."""
         pipe = super().load(device=device, dtype=dtype)
         pipe.default_sample_size = pipe.vae.config.sample_size // pipe.vae_scale_factor
+        _bound_prompts(pipe)
         return pipe
 
     def blocks(self, transformer: nn.Module) -> list[BlockSite]:
@@ -76,3 +78,17 @@ class FluxBackbone(PipelineBackbone[FluxConfig]):
             ),
             return_dict=False,
         )[0]
+
+
+def _bound_prompts(pipe: Any) -> None:
+    """Pad prompts to the length that the tokenizer declares at most: FluxPipeline's own 512 fits FLUX.1-dev alone."""
+    owner, longest = weakref.ref(pipe), getattr(pipe.tokenizer_2, "model_max_length", None)
+    if longest is None or longest >= FluxBackbone.longest_prompt:
+        return
+
+    def encode_prompt(*args: Any, max_sequence_length: int = longest, **kwargs: Any) -> Any:
+        held: Any = owner()
+        length = min(max_sequence_length, longest)
+        return type(held).encode_prompt(held, *args, max_sequence_length=length, **kwargs)
+
+    pipe.encode_prompt = encode_prompt
