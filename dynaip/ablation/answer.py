@@ -64,10 +64,8 @@ def _undecided(boot: Bootstrap, winner: str, ranking: Sequence[str]) -> list[str
 
 
 def _against(boot: Bootstrap, winner: str, reference: str | None, ranking: Sequence[str]) -> list[str]:
-    if reference is None or reference not in ranking or ranking[1] == reference:
+    if reference is None or reference not in ranking or reference in (winner, ranking[1]):
         return []
-    if winner == reference:
-        return ["It is also the first arm, which the others are compared with."]
     gap = boot.difference(winner, reference)
     return [f"Against {reference}, the first arm: {_verdict(gap, reference, '')}"]
 

@@ -6,6 +6,7 @@ Each command also takes ``--plugin FILE`` and ``--debug``, and its errors become
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import logging
@@ -28,6 +29,20 @@ from dynaip.errors import DynaIPError
 from dynaip.suggest import did_you_mean, one_line
 
 _HELP = "DynaIP: personalise diffusion transformers with reference images; train, compare and understand the adapters."
+
+_PLACES = frozenset(
+    {
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ENAMETOOLONG,
+        errno.ENOSPC,
+        errno.EDQUOT,
+    }
+)
+"""What the system answers where a file cannot be written or read: nothing of ours is wrong."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,6 +84,8 @@ def explain(error: BaseException) -> tuple[int, str]:
         return error.exit_code, f"dynaip: {error}"
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return 130, "dynaip: interrupted"
+    if isinstance(error, OSError) and error.errno in _PLACES and error.filename:
+        return 2, f"dynaip: {error.filename}: {error.strerror}: name another place, or make this one writable"
     return 1, f"dynaip: unexpected {one_line(error)} (run again with --debug for the traceback)"
 
 

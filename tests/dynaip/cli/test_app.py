@@ -12,7 +12,7 @@ import pytest
 
 import dynaip.registry
 from dynaip.cli import app
-from dynaip.cli.app import main, with_common_options
+from dynaip.cli.app import explain, main, with_common_options
 from dynaip.errors import ConfigError, DynaIPError
 from dynaip.registry import Registry
 
@@ -157,3 +157,13 @@ def test_options_of_a_command_are_kept(tmp_path: Path) -> None:
 
     assert with_common_options(command)(5, debug=True) == 5
     assert seen == [(5, 3)]
+
+
+def test_a_place_that_cannot_be_written_is_the_users_to_change(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError) as caught:
+        (tmp_path / "file" / "inside").mkdir()
+    code, line = explain(caught.value)
+    assert code == 2
+    assert line.startswith(f"dynaip: {tmp_path / 'file' / 'inside'}: Not a directory")
+    assert explain(OSError("no errno"))[0] == 1
