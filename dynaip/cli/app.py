@@ -30,6 +30,7 @@ from dynaip.suggest import did_you_mean, one_line
 
 _HELP = "DynaIP: personalise diffusion transformers with reference images; train, compare and understand the adapters."
 
+_INTERRUPTED = 130
 _PLACES = frozenset(
     {
         errno.EROFS,
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _quiet_libraries()
     try:
         result = build()(given, prog_name="dynaip", standalone_mode=False)
+        if result == _INTERRUPTED:  # typer's way of passing Ctrl-C on
+            print(explain(KeyboardInterrupt())[1], file=sys.stderr)
         return result if isinstance(result, int) else 0
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in given:
@@ -83,7 +86,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, DynaIPError):
         return error.exit_code, f"dynaip: {error}"
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
-        return 130, "dynaip: interrupted"
+        return _INTERRUPTED, "dynaip: interrupted; what is finished is kept"
     if isinstance(error, OSError) and error.errno in _PLACES and error.filename:
         return 2, f"dynaip: {error.filename}: {error.strerror}: name another place, or make this one writable"
     return 1, f"dynaip: unexpected {one_line(error)} (run again with --debug for the traceback)"
