@@ -22,7 +22,7 @@ def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) ->
 
 def logits_of(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
     """q K^T / sqrt(d/H) in float32 (b x H x t x M), minus infinity at keys that do not count."""
-    logits = query.float() @ key.float().transpose(-1, -2) * query.shape[-1] ** -0.5
+    logits = (query.float() * query.shape[-1] ** -0.5) @ key.float().transpose(-1, -2)
     return logits if mask is None else logits.masked_fill(~mask[:, None, None, :], float("-inf"))
 
 
@@ -37,8 +37,8 @@ def chunks(batch: int, heads: int, queries: int, keys: int, chunk: int) -> Itera
 
 
 def entropy_of(weights: Tensor) -> Tensor:
-    """Entropy of each row in nats."""
-    return torch.special.entr(weights).sum(dim=-1)
+    """Entropy of each row in nats; several times as fast as ``torch.special.entr``, which has no vector kernel on a CPU."""
+    return weights.clamp_min(torch.finfo(weights.dtype).tiny).log_().mul_(weights).sum(dim=-1).neg_()
 
 
 def log_sum_exp(query: Tensor, key: Tensor, mask: Tensor | None = None, chunk: int = CHUNK) -> Tensor:

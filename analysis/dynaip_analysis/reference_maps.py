@@ -136,7 +136,8 @@ class ReferenceKeeper:
         block, at = blocks[event.block], _Place(event, references[event.reference])
         self._check(event, at)
         sums = self.store.at(event.progress)
-        share = event.term.float().norm(dim=-1) / event.output.float().norm(dim=-1).clamp_min(1e-12)
+        size, whole = (torch.linalg.vector_norm(each.float(), dim=-1) for each in (event.term, event.output))
+        share = size / whole.clamp_min(1e-12)
         self._add(at, sums[f"{branch}.share"][block], share)
         at.add(sums[f"{branch}.seen"][block], 1.0)
         if self.request.weighting == "share":
@@ -148,7 +149,7 @@ class ReferenceKeeper:
         self._add_attention(own, block, at, event, share if self.request.weighting == "share" else None)
 
     def _check(self, event: Any, at: _Place) -> None:
-        if event.key.shape[2] != self.facts.keys or max(at.rows) >= self.facts.samples:
+        if event.key.shape[2] != self.facts.keys or at.rows.max() >= self.facts.samples:
             raise InputError("the passes of a recording differ in size: open another record(...) for the second one")
         if tuple(event.grid) != tuple(self.facts.grid):
             raise InputError(
@@ -179,6 +180,9 @@ class ReferenceKeeper:
                 self._add(at, sums["attention"][block], weights, part, head, keys=True)
                 continue
             # Heads are summed where they were computed: a map crosses to the host once.
+            if weights.shape[1:3] == (heads, queries):
+                mean = weights.mean(dim=1)
+                continue
             mean = weights.new_zeros(len(weights), queries, keys) if mean is None else mean
             mean[:, part] += weights.sum(dim=1) / heads
         if mean is not None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dynaip.errors import InputError
+from dynaip_analysis.reduction import entropy_of
 from dynaip_analysis.reference_maps import AttentionRequest, Facts, ReferenceKeeper, layout_of
 
 HEADS, TOKENS, KEYS, WIDTH = 3, 6, 5, 4
@@ -182,3 +183,12 @@ def test_passes_of_two_sizes_are_refused() -> None:
         kept(event(12), event(13, grid=(3, 2)))
     with pytest.raises(InputError, match="differ in size"):
         kept(event(14, samples=torch.tensor([1, 2])))
+
+
+def test_entropy_of_rows_with_zeros() -> None:
+    """Against the definition in double precision, with p log p = 0 at 0."""
+    weights = (torch.randn(3, 2, 5, 7) * 20).softmax(-1)
+    weights[0, 0, 0], weights[0, 0, 1] = torch.eye(7)[2], torch.full((7,), 1 / 7)
+    wanted = torch.special.entr(weights.double()).sum(-1)
+    torch.testing.assert_close(entropy_of(weights).double(), wanted, atol=1e-6, rtol=1e-6)
+    assert entropy_of(weights)[0, 0, :2].tolist() == pytest.approx([0.0, np.log(7)], abs=1e-6)
