@@ -73,7 +73,7 @@ def _times(one: float | Sequence[float], other: float | Sequence[float]) -> floa
 @contextmanager
 def intervene(dyna: Any, *interventions: Intervention) -> Generator[None]:
     """Change reference terms while the context is open, on top of what an outer one changes; all is undone afterwards."""
-    own, outer = together(interventions), dyna._hooks().block_scale
+    own, outer = together(interventions), dyna.injector.block_scale
 
     def scale(branch: Branch, block: int, progress: float) -> float | Sequence[float]:
         found = own(branch, block, progress)

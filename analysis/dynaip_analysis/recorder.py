@@ -105,7 +105,7 @@ class _Session:
         """Put the hooks on; ``stack`` takes them away."""
         if self.request is None and self.joint is None:
             return
-        hooks = self.dyna._hooks()
+        hooks = self.dyna.injector
         transformer: nn.Module = hooks.transformer
         self.recording.words = [tokens_of(self.dyna.backbone, self.dyna.pipe, prompt) for prompt in self.prompts]
         if self.joint is not None:
@@ -130,7 +130,7 @@ class _Session:
 
     def _before(self, transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Read the pass that begins; make plans at the first one that counts."""
-        hooks = self.dyna._hooks()
+        hooks = self.dyna.injector
         if self.listener is not None:
             self.listener.text_tokens = None
         phase = hooks.injection.phase if hooks.injection else "inference"
@@ -217,7 +217,7 @@ def estimate(
         tokens = dyna.fuse(dyna.features([Image.new("RGB", (columns, rows))])).tokens
     served = {branch for branch in ("image", "text") if dyna.attention.serves(branch)}
     facts = Facts(
-        steps=steps, samples=samples, references=range(references), blocks=_open_blocks(dyna._hooks(), served),
+        steps=steps, samples=samples, references=range(references), blocks=_open_blocks(dyna.injector, served),
         queries={"image": grid[0] * grid[1], "text": text_tokens}, keys=int(tokens.shape[1]),
         heads=int(dyna.model_signature["heads"]), width=int(dyna.model_signature["width"]), grid=grid, patches=(rows, columns),
     )  # fmt: skip
@@ -233,7 +233,7 @@ def _holds(tokens: Sequence[str], word: str) -> bool:
 
 def facts_of(dyna: Any, call: ForwardPass, kwargs: dict[str, Any], steps: int | None) -> Facts:
     """Sizes of a run, from its first pass."""
-    hooks = dyna._hooks()
+    hooks = dyna.injector
     slots = (hooks.injection.slots or []) if hooks.injection else []
     text = int(kwargs["encoder_hidden_states"].shape[1])
     return Facts(

@@ -31,6 +31,19 @@ def adapters_on(transformer: nn.Module) -> list[DynaIP]:
     return [adapter for mark in marks if (adapter := mark()) is not None]
 
 
+def check_room(transformer: nn.Module, beside: bool, attention_backend: str | None) -> None:
+    """Refuse a further adapter that was not asked to stand beside those that are attached."""
+    if not adapters_on(transformer):
+        return
+    if not beside:
+        raise InputError(
+            "another DynaIP adapter is attached to this transformer: DynaIP.on(pipe).detach() first, "
+            "or attach(pipe, beside=True) to use both"
+        )
+    if attention_backend is not None:
+        raise InputError("attention_backend: the adapter that was attached first has chosen it; leave it out here")
+
+
 def add(transformer: nn.Module, adapter: DynaIP) -> None:
     """Note an adapter."""
     _note(transformer, [*adapters_on(transformer), adapter])

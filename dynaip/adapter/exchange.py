@@ -64,7 +64,9 @@ def import_adapter(file: str | Path, source: str, *, base: str | None = None, en
     is another one.
     """
     made: AdapterFormat = registry().build(ComponentSpec.parse("format", source))
-    foreign = made.read(read_tensors(Path(file)))
+    stored = read_tensors(Path(file))
+    _check_numbers(stored, file)
+    foreign = made.read(stored)
     spec = ComponentSpec.parse("backbone", {"use": made.backbone, "model": base or made.base})
     backbone: Backbone = registry().build(spec)
     model = backbone.signature(empty_transformer(base or made.base, made))
@@ -82,6 +84,13 @@ def import_adapter(file: str | Path, source: str, *, base: str | None = None, en
     kept = {name: value for name, value in expected.items() if name.endswith(foreign.untouched)}
     formats.fill(adapter, {**kept, **foreign.weights}, str(file))
     return adapter.eval()
+
+
+def _check_numbers(stored: Mapping[str, Tensor], file: str | Path) -> None:
+    """Refuse weights that would paint nothing but black."""
+    for name, value in stored.items():
+        if not value.isfinite().all():
+            raise InputError(f"{file} is damaged: {name} holds numbers that are not finite")
 
 
 def _check_shape(foreign: ForeignAdapter, model: Mapping[str, Any], base: str) -> None:

@@ -153,7 +153,9 @@ class DynaIP(nn.Module):
     @property
     def injector(self) -> Injector:
         """The hooks; ``InputError`` if the adapter is not attached."""
-        return self._hooks()
+        if self._injector is None or not self.attached:
+            raise InputError("the adapter is not attached to a pipeline: call attach(pipe) first")
+        return self._injector
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy, or what comes out of a pickle, is attached to nothing."""
@@ -187,8 +189,7 @@ class DynaIP(nn.Module):
         transformer = cast(nn.Module, getattr(pipe, "transformer", pipe))
         if self.attached:
             raise InputError("this adapter is attached already: detach() it first")
-        if adapters_on(transformer):
-            self._stand_beside(beside, attention_backend)
+        attached.check_room(transformer, beside, attention_backend)
         formats.same("backbone", self.model_signature, self.backbone.signature(transformer))
         if attention_backend is not None:
             self._restore_backend = use_backend(transformer, attention_backend)
@@ -211,16 +212,6 @@ class DynaIP(nn.Module):
     def all_on(pipe: Any) -> list[DynaIP]:
         """Give the adapters that are attached to a pipeline (or its transformer), in the order in which they came."""
         return adapters_on(getattr(pipe, "transformer", pipe))
-
-    @staticmethod
-    def _stand_beside(beside: bool, attention_backend: str | None) -> None:
-        if not beside:
-            raise InputError(
-                "another DynaIP adapter is attached to this transformer: DynaIP.on(pipe).detach() first, "
-                "or attach(pipe, beside=True) to use both"
-            )
-        if attention_backend is not None:
-            raise InputError("attention_backend: the adapter that was attached first has chosen it; leave it out here")
 
     def detach(self) -> None:
         """Take the hooks away: the base is itself again, bit for bit. Detaching twice does nothing."""
@@ -247,11 +238,6 @@ class DynaIP(nn.Module):
     def _sites(self, transformer: nn.Module) -> list[BlockSite]:
         blocks = self.backbone.blocks(transformer)
         return [blocks[number] for number in self.block_numbers]
-
-    def _hooks(self) -> Injector:
-        if self._injector is None or not self.attached:
-            raise InputError("the adapter is not attached to a pipeline: call attach(pipe) first")
-        return self._injector
 
     # -- references -> tokens -----------------------------------------------------------------------------------------------
 
@@ -292,7 +278,7 @@ class DynaIP(nn.Module):
         for references without one: ``subjects`` are their words in the prompt, and ``layout`` of the adapter tells what was
         found. Raises ``InputError`` for an unknown level, too many references or an adapter that is not attached.
         """
-        hooks = self._hooks()
+        hooks = self.injector
         samples = as_samples(references, self.specs.adapter.max_references)
         self._check_levels(granularity)
         finder = layout_finder(self, samples, layout, subjects)
@@ -350,7 +336,7 @@ class DynaIP(nn.Module):
         references are fused at the first call of the transformer, which knows the prompt. With gradient checkpointing
         ``backward`` has to run inside the context, since blocks are run again there.
         """
-        hooks = self._hooks()
+        hooks = self.injector
         made = TrainingPass()
 
         def make(call: ForwardPass) -> list[Slot]:
@@ -367,7 +353,7 @@ class DynaIP(nn.Module):
     @contextmanager
     def observe(self, callback: Callable[[ReferenceEvent], None]) -> Generator[None]:
         """Hear of every reference term that is added while the context is open; nothing is changed by it."""
-        observers = self._hooks().observers
+        observers = self.injector.observers
         observers.append(callback)
         try:
             yield
@@ -377,7 +363,7 @@ class DynaIP(nn.Module):
     @contextmanager
     def intervene(self, scale: BlockScale) -> Generator[None]:
         """Multiply g_b by ``scale(branch, block, progress)`` while the context is open; 0 drops the term at no cost."""
-        hooks = self._hooks()
+        hooks = self.injector
         outer, hooks.block_scale = hooks.block_scale, scale
         try:
             yield

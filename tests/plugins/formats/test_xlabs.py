@@ -149,6 +149,7 @@ def test_what_diffusers_cannot_hold_is_named(adapter: Make, tmp_path: Path, caps
         (["FILE", "--from", "xlabs", "--base", "no/where"], "does not give its transformer/config.json"),
         (["FILE", "--from", "xlabs"], "made for width = 128, but black-forest-labs/FLUX.1-dev has 3072"),
         (["BROKEN", "--from", "xlabs"], "is damaged"),
+        (["BLACK", "--from", "xlabs"], "ip_adapter_proj_model.norm.bias holds numbers that are not finite"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -163,7 +164,11 @@ def test_mistakes_are_one_line(
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
     (tmp_path / "broken.safetensors").write_bytes(file.read_bytes()[:500])
-    given = {"FILE": str(file), "BROKEN": str(tmp_path / "broken.safetensors")}
+    black = load_file(file)
+    black["ip_adapter_proj_model.norm.bias"][0] = float("nan")
+    save_file(black, tmp_path / "black.safetensors")
+    places = {"FILE": file, "BROKEN": tmp_path / "broken.safetensors", "BLACK": tmp_path / "black.safetensors"}
+    given = {name: str(place) for name, place in places.items()}
     assert main(["import", *(given.get(each, each) for each in arguments), "-o", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert line in error
