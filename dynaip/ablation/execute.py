@@ -130,8 +130,13 @@ def _check(plan: Plan, out: Path) -> None:
         if others:
             raise InputError(f"{out} is not empty and holds no ablation: choose another folder with -o")
         return
-    before: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    old, new = ({each["folder"]: each for each in some["arms"]} for some in (before, plan.resolved()))
+    try:
+        before: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+        old, new = ({each["folder"]: each for each in some["arms"]} for some in (before, plan.resolved()))
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
+        if {folder.name for folder in (out / "arms").glob("*")} == {arm.folder for arm in plan.arms}:
+            return  # the folders' names hold the hashes of the arms: the plan is written again
+        raise InputError(f"{file} is damaged, and other arms lie beside it: choose another folder with -o") from error
     if set(old) != set(new):
         raise InputError(
             f"{out} holds another ablation ({_difference(plan, out, old, new)}): choose another folder with -o"

@@ -12,6 +12,7 @@ import yaml
 from dynaip.config import AblationConfig, ComponentSpec, ExperimentConfig, PolicyConfig
 from dynaip.config.experiment import fingerprint
 from dynaip.errors import InputError
+from dynaip.runs import write_text
 
 BASE = "base"
 """The baseline without any reference."""
@@ -80,7 +81,7 @@ class Plan:
 
     def write(self, path: Path) -> None:
         """Write ``plan.yaml``."""
-        path.write_text(yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        write_text(path, yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True))
 
 
 def _arm_entry(arm: Arm) -> dict[str, Any]:

@@ -31,6 +31,8 @@ GROUPS = "groups"
 
 
 SCORES = "scores.parquet"
+PARQUET_END = b"PAR1"
+"""What a complete parquet file ends with."""
 
 
 def work(directory: Path, group: str) -> int:
@@ -165,8 +167,12 @@ def state(folder: Path) -> str:
 
 
 def finished(folder: Path) -> bool:
-    """Whether an arm has its scores."""
-    return state(folder) == "finished" and (folder / SCORES).is_file()
+    """Whether an arm has its scores; a damaged table counts as none, and is made again from the images."""
+    if state(folder) != "finished" or not (folder / SCORES).is_file():
+        return False
+    with (folder / SCORES).open("rb") as table:
+        table.seek(max(0, os.fstat(table.fileno()).st_size - len(PARQUET_END)))
+        return table.read() == PARQUET_END
 
 
 def set_state(folder: Path, name: str, **details: Any) -> None:

@@ -65,6 +65,22 @@ def test_another_plan_is_refused(ablation_file: Write, tmp_path: Path) -> None:
     assert len(again.results) == 2
 
 
+def test_damaged_files_are_made_again_or_named(ablation_file: Write, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    config = load_ablation(ablation_file({"axes": {}, "arms": [{"name": "one"}]}))
+    before = ablate(config, out, report=False).results
+    scores = out / "arms" / make_plan(config).arms[0].folder / "scores.parquet"
+    scores.write_bytes(scores.read_bytes()[:100])
+    (out / "results.csv").write_text("garbage")
+    pd.testing.assert_frame_equal(ablate(config, out, report=False).results, before)
+    (out / "plan.yaml").write_text("arms: [")
+    pd.testing.assert_frame_equal(ablate(config, out, report=False).results, before)
+    (out / "plan.yaml").write_text("arms: [")
+    other = load_ablation(ablation_file({"axes": {}, "arms": [{"name": "two"}]}))
+    with pytest.raises(InputError, match=r"plan.yaml is damaged, and other arms lie beside it"):
+        ablate(other, out, report=False)
+
+
 def test_mistakes_are_found_before_anything_is_written(ablation_file: Write, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(InputError, match=r"nowhere: no such folder, no bundle \(microworld\)"):
