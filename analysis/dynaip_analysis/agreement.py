@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score
 
 from dynaip.ablation.statistics import Bootstrap, collect
 from dynaip.report.style import BASELINE
@@ -24,21 +25,14 @@ METRICS: Mapping[str, str] = {
 
 
 def average_precision(scores: Floats, mask: Floats) -> float:
-    """Area under precision over recall when patches are taken by falling score; ties count together. NaN without a mask.
+    """Scikit-learn's average precision of the patches that were seen; NaN without a mask there.
 
-    ``scores`` are rows x columns, ``mask`` says what share of each patch the subject covers: half is enough.
+    ``scores`` are rows x columns (NaN: never seen), ``mask`` says what share of each patch the subject covers: half is enough.
     """
-    truth = (np.asarray(mask) >= 0.5).ravel()
-    if not truth.any():
-        return float("nan")
     values = np.asarray(scores, dtype=np.float64).ravel()
-    order = np.argsort(-values, kind="stable")
-    hits, values = truth[order], values[order]
-    last = np.append(values[1:] != values[:-1], True)  # of every group of equal scores
-    found = np.cumsum(hits)[last]
-    precision = found / (np.flatnonzero(last) + 1)
-    recall = np.diff(np.append(0, found)) / truth.sum()
-    return float((precision * recall).sum())
+    seen = np.isfinite(values)
+    truth = (np.asarray(mask) >= 0.5).ravel()[seen]
+    return float(average_precision_score(truth, values[seen])) if truth.any() else float("nan")
 
 
 def energy_inside(scores: Floats, mask: Floats) -> float:

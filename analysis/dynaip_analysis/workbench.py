@@ -13,12 +13,12 @@ import dynaip
 from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.reference import Reference
 from dynaip.adapter.words import tokens_of
-from dynaip.config import ComponentSpec, EvaluationConfig, load_experiment
+from dynaip.config import ComponentSpec, EvaluationConfig
 from dynaip.contracts import Backbone, Benchmark, Case, CaseReference, Metric
 from dynaip.errors import InputError
+from dynaip.evaluation.runs import evaluation_of
 from dynaip.images import load_image
 from dynaip.registry import registry
-from dynaip.report.tables import read_mapping
 
 SUITE = "user"
 """Suite of a case made from the user's own picture: nothing is known of it, so it is not scored."""
@@ -38,7 +38,7 @@ class Workbench:
     def open(cls, run: str) -> Workbench:
         """Load a RUN with its pipeline, and what it was evaluated with."""
         loaded = dynaip.load(run)
-        return cls(Path(run).name, loaded.pipe, loaded.dyna, loaded.dyna.backbone, evaluation_of(run))
+        return cls(Path(run).name, loaded.pipe, loaded.dyna, loaded.dyna.backbone, evaluation_if_named(run))
 
     def cases(self, suite: str, count: int, seed: int = 0) -> list[Case]:
         """The first cases of a suite of the run's benchmark; a suite whose size is an option of it grows if it must."""
@@ -120,12 +120,11 @@ def _large_enough(spec: ComponentSpec, suite: str, count: int) -> ComponentSpec:
     return ComponentSpec(spec.kind, spec.use, spec.config.model_copy(update={suite: count}))
 
 
-def evaluation_of(run: str) -> EvaluationConfig | None:
-    """What a run was evaluated with: its own config, or for a bundle's adapter the bundle's recipe; else None."""
-    raw = read_mapping(Path(run) / "config.yaml").get("evaluation")
-    if raw:
-        return EvaluationConfig.model_validate(raw)
+def evaluation_if_named(run: str) -> EvaluationConfig | None:
+    """What a run is evaluated with; None for one that names no benchmark, such as an imported adapter."""
     try:
-        return load_experiment(f"{run}/dynaip").evaluation
-    except InputError:
+        return evaluation_of(run, {})
+    except InputError as error:
+        if type(error) is not InputError:  # a mistake in its config
+            raise
         return None
