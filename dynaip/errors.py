@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+RESUME_ME = 75
+"""Exit code of work that was asked to stop and saved (EX_TEMPFAIL): start it again with ``--resume``."""
+
 
 class DynaIPError(Exception):
     """A failure of ours or of an arm; the command line exits with 1."""
@@ -37,3 +40,9 @@ class BadSample(DynaIPError):
 
 class PluginError(InputError):
     """A plugin raised while it was imported, listed or built; the message names plugin, stage and cause."""
+
+
+class Interrupted(DynaIPError):
+    """A training or an ablation was asked to stop (SIGTERM); what is done is saved, and it can be resumed."""
+
+    exit_code = RESUME_ME

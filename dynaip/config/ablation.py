@@ -66,6 +66,9 @@ class AblationConfig(Strict):
             raise ValueError("an ablation needs axes (path: [values]) or arms (a list of settings)")
         if not self.expand():
             raise ValueError("exclude leaves no arm")
+        for rule in self.exclude:
+            if not any(_matches(each, rule) for each in self._product()):
+                raise ValueError(f"exclude: no arm of the axes is {rule}; its paths and values are those of axes")
         return self
 
     def __eq__(self, other: object) -> bool:
@@ -84,12 +87,15 @@ class AblationConfig(Strict):
 
     def expand(self) -> list[ArmSettings]:
         """Multiply the axes, leave out what is excluded, add the single arms; each has a name of its own."""
-        product = [dict(zip(self.axes, values, strict=True)) for values in itertools.product(*self.axes.values())]
-        kept = [each for each in product if self.axes and not any(_matches(each, rule) for rule in self.exclude)]
+        kept = [each for each in self._product() if not any(_matches(each, rule) for rule in self.exclude)]
         singles = [{path: value for path, value in each.items() if path != "name"} for each in self.arms]
         names = [_label(each) for each in kept]
         names += [str(each.get("name") or _label(single)) for each, single in zip(self.arms, singles, strict=True)]
         return [ArmSettings(*each) for each in zip(_unique(names), [*kept, *singles], strict=True)]
+
+    def _product(self) -> list[dict[str, Any]]:
+        values = itertools.product(*self.axes.values()) if self.axes else ()
+        return [dict(zip(self.axes, each, strict=True)) for each in values]
 
     def experiment(self, settings: Mapping[str, Any], seed: int | None = None) -> ExperimentConfig:
         """Build the experiment of an arm; ``ConfigError`` names the path that does not fit."""

@@ -122,11 +122,13 @@ def latest(root: Path, *, warn: Callable[[str], None]) -> Checkpoint | None:
 
     Nothing is changed on disk: ``set_aside`` puts the refused ones out of the way.
     """
-    for folder in reversed(found(root)):
+    folders = found(root)
+    for folder in reversed(folders):
         try:
             return load(folder)
         except DynaIPError as error:
-            warn(f"{error}; the one before is used")
+            left = "the one before is used" if folder != folders[0] else "none is left, so training begins at step 0"
+            warn(f"{error}; {left}")
     return None
 
 

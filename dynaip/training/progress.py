@@ -6,17 +6,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dynaip.errors import DynaIPError
-
-RESUME_ME = 75
-"""Exit code of a training that was asked to stop and saved (EX_TEMPFAIL): start it again with ``--resume``."""
-
-
-class Interrupted(DynaIPError):
-    """The training was asked to stop; it saved a checkpoint and can be resumed."""
-
-    exit_code = RESUME_ME
-
 
 @dataclass(frozen=True)
 class StepReport:

@@ -20,7 +20,7 @@ from dynaip.adapter.formats import start_from
 from dynaip.adapter.model import DynaIP
 from dynaip.config import ExperimentConfig, TrainingConfig
 from dynaip.contracts import Backbone, PairSource
-from dynaip.errors import DynaIPError
+from dynaip.errors import DynaIPError, Interrupted
 from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.training import checkpoints
@@ -28,7 +28,7 @@ from dynaip.training.data import Order, PairDataset, Quarantine
 from dynaip.training.encoding import base_type, encode, encode_text, fast_attention, freeze
 from dynaip.training.loader import Batch, PairLoader
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
-from dynaip.training.progress import Interrupted, OnProgress, Preparation, StepReport, Warn, to_stderr
+from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
 from dynaip.training.resume import append_log, check_folder, cut_log, finished
 from dynaip.training.update import Outcome, Update
 

@@ -41,8 +41,8 @@ def test_trains_into_a_folder_named_after_the_config(tiny: Path, capsys: pytest.
 def test_a_stopped_training_exits_with_75(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from dynaip.errors import Interrupted
     from dynaip.training import trainer
-    from dynaip.training.progress import Interrupted
 
     def stopped(*args: Any, **kwargs: Any) -> None:
         raise Interrupted("stopped at step 3; go on with --resume")

@@ -37,6 +37,9 @@ def test_exclusions_leave_out_combinations(load) -> None:
     assert [arm.name for arm in config.expand()] == ["hmoe-dynamic", "hmoe-coupled", "concat-dynamic"]
     with pytest.raises(ConfigError, match="exclude leaves no arm"):
         load(axes={"fusion": ["hmoe"]}, exclude=[{"fusion": "test:hmoe"}])
+    for rule in ({"fusion": "hmeo"}, {"training.seed": 1}, {"fusion": "hmoe", "decoupling": "coupled"}):
+        with pytest.raises(ConfigError, match="no arm of the axes is"):
+            load(axes={"fusion": ["hmoe", "concat"]}, exclude=[rule])
 
 
 def test_single_arms_join_the_product(load) -> None:

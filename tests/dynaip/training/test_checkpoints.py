@@ -146,6 +146,17 @@ def test_damage_is_refused_and_the_one_before_used(tmp_path: Path, name: str, da
     assert said[0].endswith("the one before is used")
 
 
+def test_with_every_checkpoint_damaged_training_begins_anew_and_says_so(tmp_path: Path) -> None:
+    for step in (1, 2):
+        file = checkpoints.save(tmp_path, made(step), keep=2) / checkpoints.OPTIMIZER
+        file.write_bytes(flipped(file.read_bytes()))
+    said: list[str] = []
+    assert checkpoints.latest(tmp_path, warn=said.append) is None
+    assert [line.rpartition("; ")[2] for line in said] == [
+        "the one before is used", "none is left, so training begins at step 0"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("manifest", ["{}", "[]", "null", '"text"'])
 def test_a_manifest_that_vouches_for_nothing_is_refused(tmp_path: Path, manifest: str) -> None:
     folder = checkpoints.save(tmp_path, made(1), keep=2)

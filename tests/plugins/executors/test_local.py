@@ -13,6 +13,7 @@ import pytest
 
 from dynaip.config import ComponentSpec
 from dynaip.contracts import Job
+from dynaip.errors import Interrupted
 from dynaip.registry import registry
 from dynaip_plugins.executors.local.model import LocalExecutor
 
@@ -52,7 +53,9 @@ def test_never_more_than_wanted_at_a_time(tmp_path: Path) -> None:
     assert peak == 2
 
 
-def test_sigterm_reaches_the_jobs(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Interrupted), (signal.SIGINT, KeyboardInterrupt)])
+def test_signals_reach_the_jobs(tmp_path: Path, number: int, error: type[BaseException]) -> None:
+    """SIGTERM ends with the exit code that says "resume me", Ctrl-C as Ctrl-C does; jobs save either way."""
     ready = tmp_path / "ready"
     code = (
         "import signal, sys, time, pathlib;"
@@ -64,10 +67,10 @@ def test_sigterm_reaches_the_jobs(tmp_path: Path) -> None:
     def terminate() -> None:
         while not ready.exists():
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
     threading.Thread(target=terminate).start()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         executor(jobs=1).run(jobs, on_change=lambda each, what: None)
     assert jobs[0].log.read_text() == "saved\n"
     assert not jobs[1].log.exists()

@@ -12,6 +12,7 @@ from threading import Lock, current_thread, main_thread
 from typing import Any
 
 from dynaip.contracts import Executor, Job
+from dynaip.errors import Interrupted
 
 from .config import LocalConfig
 
@@ -64,7 +65,7 @@ class LocalExecutor(Executor):
 
     @contextmanager
     def _forwarding(self) -> Generator[None]:
-        """Let SIGTERM and Ctrl-C reach the jobs, so that they save and end, before they end this process."""
+        """Let SIGTERM and Ctrl-C reach the jobs, so that they save and end, before this process ends as it was asked to."""
         if current_thread() is not main_thread():
             yield
             return
@@ -80,5 +81,7 @@ class LocalExecutor(Executor):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        if caught:
+        if caught and caught[0] == signal.SIGINT:
             raise KeyboardInterrupt
+        if caught:
+            raise Interrupted("stopped; what is finished is kept: go on with --resume")
