@@ -208,7 +208,7 @@ def _run_groups(plan: Plan, out: Path, runner: Executor, on_change: OnChange) ->
 
 def _run_jobs(out: Path, groups: Sequence[tuple[str, list[Arm]]], runner: Executor, on_change: OnChange) -> None:
     # The longest first, so that no long job is left alone at the end.
-    ordered = sorted(groups, key=lambda group: -len(group[1]) - 10 * (group[0] != "baselines"))
+    ordered = sorted(groups, key=lambda group: (group[1][0].training is None, -len(group[1])))
     jobs = [
         Job(name, (sys.executable, "-m", "dynaip.ablation.worker", str(out), name), out / "logs" / f"{name}.txt")
         for name, _ in ordered

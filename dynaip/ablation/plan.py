@@ -59,10 +59,9 @@ class Plan:
     threads: int | None = None
 
     def groups(self) -> list[tuple[str, list[Arm]]]:
-        """What is done in one process: a training and the arms it serves; the baselines."""
+        """What is done in one process: a training and the arms it serves; a baseline."""
         trained = [(each.hash, [arm for arm in self.arms if arm.training == each.hash]) for each in self.trainings]
-        baselines = [arm for arm in self.arms if arm.training is None]
-        return trained + ([("baselines", baselines)] if baselines else [])
+        return trained + [(arm.folder, [arm]) for arm in self.arms if arm.training is None]
 
     def resolved(self) -> dict[str, Any]:
         """Plain data for ``plan.yaml``."""

@@ -1,4 +1,4 @@
-"""One process of an ablation: train one adapter, then evaluate every arm that it serves (or evaluate the baselines).
+"""One process of an ablation: train one adapter, then evaluate every arm that it serves (or evaluate a baseline).
 
 ``python -m dynaip.ablation.worker DIRECTORY GROUP`` is what executors run; ``work`` does the same in this process.
 """
@@ -22,6 +22,7 @@ from typing import Any, cast
 from dynaip.ablation.plan import BASE
 from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment
 from dynaip.errors import DynaIPError
+from dynaip.quiet import quiet_libraries
 from dynaip.registry import registry
 from dynaip.runs import write_text
 from dynaip.suggest import one_line
@@ -200,5 +201,6 @@ def end_with_parent() -> None:
 
 
 if __name__ == "__main__":
+    quiet_libraries()
     end_with_parent()
     sys.exit(work(Path(sys.argv[1]), sys.argv[2]))

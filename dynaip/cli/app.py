@@ -9,12 +9,9 @@ from __future__ import annotations
 import errno
 import functools
 import inspect
-import logging
-import os
 import pkgutil
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
@@ -26,6 +23,7 @@ from typer.core import TyperGroup
 import dynaip
 from dynaip.cli.options import Debug, PluginFiles
 from dynaip.errors import DynaIPError
+from dynaip.quiet import quiet_libraries
 from dynaip.suggest import did_you_mean, one_line
 
 _HELP = "DynaIP: personalise diffusion transformers with reference images; train, compare and understand the adapters."
@@ -50,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 2 (the user's input) or 1 (a failure of ours or of an arm)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if "--debug" not in given:
-        _quiet_libraries()
+        quiet_libraries()
     try:
         result = build()(given, prog_name="dynaip", standalone_mode=False)
         if result == _INTERRUPTED:  # typer's way of passing Ctrl-C on
@@ -62,21 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, line = explain(error)
         print(" ".join(line.split()), file=sys.stderr)
         return code
-
-
-def _quiet_libraries() -> None:
-    """Keep the notes and bars of the libraries below us out of our own output; ``--debug`` shows them."""
-    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
-        os.environ.setdefault(name, "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    for library in ("transformers", "diffusers"):  # whoever imported them earlier in this process
-        verbosity = sys.modules.get(f"{library}.utils.logging")
-        if verbosity is not None:
-            verbosity.set_verbosity_error()
-            verbosity.disable_progress_bar()
-    for name in ("torchao", "torch.utils._pytree"):  # torchao is imported by diffusers wherever it is installed
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
 
 
 def explain(error: BaseException) -> tuple[int, str]:

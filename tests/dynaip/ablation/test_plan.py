@@ -36,11 +36,12 @@ def test_seeds_multiply_trainings(ablation_file: Callable[..., Path]) -> None:
 
 
 def test_groups_hold_a_training_and_its_arms(ablation_file: Callable[..., Path]) -> None:
-    plan = make_plan(load_ablation(ablation_file({"baselines": ["base"]})))
-    assert [(name == "baselines", [arm.name for arm in arms]) for name, arms in plan.groups()] == [
-        (False, ["dynamic", "coupled"]),
-        (True, ["base"]),
-    ]
+    plan = make_plan(load_ablation(ablation_file({"baselines": ["base", "microworld"]})))
+    (training,) = plan.trainings
+    groups = [(name, [arm.name for arm in arms]) for name, arms in plan.groups()]
+    assert groups[0] == (training.hash, ["dynamic", "coupled"])
+    assert [arms for _, arms in groups[1:]] == [["base"], ["microworld"]]  # one process each
+    assert len({name for name, _ in groups}) == 3
 
 
 def test_matched_parameters_over_routers_and_levels(ablation_file: Callable[..., Path]) -> None:

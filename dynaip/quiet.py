@@ -1,0 +1,23 @@
+"""Keeps the chatter of other libraries out of what people read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+
+
+def quiet_libraries() -> None:
+    """Keep the notes and bars of the libraries below us out of our own output; ``--debug`` shows them."""
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    for library in ("transformers", "diffusers"):  # whoever imported them earlier in this process
+        verbosity = sys.modules.get(f"{library}.utils.logging")
+        if verbosity is not None:
+            verbosity.set_verbosity_error()
+            verbosity.disable_progress_bar()
+    for name in ("torchao", "torch.utils._pytree"):  # torchao is imported by diffusers wherever it is installed
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
