@@ -9,7 +9,7 @@ import warnings
 
 
 def quiet_libraries() -> None:
-    """Keep the notes and bars of the libraries below us out of our own output; ``--debug`` shows them."""
+    """Keep the notes and bars of the libraries below us out of our own output."""
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -18,7 +18,7 @@ from dynaip.ablation.plan import BASE, Arm, Plan, make_plan
 from dynaip.ablation.worker import GROUPS, SCORES, finished, set_state, state, work
 from dynaip.config import AblationConfig, ComponentSpec
 from dynaip.contracts import Case, Executor, Job
-from dynaip.errors import InputError
+from dynaip.errors import RESUME_ME, InputError
 from dynaip.evaluation.generation import save_png
 from dynaip.evaluation.scoring import benchmark_cases, summary
 from dynaip.models import resolve
@@ -207,15 +207,15 @@ def _run_groups(plan: Plan, out: Path, runner: Executor, on_change: OnChange) ->
 
 
 def _run_jobs(out: Path, groups: Sequence[tuple[str, list[Arm]]], runner: Executor, on_change: OnChange) -> None:
-    # The longest first, so that no long job is left alone at the end.
-    ordered = sorted(groups, key=lambda group: (group[1][0].training is None, -len(group[1])))
+    # The longest first, so that no long job is left alone at the end; baselines, one arm each, stay behind the trainings.
+    ordered = sorted(groups, key=lambda group: -len(group[1]))
     jobs = [
         Job(name, (sys.executable, "-m", "dynaip.ablation.worker", str(out), name), out / "logs" / f"{name}.txt")
         for name, _ in ordered
     ]
     codes = runner.run(jobs, on_change=lambda job, what: on_change(job.name, what))
     for job in jobs:
-        if codes[job.name] not in (0, 75):
+        if codes[job.name] not in (0, RESUME_ME):
             _mark_crashed(out, dict(groups)[job.name], job.log)
 
 

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from dynaip.ablation.plan import BASE
 from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment
-from dynaip.errors import DynaIPError
+from dynaip.errors import RESUME_ME, DynaIPError, Interrupted
 from dynaip.quiet import quiet_libraries
 from dynaip.registry import registry
 from dynaip.runs import write_text
@@ -61,10 +61,12 @@ def _do(directory: Path, task: Mapping[str, Any], arms: list[Mapping[str, Any]])
             registry().load_file(file)
         if task["training"]:
             _train(directory, task["training"], int(task["steps"]))
+    except Interrupted as error:
+        _fail(directory, arms, str(error), "waiting")
+        return RESUME_ME
     except DynaIPError as error:
-        code = error.exit_code if error.exit_code == 75 else 1
-        _fail(directory, arms, str(error), "waiting" if code == 75 else "failed")
-        return code
+        _fail(directory, arms, str(error))
+        return 1
     except Exception as error:  # whatever breaks a training breaks its arms alone
         traceback.print_exc()
         _fail(directory, arms, one_line(error))

@@ -47,7 +47,7 @@ _PLACES = frozenset(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 2 (the user's input) or 1 (a failure of ours or of an arm)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if "--debug" not in given:
+    if "--debug" not in given:  # it shows what other libraries have to say
         quiet_libraries()
     try:
         result = build()(given, prog_name="dynaip", standalone_mode=False)

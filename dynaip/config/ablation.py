@@ -66,8 +66,9 @@ class AblationConfig(Strict):
             raise ValueError("an ablation needs axes (path: [values]) or arms (a list of settings)")
         if not self.expand():
             raise ValueError("exclude leaves no arm")
+        product = self._product()
         for rule in self.exclude:
-            if not any(_matches(each, rule) for each in self._product()):
+            if not any(_matches(each, rule) for each in product):
                 raise ValueError(f"exclude: no arm of the axes is {rule}; its paths and values are those of axes")
         return self
 
