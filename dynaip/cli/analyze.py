@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
@@ -15,7 +16,8 @@ def analyze(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="WHAT", help="What to look at: attention, interventions, routing, granularity or decoupling."
+            metavar="WHAT",
+            help="What to look at: attention, interventions, routing, granularity, decoupling, or a section of a plugin.",
         ),
     ],
     ref: Annotated[Path | None, typer.Option("--ref", metavar="IMAGE", help="A reference of your own.")] = None,
@@ -42,12 +44,24 @@ def analyze(
 
     if prompt is not None and not prompt.strip():
         raise InputError("--prompt is empty; say what to generate, or leave it out to take cases of the benchmark")
-    folder = out or _folder(run)
-    for figure in build(what, overridden({}, set_ or ())).analyse(
-        AnalysisRequest(run, folder, ref, prompt, seed, labelled)
-    ):
+    section = build(what, overridden({}, set_ or ()), f"analyze {what}")
+    folder = _writable(out or _folder(run))
+    for figure in section.analyse(AnalysisRequest(run, folder, ref, prompt, seed, labelled)):
         typer.echo(f"wrote {figure} and {figure.with_suffix('.parquet').name}")
 
 
 def _folder(run: str) -> Path:
     return Path(run) / "analysis" if Path(run).is_dir() else Path(f"analysis-{Path(run).name}")
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, checked before minutes are spent on what goes into it; ``InputError`` if nothing can be written there."""
+    parent = next(each for each in (folder, *folder.parents) if each.exists())
+    if not parent.is_dir():
+        raise InputError(f"{parent} is a file; choose a folder with --out")
+    try:
+        with TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}); choose another place with --out") from error
+    return folder
