@@ -15,7 +15,8 @@ def analyze(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="WHAT", help="What to look at: attention, interventions, routing, granularity or decoupling."
+            metavar="WHAT",
+            help="What to look at: attention, interventions, routing, granularity, decoupling or judges.",
         ),
     ],
     ref: Annotated[Path | None, typer.Option("--ref", metavar="IMAGE", help="A reference of your own.")] = None,

@@ -97,3 +97,11 @@ class InterventionsConfig(SectionConfig):
     """Branches that are changed; empty for all that are open."""
     decoupling: str | None = None
     """Policy at inference; None for the adapter's own."""
+
+
+class JudgesConfig(SectionConfig):
+    """Options of the section on judges."""
+
+    order: int = Field(5, ge=0, le=100)
+    cases: PositiveInt = 96
+    """Cases that `dynaip analyze` generates and lets every metric of the run judge."""
