@@ -31,10 +31,10 @@ def directory(tmp_path: Path) -> Path:
         folder = tmp_path / "arms" / str(arm["folder"])
         folder.mkdir(parents=True)
         rows = [
-            {"case": str(k), "suite": "single", "seed": k, "pf": 1.0, "clip_i": 60.0 - sign,
-             "cp": 0.5 + 0.1 * sign + 0.01 * (k % 5)}
+            {"case": str(k), "suite": "single", "seed": k, "cp": 0.5 + 0.1 * sign + 0.01 * (k % 5)}
+            | {"pf": 1.0, "clip_i": 60.0 - sign}
             for k in range(COUNT)
-        ]  # fmt: skip
+        ]
         pd.DataFrame(rows).to_parquet(folder / "scores.parquet")
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump({"arms": arms, "report": OTHERS}))
     return tmp_path
