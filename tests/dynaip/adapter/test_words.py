@@ -44,7 +44,11 @@ def test_marks_of_tokenizers_are_taken_off(tokens: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     "tokens",
-    [("star</w>", "-</w>", "sha", "ped</w>", ",</w>"), ("▁star", "-", "sha", "ped", ","), ("Ġstar", "-", "sha", "ped", ",")],
+    [
+        ("star</w>", "-</w>", "sha", "ped</w>", ",</w>"),
+        ("▁star", "-", "sha", "ped", ","),
+        ("Ġstar", "-", "sha", "ped", ","),
+    ],
     ids=["CLIP", "T5", "Qwen"],
 )
 def test_punctuation_ends_words(tokens: tuple[str, ...]) -> None:
