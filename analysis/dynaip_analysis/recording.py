@@ -20,7 +20,7 @@ PARTS = ("attention", "entropy", "energy", "share", "weight", "term", "columns",
 """Fields that hold maps by branch."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Recording:
     """What was recorded. Axes: block, step, sample, reference, head, query, key; a step's label is its progress.
 
@@ -54,6 +54,15 @@ class Recording:
     plans: list[Plan] = field(default_factory=list[Plan])
     """What the recording was estimated to need, and how it was fitted into the budget."""
 
+    def __repr__(self) -> str:
+        """One line a part: its branches and the length of every axis."""
+        lines = [
+            f"  {part}.{branch}: {', '.join(f'{axis} {len(labels)}' for axis, labels in found.axes.items())}"
+            for part, branch, found in self.maps()
+        ]
+        kept = [f"  {name}: {len(found)} calls" for name in ("routing", "features") if (found := getattr(self, name))]
+        return "\n".join(["Recording", *(lines + kept or ["  nothing was recorded"])])
+
     def maps(self) -> Iterator[tuple[str, str, Map]]:
         """Part, branch and map of everything that was recorded by branch."""
         for part in PARTS:
@@ -64,8 +73,9 @@ class Recording:
         """Add maps of some branches to a part."""
         getattr(self, part).update(found)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write maps to ``path`` (safetensors) and their axes beside it (JSON); routing and features go beside them."""
+        path = Path(path)
         arrays = {f"{part}.{branch}": found for part, branch, found in self.maps()}
         grids = {name: {axis: list(grid) for axis, grid in found.grids.items()} for name, found in arrays.items()}
         extra = {"grid": self.grid, "grids": grids, "words": self.words, "plans": [asdict(plan) for plan in self.plans]}
@@ -80,8 +90,9 @@ class Recording:
             save_file({name: value.contiguous() for name, value in tensors.items()}, beside)
 
     @classmethod
-    def load(cls, path: Path) -> Recording:
-        """Read back what ``save`` wrote: neither model nor GPU is needed."""
+    def load(cls, path: str | Path) -> Recording:
+        """Read back what ``save`` wrote: neither model nor GPU is needed. ``InputError`` names a file that is missing."""
+        path = Path(path)
         arrays, extra = load(path)
         words = [list(tokens) for tokens in extra.get("words", [])]
         plans = [Plan(**plan) for plan in extra.get("plans", [])]

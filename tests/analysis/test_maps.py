@@ -32,6 +32,50 @@ def test_words_of_several_tokens() -> None:
         Map(found.values, found.axes).word("mug")
 
 
+def of_prompts() -> Map:
+    """Two samples whose prompts have the mug at other places; the second alone has a star."""
+    values = np.random.default_rng(1).random((2, 2, 4, 3))
+    axes = {"block": [0, 1], "sample": [0, 1], "query": [0, 1, 2, 3], "key": [0, 1, 2]}
+    return Map(values, axes, words=[["a", "mug", "mug", "</s>"], ["star", "and", "a", "mug"]])
+
+
+def test_every_sample_has_the_words_of_its_own_prompt() -> None:
+    found = of_prompts()
+    mug = np.stack([found.values[:, 0, 1:3].mean(1), found.values[:, 1, 3]], axis=1)
+    np.testing.assert_allclose(found.word("mug").values, mug)
+    np.testing.assert_allclose(found.word("mug", sample=1).values, mug[:, 1])
+    np.testing.assert_allclose(found.sel(sample=1).word("mug").values, mug[:, 1])
+    np.testing.assert_allclose(found.sel(sample=[1]).word("mug").values, mug[:, 1:])
+    star = found.word("star").values
+    assert np.isnan(star[:, 0]).all(), "the first prompt has no star"
+    np.testing.assert_allclose(star[:, 1], found.values[:, 1, 0])
+    with pytest.raises(InputError, match="no 'star' among the text tokens a mug mug"):
+        found.sel(sample=0).word("star")
+    with pytest.raises(InputError, match="choose a sample before"):
+        found.mean("sample").word("mug")
+
+
+def test_tokens_that_were_chosen_before_keep_their_places() -> None:
+    found = of_prompts().sel(sample=1)
+    np.testing.assert_allclose(found.sel(query=[3, 0]).word("mug").values, found.values[:, 3])
+    assert np.isnan(found.sel(query=[0]).word("mug").values).all()
+    image = Map(attention().values, attention().axes, grids={"query": (2, 2)})
+    for lost in (
+        lambda: image.sel(query=[0, 1]).region((0, 0, 1, 1), axis="query"),
+        lambda: image.sel(query=[0]).point(0, 0),
+    ):
+        with pytest.raises(InputError, match="holds some tokens alone"):
+            lost()
+
+
+def test_queries_that_were_never_seen_count_nothing() -> None:
+    values = attention().values.copy()
+    values[:, :, 1] = np.nan
+    image = Map(values, attention().axes, grids={"query": (2, 2)})
+    np.testing.assert_allclose(image.region((0.0, 0.0, 1.0, 0.5), axis="query").values, values[:, :, 0])
+    assert np.isnan(image.region((0.5, 0.0, 1.0, 0.5), axis="query").values).all()
+
+
 def test_regions_of_the_reference_and_points_of_the_image() -> None:
     found = attention()
     np.testing.assert_allclose(found.region((0.0, 0.0, 0.5, 1.0)).values, found.values[..., [0, 2]].sum(-1))
@@ -92,4 +136,6 @@ def test_drawings() -> None:
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert page.count("data:image/png;base64,") == 1
+    with pytest.raises(InputError, match="there is no axis 'block'"):
+        attention().sel(block=0).grid("step", "block")
     assert attention().sel(block=0, step=0.25, query=0, key=0).to_html().count("a single number") == 1

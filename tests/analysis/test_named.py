@@ -23,6 +23,17 @@ def test_choosing_by_label() -> None:
     assert kept.values.tolist() == [[2, 0], [5, 3]]
 
 
+def test_labels_of_other_types() -> None:
+    found = Named(np.arange(6.0).reshape(2, 3), {"head": range(2), "step": [0.0, 1 / 3, 2 / 3]})
+    assert found.sel(step=0.33).values.tolist() == [1, 4], "as a drawing writes it"
+    assert found.sel(head=range(1, 2)).axes["head"] == [1]
+    assert found.sel(step=np.array([0.67, 0.0])).axes["step"] == [2 / 3, 0.0]
+    assert found.sel(head=np.int64(1), step=0).values == 3
+    for wrong in ({"step": 0.4}, {"head": -3}, {"head": slice(0, 1)}, {"step": 7}):
+        with pytest.raises(InputError, match="axis"):
+            found.sel(**wrong)
+
+
 def test_means_leave_out_what_was_never_seen() -> None:
     values = array().values.copy()
     values[0, 0] = np.nan
