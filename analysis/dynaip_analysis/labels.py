@@ -106,6 +106,34 @@ def said(cases: Sequence[Case], columns: Sequence[str]) -> set[str]:
     return {name for name in prompted if all(wanted.get(name) == shown.get(name) for wanted, shown in pairs)}
 
 
+def chosen(labelled: Labelled, order: Sequence[int] | Ints) -> Labelled:
+    """Some of the pictures, in this order."""
+    order = np.asarray(order)
+    factors = {name: values[order] for name, values in labelled.factors.items()}
+    return Labelled([labelled.images[k] for k in order], factors, labelled.families, labelled.groups[order])
+
+
+def at_most(labelled: Labelled, count: int, seed: int = 0) -> Labelled:
+    """Pictures of whole identities, ``count`` of them at most (at least one identity), in their order."""
+    names = np.random.default_rng(seed).permutation(np.unique(labelled.groups))
+    sizes = np.array([(labelled.groups == name).sum() for name in names])
+    kept = names[: max(1, int((np.cumsum(sizes) <= count).sum()))]
+    return chosen(labelled, np.flatnonzero(np.isin(labelled.groups, kept)))
+
+
+def varied_first(labelled: Labelled) -> Labelled:
+    """The same pictures, one of every category first, then of other identities: the first few are those that are drawn."""
+    seen: dict[int, int] = {}
+    identities: dict[int, dict[int, int]] = {}
+    keys: list[tuple[int, int, int]] = []
+    kinds = np.zeros(len(labelled.groups), np.int64) if labelled.categories is None else labelled.categories
+    for k, (group, kind) in enumerate(zip(labelled.groups.tolist(), kinds.tolist(), strict=True)):
+        of_kind = identities.setdefault(kind, {})
+        keys.append((seen.get(group, 0), of_kind.setdefault(group, len(of_kind)), k))
+        seen[group] = seen.get(group, 0) + 1
+    return chosen(labelled, sorted(range(len(keys)), key=keys.__getitem__))
+
+
 def labelled_folder(folder: Path) -> Labelled:
     """Pictures of a folder: with a ``labels.csv``, or sorted into ``category/instance/*.png`` (or ``category/*.png``).
 

@@ -10,7 +10,16 @@ from PIL import Image
 
 from dynaip.contracts import Case, CaseReference
 from dynaip.errors import InputError
-from dynaip_analysis.labels import labelled_cases, labelled_folder, pictures_of, require_identities, said
+from dynaip_analysis.labels import (
+    Labelled,
+    at_most,
+    labelled_cases,
+    labelled_folder,
+    pictures_of,
+    require_identities,
+    said,
+    varied_first,
+)
 
 COLUMNS = ("cp", "pf", "leak", "cp_colour", "pf_kind", "pf_place", "leak_pose")
 
@@ -121,3 +130,24 @@ def test_cases_that_show_one_picture() -> None:
     red, blue = (Image.new("RGB", (4, 4), colour) for colour in ("red", "blue"))
     shown = [Case(str(k), "s", "", (CaseReference(image),), k) for k, image in enumerate((red, blue, red))]
     np.testing.assert_array_equal(pictures_of(shown), [0, 1, 0])
+
+
+def sorted_pictures() -> Labelled:
+    """Two categories of three instances with two pictures each, as folders give them."""
+    images = [Image.new("RGB", (1, 1), (k, 0, 0)) for k in range(12)]
+    groups = np.repeat(np.arange(6), 2)
+    return Labelled(images, {"category": groups // 3}, {}, groups)
+
+
+def test_the_first_pictures_vary() -> None:
+    found = varied_first(sorted_pictures())
+    assert [image.getpixel((0, 0))[0] for image in found.images] == [0, 6, 2, 8, 4, 10, 1, 7, 3, 9, 5, 11]  # type: ignore[index]
+    np.testing.assert_array_equal(found.groups[:6], [0, 3, 1, 4, 2, 5])
+    np.testing.assert_array_equal(found.factors["category"][:4], [0, 1, 0, 1])
+
+
+def test_at_most_so_many_pictures_of_whole_identities() -> None:
+    found = at_most(sorted_pictures(), 5)
+    assert np.unique(found.groups, return_counts=True)[1].tolist() == [2, 2]
+    assert len(at_most(sorted_pictures(), 12).images) == 12
+    assert len(at_most(sorted_pictures(), 1).images) == 2

@@ -48,7 +48,7 @@ def test_a_router_that_reads_the_prompt_gets_it(adapter: Callable[..., Any], tin
     assert weights.shape == (2, *found.weights.shape)
     np.testing.assert_allclose(weights[0][0], found.weights[0], atol=1e-5)
     assert prompt_information(weights).value > 1e-4
-    granularity.check_steering(dyna, pictures[0])
+    granularity.check_steering(dyna)
     with pytest.raises(InputError, match="reads the prompt"):
         routed(bench(dyna, tiny_flux), [replace(case, prompt="") for case in cases()])
 
@@ -64,7 +64,7 @@ def test_a_fusion_without_levels_to_steer_says_so_at_once(adapter: Callable[...,
     dyna = adapter(fusion="concat")
     assert routed(bench(dyna, tiny_flux), cases()) is None
     with pytest.raises(ConfigError, match="concat has no weights over levels"):
-        granularity.check_steering(dyna, cases()[0].references[0].image)
+        granularity.check_steering(dyna)
 
 
 def test_the_title_counts_how_many_were_tried() -> None:
