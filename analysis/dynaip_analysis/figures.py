@@ -122,7 +122,7 @@ def scale_bar(figure: Any, drawn: Any, axes: Any, label: str) -> None:
 
 def headline(figure: Any, text: str) -> None:
     """The title of a figure, on the left; it says what to see, in as many lines as the width asks for."""
-    text = textwrap.fill(text, max(20, int(figure.get_figwidth() * 10.4)))
+    text = textwrap.fill(text, max(20, int(figure.get_figwidth() * 10.4)), break_on_hyphens=False)
     figure.suptitle(text, x=0.01, ha="left", fontsize=11.5, color=LIGHT.ink)
 
 

@@ -61,11 +61,14 @@ class LayerReading:
     peaks: NDArray[np.float32]
     """Maxima over patches, what occurs anywhere: B x C."""
     colours: Floats
-    """Patches of the shown pictures as red, green, blue in [0, 1], by a PCA over all pictures: S x rows x columns x 3."""
+    """Patches of the shown pictures as red, green, blue in [0, 1]: S x rows x columns x 3, by one PCA over the patches of all
+    pictures that are not held out."""
     psnr: Floats
     """Peak signal to noise in dB of the pictures given back by a ridge, one a held-out picture."""
     psnr_of_mean: Floats
     """The same of the mean patch, which needs no features."""
+    held_out: NDArray[np.bool_]
+    """Which pictures those are, B."""
 
     def probed(self) -> NDArray[np.float32]:
         """What probes read: means of parts and maxima side by side."""
@@ -147,7 +150,7 @@ class _Reader:
         """Second pass: pictures that are shown."""
         self.colours.append(np.clip(0.5 + (patches.astype(np.float64) - sums.mean_x) @ sums.colours / 5, 0, 1))
 
-    def reading(self) -> LayerReading:
+    def reading(self, held_out: NDArray[np.bool_]) -> LayerReading:
         """What was read."""
         return LayerReading(
             np.concatenate(self.features),
@@ -155,6 +158,7 @@ class _Reader:
             np.concatenate(self.colours).reshape(-1, *self.grid, 3),
             np.array(self.psnr),
             np.array(self.psnr_of_mean),
+            held_out,
         )
 
 
@@ -175,7 +179,7 @@ def read_layers(
             if reader.sums is not None:
                 reader.give_back(reader.sums, values[some], target[some])
                 reader.paint(reader.sums, values[rows < shown])
-    return {level: reader.reading() for level, reader in readers.items()}
+    return {level: reader.reading(held_out) for level, reader in readers.items()}
 
 
 @torch.no_grad()

@@ -63,6 +63,8 @@ class RunSection(ReportSection, Generic[Config]):
     """How many of the chosen runs are looked into."""
     generates = True
     """Whether a picture of the user's own needs a prompt."""
+    identities = 1
+    """How many identities the user's labelled pictures must show."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -107,9 +109,9 @@ class RunSection(ReportSection, Generic[Config]):
 
     def _check(self, request: AnalysisRequest) -> None:
         if request.labelled is not None:
-            from dynaip_analysis.labels import labelled_folder
+            from dynaip_analysis.labels import labelled_folder, require_identities
 
-            labelled_folder(request.labelled)
+            require_identities(labelled_folder(request.labelled), self.identities, request.labelled)
         if request.reference is None:
             if request.prompt is not None and request.labelled is None:
                 raise InputError("--prompt goes with a picture of your own: give it with --ref IMAGE")

@@ -55,10 +55,10 @@ class GranularityConfig(SectionConfig):
     """Cases that are drawn."""
     gammas: list[PositiveFloat] = Field(default_factory=lambda: [4.0])
     """Coefficients that each level is weighed with, beside each level alone."""
-    curve: list[PositiveFloat] = Field(default_factory=lambda: [0.25, 0.5, 2.0, 4.0])
+    curve: list[PositiveFloat] = Field(default_factory=lambda: [0.0625, 0.25, 4.0, 16.0])
     """Coefficients of the curves that `dynaip analyze` draws."""
     probed: PositiveInt = 480
-    """Pictures that `dynaip analyze` probes every layer of the encoder with."""
+    """Pictures that `dynaip analyze` probes every layer of the encoder with, at most; of `--labelled` whole identities."""
 
 
 class DecouplingConfig(SectionConfig):
