@@ -23,7 +23,7 @@ Floats = NDArray[np.floating[Any]]
 Grid = tuple[int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Map(Named):
     """Values with named axes (``block, step, sample, reference, head, query, key``, those that it has)."""
 
@@ -34,8 +34,16 @@ class Map(Named):
 
     def word(self, word: str, *, axis: str = "query", sample: int = 0) -> Self:
         """One word: the mean over its tokens as queries, the sum over them as keys. ``InputError`` if it is not there."""
-        if len(self.words) <= sample:
-            raise InputError("no words were recorded: give record(..., prompts=[...]) and choose a map of text tokens")
+        self._place(axis)
+        if axis in self.grids or not all(isinstance(label, int) for label in self.axes[axis]):
+            raise InputError(
+                f"word: axis {axis!r} of this map holds no text tokens; choose the text branch, sel(branch='text'), or "
+                "sel by the name of what was recorded"
+            )
+        if not self.words:
+            raise InputError("word: the words of the prompt are not known; give them, record(..., prompts=[prompt])")
+        if not 0 <= sample < len(self.words):
+            raise InputError(f"word: there is no sample {sample}; {len(self.words)} prompts were named")
         return self._reduced(axis, places_of(word, self.words[sample]))
 
     def region(self, region: Any, *, axis: str = "key") -> Self:
@@ -90,6 +98,8 @@ class Map(Named):
         self, rows: str = "block", columns: str = "step", *, picture: Image.Image | None = None, axis: str | None = None
     ) -> Any:
         """A matplotlib figure of small maps on one scale: one row and one column a label of two axes."""
+        for axis_of in (rows, columns):
+            self._place(axis_of)
         cells = [[self.sel(**{rows: one, columns: other}) for other in self.axes[columns]] for one in self.axes[rows]]
         high = max(float(np.nanmax(cell.spatial(axis), initial=0)) for line in cells for cell in line) or None
         with figures.own_figure((1.05 * len(cells[0]) + 1.6, 1.05 * len(cells) + 0.8)) as figure:
@@ -107,14 +117,22 @@ class Map(Named):
 
     def to_html(self, picture: Image.Image | None = None, *, caption: str = "") -> str:
         """A self-contained piece of HTML: the map as a picture, its caption and what its axes are."""
-        axes = ", ".join(f"{name} ({len(labels)})" for name, labels in self.axes.items()) or "a single number"
         drawn = ""
-        if any(name in self.grids for name in self.axes):
+        if self._drawable():
             with figures.own_figure((2.6, 2.4)) as figure:
                 place = figure.subplots()
                 figures.scale_bar(figure, self.overlay(place, picture), place, "")
             drawn = f'<img alt="{escape(caption or "map")}" src="data:image/png;base64,{_encoded(figure)}">'
-        return f"<figure>{drawn}<figcaption>{escape(caption)} <small>{escape(axes)}</small></figcaption></figure>"
+        return (
+            f"<figure>{drawn}<figcaption>{escape(caption)} <small>{escape(self.told())}</small></figcaption></figure>"
+        )
+
+    def _drawable(self) -> bool:
+        """Whether some axis lies on a picture: a resampler's tokens do not."""
+        try:
+            return bool(np.isfinite(self.spatial()).any())
+        except InputError:
+            return False
 
     def _repr_html_(self) -> str:
         return self.to_html()
@@ -133,14 +151,20 @@ def _label(axis: str, label: Any) -> str:
 class Branches(dict[str, Map]):
     """Maps by branch: ``branch`` is an axis like the others, only that the branches have different queries."""
 
+    def __missing__(self, branch: str) -> Map:
+        raise InputError(f"axis 'branch' has no {branch!r}; it has {', '.join(self) or 'nothing: no branch was open'}")
+
+    def __repr__(self) -> str:
+        return f"Branches({', '.join(f'{name}: {found.told()}' for name, found in self.items()) or 'none'})"
+
+    def _repr_html_(self) -> str:
+        cells = "".join(f"<td>{found.to_html(caption=f'{name} branch')}</td>" for name, found in self.items())
+        return f"<table><tr>{cells}</tr></table>" if cells else "<p>no branch was open</p>"
+
     def sel(self, *, branch: str | None = None, **choice: Any) -> Any:
         """Choose by label: a ``Map`` if ``branch`` is given, else the same choice in every branch."""
         if branch is None:
             return Branches({name: found.sel(**choice) for name, found in self.items()})
-        if branch not in self:
-            raise InputError(
-                f"axis 'branch' has no {branch!r}; it has {', '.join(self) or 'nothing: no branch was open'}"
-            )
         return self[branch].sel(**choice)
 
     def mean(self, *axes: str) -> Branches:
@@ -149,8 +173,10 @@ class Branches(dict[str, Map]):
 
 
 def token_at(place: tuple[float, float], grid: Grid) -> tuple[int, int]:
-    """Row and column of the token under a place (x, y in [0, 1]) of the picture."""
+    """Row and column of the token under a place (x, y in [0, 1]) of the picture; ``InputError`` outside it."""
     x, y = place
+    if not (0 <= x <= 1 and 0 <= y <= 1):
+        raise InputError(f"point ({x}, {y}) lies outside the picture; x and y are within 0 and 1")
     return min(int(y * grid[0]), grid[0] - 1), min(int(x * grid[1]), grid[1] - 1)
 
 

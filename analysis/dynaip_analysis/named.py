@@ -29,6 +29,17 @@ class Named:
                 f"axes {dict(zip(self.axes, lengths, strict=True))} do not fit values of shape {self.values.shape}"
             )
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.told()})"
+
+    def told(self) -> str:
+        """Axes with their lengths and the range of the values, in one line."""
+        axes = ", ".join(f"{name} {len(labels)}" for name, labels in self.axes.items()) or "a single number"
+        seen = self.values[np.isfinite(self.values)]
+        if not seen.size:
+            return f"{axes}; nothing was seen"
+        return f"{axes}; values from {seen.min():.3g} to {seen.max():.3g}" if self.axes else f"{axes}, {seen[0]:.4g}"
+
     def sel(self, **choice: Any) -> Self:
         """Choose by label: one label drops its axis, a list of labels keeps it; unknown ones raise ``InputError``."""
         found = self
@@ -73,23 +84,28 @@ class Named:
 
     def _index(self, axis: str, label: Any) -> int:
         labels = list(self.axes[axis])
-        if isinstance(label, int) and label < 0 and label not in labels:
+        if isinstance(label, int) and -len(labels) <= label < 0 and label not in labels:
             return len(labels) + label
         if label not in labels:
             raise InputError(f"axis {axis!r} has no {label!r}; it has {', '.join(map(str, labels[:20]))}")
         return labels.index(label)
 
 
-def save(path: Path, arrays: Mapping[str, Named], extra: Mapping[str, Any] | None = None) -> None:
+def save(path: Path | str, arrays: Mapping[str, Named], extra: Mapping[str, Any] | None = None) -> None:
     """Write arrays to `path` (safetensors) and their axes beside it (`.json`)."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: np.ascontiguousarray(array.values) for name, array in arrays.items()}, path)
     axes = {name: {axis: list(labels) for axis, labels in array.axes.items()} for name, array in arrays.items()}
     path.with_suffix(".json").write_text(json.dumps({"axes": axes, "extra": dict(extra or {})}), encoding="utf-8")
 
 
-def load(path: Path) -> tuple[dict[str, Named], dict[str, Any]]:
-    """Read back what ``save`` wrote: arrays and what was saved beside them."""
+def load(path: Path | str) -> tuple[dict[str, Named], dict[str, Any]]:
+    """Read back what ``save`` wrote: arrays and what was saved beside them; ``InputError`` if a file is missing."""
+    path = Path(path)
+    for file in (path, path.with_suffix(".json")):
+        if not file.is_file():
+            raise InputError(f"{file}: there is no such file; a recording is what Recording.save wrote")
     described = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     with safe_open(path, framework="numpy") as stored:
         arrays = {name: Named(stored.get_tensor(name), axes) for name, axes in described["axes"].items()}

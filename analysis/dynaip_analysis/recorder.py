@@ -49,6 +49,8 @@ def record(
     ``InputError`` says what a single step needs if that does not fit. ``recording.plans`` tells the estimate.
     """
     recording = Recording()
+    if not isinstance(attention, (bool, AttentionRequest)):
+        raise InputError(f"record: attention is True, False or AttentionRequest(...), not {type(attention).__name__}")
     request = AttentionRequest() if attention is True else attention or None
     session = _Session(dyna, recording, request, joint, parse_bytes(budget), list(prompts))
     with ExitStack() as stack:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -37,6 +37,13 @@ class AttentionRequest:
     """Boxes or masks on the reference: the attention inside them is recorded for each head."""
     terms: bool = False
     """Also keep the reference term as a mean over queries (what a branch adds, for probes)."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.branches, str) or not {"image", "text"} >= set(self.branches):
+            raise InputError(f"attention: branches are a list of image and text, not {self.branches!r}")
+        for name, given, known in (("heads", self.heads, Heads), ("weighting", self.weighting, Weighting)):
+            if given not in get_args(known):
+                raise InputError(f"attention: {name} is {' or '.join(get_args(known))}, not {given!r}")
 
 
 @dataclass(frozen=True)

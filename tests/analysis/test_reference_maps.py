@@ -156,6 +156,20 @@ def test_a_tight_budget_merges_steps_by_their_mean(steps: int | None) -> None:
     assert len(single.axes["step"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"branches": "image"}, "branches are a list of image and text, not 'image'"),
+        ({"branches": ["joint"]}, "branches are a list"),
+        ({"heads": "all"}, "heads is mean or each, not 'all'"),
+        ({"weighting": "size"}, "weighting is even or share, not 'size'"),
+    ],
+)
+def test_a_misspelt_request_is_refused(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        AttentionRequest(**wrong)
+
+
 def test_a_budget_below_one_step_is_refused_before_anything_is_seen() -> None:
     with pytest.raises(
         InputError, match=r"one step needs [\d.]+ kB .* and the budget is 10 kB; give more, or record fewer"
