@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -139,9 +138,7 @@ class Map(Named):
 
 
 def _encoded(figure: Any) -> str:
-    raw = io.BytesIO()
-    figure.savefig(raw, format="png")
-    return base64.b64encode(raw.getvalue()).decode()
+    return base64.b64encode(figures.png_of(figure)).decode()
 
 
 def _label(axis: str, label: Any) -> str:

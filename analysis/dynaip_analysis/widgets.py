@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from dynaip.errors import InputError
 from dynaip.report.style import LIGHT
 from dynaip.suggest import one_line
+from dynaip_analysis.figures import png_of
 
 STATIC = "DYNAIP_STATIC"
 """Environment variable: anything but empty keeps drawings still even where widgets are installed."""
@@ -95,10 +96,7 @@ def as_picture(drawn: Any) -> Any:
     """A matplotlib figure as a picture (PNG); anything else as it is."""
     if not hasattr(drawn, "savefig"):
         return drawn
-    target = io.BytesIO()
-    drawn.savefig(target, format="png", dpi=110)
-    target.seek(0)
-    return Image.open(target)
+    return Image.open(io.BytesIO(png_of(drawn)))
 
 
 def row(*images: Image.Image, titles: Sequence[str] = (), edge: int = 128, gap: int = 4) -> Image.Image:
