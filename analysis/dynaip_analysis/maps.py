@@ -75,7 +75,8 @@ class Map(Named):
         """The mean over all other axes as rows x columns of the axis's picture (by default ``key``, else ``query``)."""
         axis = axis or next((name for name in ("key", "query") if name in self.axes and name in self.grids), "key")
         grid = self._grid(axis)
-        means = self.mean(*(name for name in self.axes if name != axis)).values
+        others = [name for name in self.axes if name != axis]
+        means = self.mean(*others).values if others else self.values
         placed = on_patches(means, grid)
         if placed is None:
             raise InputError(f"{len(means)} tokens do not lie on {grid[0]} x {grid[1]} patches")

@@ -64,6 +64,9 @@ def test_what_was_chosen_stays_a_map() -> None:
     found = attention().sel(block=1).mean("step")
     assert isinstance(found, Map)
     np.testing.assert_allclose(found.spatial(), attention().values[1].mean((0, 1)).reshape(2, 2))
+    alone = found.word("mug")
+    assert list(alone.axes) == ["key"]
+    np.testing.assert_allclose(alone.spatial(), attention().values[1].mean(0)[3].reshape(2, 2))
 
 
 @pytest.mark.parametrize(
