@@ -6,6 +6,7 @@ import importlib
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from html import escape
 from typing import Any
 
@@ -20,7 +21,7 @@ STATIC = "DYNAIP_STATIC"
 """Environment variable: anything but empty keeps drawings still even where widgets are installed."""
 
 Draw = Callable[..., Any]
-LETTERS = 13
+LETTERS = 12
 """Height of captions in pixels."""
 
 
@@ -136,8 +137,11 @@ def _check(pictures: Sequence[Any], titles: Sequence[str]) -> None:
         raise InputError(f"{len(titles)} titles do not fit {len(pictures)} pictures: give one for each")
 
 
+@cache
 def _font() -> Any:
-    return ImageFont.load_default(size=LETTERS)
+    """Matplotlib's own font: figures have it, too, and it knows signs that Pillow's lacks."""
+    matplotlib: Any = importlib.import_module("matplotlib")
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", LETTERS)
 
 
 def _width(text: str) -> int:
