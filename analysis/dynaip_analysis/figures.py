@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import io
 import textwrap
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +44,24 @@ def drawing(path: Path, rows: Sequence[Mapping[str, Any]]) -> Generator[Any]:
 
 @contextmanager
 def own_figure(size: tuple[float, float]) -> Generator[Any]:
-    """Give a figure of ``size`` inches in the house's style that belongs to no pyplot: it may be drawn in a notebook too."""
+    """Give a figure of ``size`` inches in the house's style that belongs to no pyplot; a notebook shows it as it is."""
     matplotlib: Any = importlib.import_module("matplotlib")
-    made: Any = importlib.import_module("matplotlib.figure")
     with matplotlib.rc_context(settings(LIGHT)):
-        yield made.Figure(figsize=size, layout="constrained")
+        yield _figure_class()(figsize=size, layout="constrained")
+
+
+@cache
+def _figure_class() -> Any:
+    """Matplotlib's figure that draws itself in a notebook, which otherwise shows those of pyplot alone."""
+    made: Any = importlib.import_module("matplotlib.figure")
+    return type("Figure", (made.Figure,), {"_repr_png_": png_of})
+
+
+def png_of(figure: Any, dpi: int = 110) -> bytes:
+    """A matplotlib figure as a PNG file."""
+    target = io.BytesIO()
+    figure.savefig(target, format="png", dpi=dpi)
+    return target.getvalue()
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:

@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from dynaip.adapter.injection import BlockScale
 from dynaip.contracts import Branch, Case
 from dynaip.errors import InputError
+from dynaip.suggest import did_you_mean
 
 Kind = Literal["drop", "scale", "swap"]
 Window = tuple[float, float]
@@ -36,6 +38,17 @@ class Intervention:
     steps: Window = ALWAYS
     factor: float = 0.0
     """What ``scale`` multiplies the term with."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise InputError(
+                f"an intervention is one of {', '.join(get_args(Kind))}, not {self.kind!r}."
+                f"{did_you_mean(str(self.kind), get_args(Kind))}"
+            )
+        if self.branch not in (None, *get_args(Branch)):
+            raise InputError(f"an intervention's branch is image or text (None: both), not {self.branch!r}")
+        if isinstance(self.blocks, (int, str)):
+            raise InputError(f"an intervention's blocks are a list such as [0, 1] (None: all), not {self.blocks!r}")
 
     def covers(self, branch: Branch, block: int, progress: float) -> bool:
         """Whether an address is among those that are changed."""
@@ -154,7 +167,7 @@ def windows_of(progress: Collection[float], count: int) -> list[Window]:
     return [(float(low), float(high)) for low, high in zip(starts, [*starts[1:], np.inf], strict=True)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """Generations of the same cases under the interventions of a causal map."""
 
@@ -166,6 +179,18 @@ class Sweep:
     """One row a cell and case (``cell`` is its name, or ``untouched``): metrics, ``change`` of pixels in [0, 1]."""
     images: Mapping[str, Sequence[Image.Image]]
     """Cell's name -> images of the cases that are shown."""
+
+    def table(self) -> pd.DataFrame:
+        """The mean over cases of every metric, one row a cell, the untouched run first."""
+        return pd.DataFrame(self.scores).groupby("cell", sort=False).mean(numeric_only=True)
+
+    def __repr__(self) -> str:
+        cases = len({row["case"] for row in self.scores})
+        return f"Sweep of {self.kind} at {len(self.cells)} places on {cases} cases: table() has the scores"
+
+    def _repr_html_(self) -> str:
+        main = [name for name in ("cp", "pf", "leak", "change") if name in self.table()]
+        return f"<p>{self!r}</p>{self.table()[main].round(2).to_html()}"
 
 
 UNTOUCHED = "untouched"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
@@ -23,7 +22,7 @@ Floats = NDArray[np.floating[Any]]
 Grid = tuple[int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Map(Named):
     """Values with named axes (``block, step, sample, reference, head, query, key``, those that it has)."""
 
@@ -48,8 +47,15 @@ class Map(Named):
         one before. ``InputError`` if no prompt has it.
         """
         self._place(axis)
+        if axis in self.grids or not all(isinstance(label, int) for label in self.axes[axis]):
+            raise InputError(
+                f"word: axis {axis!r} of this map holds no text tokens; choose the text branch, sel(branch='text'), or "
+                "sel by the name of what was recorded"
+            )
         if not self.words:
-            raise InputError("no words were recorded: give record(..., prompts=[...]) and choose a map of text tokens")
+            raise InputError("word: the words of the prompt are not known; give them, record(..., prompts=[prompt])")
+        if sample is not None and not 0 <= sample < len(self.words):
+            raise InputError(f"word: there is no sample {sample}; {len(self.words)} prompts were named")
         if sample is not None and "sample" in self.axes:
             return self.sel(sample=sample).word(word, axis=axis)
         places = [[place for span in occurrences(word, tokens) for place in span] for tokens in self.words]
@@ -115,7 +121,8 @@ class Map(Named):
         """The mean over all other axes as rows x columns of the axis's picture (by default ``key``, else ``query``)."""
         axis = axis or next((name for name in ("key", "query") if name in self.axes and name in self.grids), "key")
         grid = self._grid(axis)
-        means = self.mean(*(name for name in self.axes if name != axis)).values
+        others = [name for name in self.axes if name != axis]
+        means = self.mean(*others).values if others else self.values
         placed = on_patches(means, grid)
         if placed is None:
             raise InputError(f"{len(means)} tokens do not lie on {grid[0]} x {grid[1]} patches")
@@ -156,23 +163,29 @@ class Map(Named):
 
     def to_html(self, picture: Image.Image | None = None, *, caption: str = "") -> str:
         """A self-contained piece of HTML: the map as a picture, its caption and what its axes are."""
-        axes = ", ".join(f"{name} ({len(labels)})" for name, labels in self.axes.items()) or "a single number"
         drawn = ""
-        if any(name in self.grids for name in self.axes):
+        if self._drawable():
             with figures.own_figure((2.6, 2.4)) as figure:
                 place = figure.subplots()
                 figures.scale_bar(figure, self.overlay(place, picture), place, "")
             drawn = f'<img alt="{escape(caption or "map")}" src="data:image/png;base64,{_encoded(figure)}">'
-        return f"<figure>{drawn}<figcaption>{escape(caption)} <small>{escape(axes)}</small></figcaption></figure>"
+        return (
+            f"<figure>{drawn}<figcaption>{escape(caption)} <small>{escape(self.told())}</small></figcaption></figure>"
+        )
+
+    def _drawable(self) -> bool:
+        """Whether some axis lies on a picture: a resampler's tokens do not."""
+        try:
+            return bool(np.isfinite(self.spatial()).any())
+        except InputError:
+            return False
 
     def _repr_html_(self) -> str:
         return self.to_html()
 
 
 def _encoded(figure: Any) -> str:
-    raw = io.BytesIO()
-    figure.savefig(raw, format="png")
-    return base64.b64encode(raw.getvalue()).decode()
+    return base64.b64encode(figures.png_of(figure)).decode()
 
 
 def _label(axis: str, label: Any) -> str:
@@ -181,6 +194,13 @@ def _label(axis: str, label: Any) -> str:
 
 class Branches(dict[str, Map]):
     """Maps by branch: ``branch`` is an axis like the others, only that the branches have different queries."""
+
+    def __repr__(self) -> str:
+        return f"Branches({', '.join(f'{name}: {found.told()}' for name, found in self.items()) or 'none'})"
+
+    def _repr_html_(self) -> str:
+        cells = "".join(f"<td>{found.to_html(caption=f'{name} branch')}</td>" for name, found in self.items())
+        return f"<table><tr>{cells}</tr></table>" if cells else "<p>no branch was open</p>"
 
     def sel(self, *, branch: str | None = None, **choice: Any) -> Any:
         """Choose by label: a ``Map`` if ``branch`` is given, else the same choice in every branch."""
@@ -198,7 +218,7 @@ class Branches(dict[str, Map]):
 
 
 def token_at(place: tuple[float, float], grid: Grid) -> tuple[int, int]:
-    """Row and column of the token under a place (x, y in [0, 1]) of the picture."""
+    """Row and column of the token under a place (x, y in [0, 1]) of the picture; ``InputError`` outside it."""
     x, y = place
     if not (0 <= x <= 1 and 0 <= y <= 1):
         raise InputError(f"point ({x}, {y}) lies outside the picture; x and y go from 0 to 1")

@@ -32,6 +32,17 @@ class Named:
                 f"axes {dict(zip(self.axes, lengths, strict=True))} do not fit values of shape {self.values.shape}"
             )
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.told()})"
+
+    def told(self) -> str:
+        """Axes with their lengths and the range of the values, in one line."""
+        axes = ", ".join(f"{name} {len(labels)}" for name, labels in self.axes.items()) or "a single number"
+        seen = self.values[np.isfinite(self.values)]
+        if not seen.size:
+            return f"{axes}; nothing was seen"
+        return f"{axes}; values from {seen.min():.3g} to {seen.max():.3g}" if self.axes else f"{axes}, {seen[0]:.4g}"
+
     def sel(self, **choice: Any) -> Self:
         """Choose by label: one label drops its axis, a list, range or array of labels keeps it.
 

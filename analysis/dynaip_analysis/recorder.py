@@ -51,6 +51,8 @@ def record(
     ``recording.plans`` tells the estimate. Blocks that are compiled run as they were written meanwhile.
     """
     recording = Recording()
+    if not isinstance(attention, (bool, AttentionRequest)):
+        raise InputError(f"record: attention is True, False or AttentionRequest(...), not {type(attention).__name__}")
     request = AttentionRequest() if attention is True else attention or None
     part = parse_bytes(budget) // max(1, sum((request is not None, joint is not None, features)))
     session = _Session(dyna, recording, request, joint, part, [prompts] if isinstance(prompts, str) else list(prompts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -54,20 +55,29 @@ class Recording:
     plans: list[Plan] = field(default_factory=list[Plan])
     """What the recording was estimated to need, and how it was fitted into the budget."""
 
-    def __repr__(self) -> str:
-        """One line a part: its branches and the length of every axis."""
-        lines = [
-            f"  {part}.{branch}: {', '.join(f'{axis} {len(labels)}' for axis, labels in found.axes.items())}"
-            for part, branch, found in self.maps()
-        ]
-        kept = [f"  {name}: {len(found)} calls" for name in ("routing", "features") if (found := getattr(self, name))]
-        return "\n".join(["Recording", *(lines + kept or ["  nothing was recorded"])])
-
     def maps(self) -> Iterator[tuple[str, str, Map]]:
         """Part, branch and map of everything that was recorded by branch."""
         for part in PARTS:
             for branch, found in getattr(self, part).items():
                 yield part, branch, found
+
+    def told(self) -> list[tuple[str, str]]:
+        """What was recorded, in words: a name and its sizes."""
+        found = [(f"{part}, {branch}", each.told()) for part, branch, each in self.maps()]
+        calls = {"routing": len(self.routing), "features": len(self.features)}
+        found += [(name, f"{count} calls of the fusion") for name, count in calls.items() if count]
+        return found + [("plan", plan.words()) for plan in self.plans]
+
+    def __repr__(self) -> str:
+        lines = "".join(f"\n  {name}: {told}" for name, told in self.told())
+        return f"Recording of{lines}" if lines else "Recording: nothing yet"
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'>{escape(told)}</td></tr>"
+            for name, told in self.told()
+        )
+        return f"<table>{cells}</table>" if cells else "<p>nothing was recorded yet</p>"
 
     def take(self, part: str, found: Branches) -> None:
         """Add maps of some branches to a part."""
@@ -79,6 +89,7 @@ class Recording:
         arrays = {f"{part}.{branch}": found for part, branch, found in self.maps()}
         grids = {name: {axis: list(grid) for axis, grid in found.grids.items()} for name, found in arrays.items()}
         extra = {"grid": self.grid, "grids": grids, "words": self.words, "plans": [asdict(plan) for plan in self.plans]}
+        path = Path(path)
         save(path, arrays, extra)
         tensors = {f"routing.{k}.{name}": value for k, fused in enumerate(self.routing) for name, value in _kept(fused)}
         tensors |= {

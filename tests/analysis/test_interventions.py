@@ -161,6 +161,19 @@ def test_addresses_without_a_term_are_refused(bench: Bench) -> None:
         sweep(bench, bench.cases("s", 2), windows=1, blocks=[7])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"kind": "dorp"}, "one of drop, scale, swap, not 'dorp'. Did you mean drop?"),
+        ({"branch": "joint"}, "branch is image or text"),
+        ({"blocks": 3}, r"a list such as \[0, 1\]"),
+    ],
+)
+def test_a_misspelt_intervention_is_refused(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        Intervention(**wrong)
+
+
 def test_windows_hold_equal_numbers_of_steps() -> None:
     assert windows_of([0.0, 0.1, 0.3, 0.7], 2) == [(0.0, 0.3), (0.3, float("inf"))]
     with pytest.raises(InputError, match="3 windows need at least as many denoising steps; there are 2"):
@@ -216,6 +229,17 @@ def test_metrics_that_are_no_oracle() -> None:
     assert causal_map.drawn_metrics(["change"], "drop") == ["change"]
     assert causal_map.drawn_metrics(["change", "cp", "leak", "cp_colours"], "drop") == ["cp", "leak"]
     assert np.isnan(causal_map.null_of(np.ones((3, 1))))
+
+
+def test_a_sweep_as_a_table(bench: Bench) -> None:
+    found = sweep(bench, bench.cases("single", 2), windows=1, branches=["image"], blocks=[0])
+    table = found.table()
+    assert table.index[0] == "untouched"
+    assert len(table) == 1 + len(found.cells)
+    own = [row["likeness"] for row in found.scores if row["cell"] == found.cells[0].name]
+    assert table.loc[found.cells[0].name, "likeness"] == pytest.approx(np.mean(own))
+    assert repr(found) == "Sweep of drop at 4 places on 2 cases: table() has the scores"
+    assert "<table" in found._repr_html_()
 
 
 def test_a_swap_needs_two_cases(bench: Bench) -> None:

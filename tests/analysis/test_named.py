@@ -48,10 +48,27 @@ def test_tidy_rows() -> None:
 def test_unknown_labels_and_axes_are_named() -> None:
     with pytest.raises(InputError, match="no 'joint'; it has image, text"):
         array().sel(branch="joint")
+    with pytest.raises(InputError, match="'step' has no -4"):
+        array().sel(step=-4)
     with pytest.raises(InputError, match="the axes are branch, step"):
         array().mean("head")
     with pytest.raises(ValueError, match="do not fit"):
         Named(np.zeros(3), {"step": [0]})
+
+
+def test_told_in_one_line() -> None:
+    assert repr(array()) == "Named(branch 2, step 3; values from 0 to 5)"
+    assert array().mean().told() == "a single number, 2.5"
+    assert Named(np.full(2, np.nan), {"step": [0, 1]}).told() == "step 2; nothing was seen"
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a.safetensors is not there"):
+        load(str(tmp_path / "a.safetensors"))
+    save(str(tmp_path / "a.safetensors"), {"a": array()})
+    (tmp_path / "a.json").unlink()
+    with pytest.raises(InputError, match=r"a.json is not there"):
+        load(tmp_path / "a.safetensors")
 
 
 def test_files(tmp_path: Path) -> None:

@@ -137,6 +137,23 @@ def test_the_estimate_is_the_plan_of_the_run_and_merging_is_said(
         estimate(dyna, **told, budget="20kB")
 
 
+def test_what_a_notebook_shows(adapter: Make, tiny_flux: Any) -> None:
+    dyna = adapter()
+    with record(dyna) as found:
+        assert found._repr_html_() == "<p>nothing was recorded yet</p>"
+        generate(dyna, tiny_flux)
+    assert repr(found).startswith("Recording of\n  attention, image: block ")
+    assert "<th" in found._repr_html_()
+    assert found.plans[0].words() in repr(found)
+    assert len(repr(found)) < 3000
+
+
+def test_a_request_of_another_type_is_refused(adapter: Make) -> None:
+    with pytest.raises(InputError, match=r"attention is True, False or AttentionRequest\(...\), not dict"):
+        with record(adapter(), attention={"heads": "each"}):
+            pass
+
+
 def test_hooks_are_gone_after_an_exception(adapter: Make, tiny_flux: Any) -> None:
     dyna = adapter()
     plain, before = generate(dyna, tiny_flux), hooks_of(tiny_flux.transformer)
@@ -216,7 +233,7 @@ def test_a_recording_without_references_says_so(
     with record(dyna) as found:
         dyna.backbone.generate(tiny_flux, ["a mug"], seeds=[1], size=(32, 48), num_inference_steps=1)
     assert "no pass inside record(...) had a reference in an open branch" in caplog.text
-    assert "nothing was recorded" in repr(found)
+    assert "nothing yet" in repr(found)
     with pytest.raises(InputError, match="axis 'branch' has no 'image'; it has nothing"):
         print(found.attention["image"])
 

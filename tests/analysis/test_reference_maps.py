@@ -155,6 +155,20 @@ def test_a_tight_budget_merges_steps_by_their_mean(steps: int | None) -> None:
     assert len(single.axes["step"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"branches": "image"}, "branches='image' must be some of image, text, in a list"),
+        ({"branches": ["joint"]}, "must be some of image, text"),
+        ({"heads": "all"}, "heads='all' must be mean or each"),
+        ({"weighting": "size"}, "weighting='size' must be even or share"),
+    ],
+)
+def test_a_misspelt_request_is_refused(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        AttentionRequest(**wrong)
+
+
 def test_a_budget_below_one_step_is_refused_before_anything_is_seen() -> None:
     with pytest.raises(
         InputError, match=r"one step needs [\d.]+ kB .* and the budget is 10 kB; give more, or record fewer"
