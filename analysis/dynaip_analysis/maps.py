@@ -54,10 +54,10 @@ class Map(Named):
             )
         if not self.words:
             raise InputError("word: the words of the prompt are not known; give them, record(..., prompts=[prompt])")
-        if sample is not None and not 0 <= sample < len(self.words):
-            raise InputError(f"word: there is no sample {sample}; {len(self.words)} prompts were named")
         if sample is not None and "sample" in self.axes:
             return self.sel(sample=sample).word(word, axis=axis)
+        if sample is not None and not 0 <= sample < len(self.words):
+            raise InputError(f"word: there is no sample {sample}; {len(self.words)} prompts were named")
         places = [[place for span in occurrences(word, tokens) for place in span] for tokens in self.words]
         if not any(places):
             places_of(word, [token for tokens in self.words for token in tokens])
