@@ -47,7 +47,10 @@ class PlaceViews:
 
 
 def views(recording: Recording, found: BranchMaps, *, sample: int = 0, count: int = SHOWN) -> list[PlaceViews]:
-    """Views of the places with the largest term, far from each other; ``found`` are the maps of the same sample."""
+    """Views of the places with the largest term, far from each other; ``found`` are the maps of the same sample.
+
+    Places outside a reference's region see nothing of it and are left out: there may be fewer than ``count``, or none.
+    """
     if "image" not in recording.rows or recording.grid is None:
         return []
     names = {
@@ -57,7 +60,10 @@ def views(recording: Recording, found: BranchMaps, *, sample: int = 0, count: in
     }
     share = found.share["image"].reshape(recording.grid) if "image" in found.share else np.ones(recording.grid)
     rows, columns = (sorted({token[axis] for token in names}) for axis in (0, 1))
-    chosen = query_points(share[np.ix_(rows, columns)], count)
+    known = np.full((len(rows), len(columns)), np.nan)
+    for i, j in np.ndindex(known.shape):
+        known[i, j] = share[rows[i], columns[j]] if (rows[i], columns[j]) in names else np.nan
+    chosen = query_points(known, count)
     return [_view(recording, found, (rows[i], columns[j]), names[rows[i], columns[j]], sample) for i, j in chosen]
 
 
@@ -66,6 +72,7 @@ def _view(recording: Recording, found: BranchMaps, token: tuple[int, int], name:
     joint = recording.rows["image"].sel(sample=sample, query=name).spatial("key")
     onto = recording.rows["text"].sel(sample=sample, query=name).mean("block", "step").values
     image = found.by_query["image"][token[0] * grid[1] + token[1]] if "image" in found.by_query else None
+    image = None if image is None or np.isnan(image).all() else image
     text, patch, back = None, None, None
     if "text" in found.by_query:
         words = found.by_query["text"]
@@ -123,7 +130,7 @@ def joint_shape(view: PlaceViews) -> tuple[int, int]:
 def _title(found: Sequence[PlaceViews]) -> str:
     peaks = [float(np.nanmax(each.image)) for each in found if each.image is not None]
     if not peaks:
-        return "What places of the image look at: the image branch is off"
+        return "What places of the image look at: there is no map of the image branch"
     return f"What places of the image look at: up to {max(peaks):.1f} times an even spread through the image branch"
 
 
@@ -132,7 +139,7 @@ def _panel(
 ) -> Any:  # fmt: skip
     values = getattr(each, name)
     if values is None:
-        figures.bare(axes, title or "off")
+        figures.no_map(axes, title)
         return None
     picture = reference if name in ("image", "text") else generated
     drawn = figures.overlay(axes, picture, values, title, high=high)
