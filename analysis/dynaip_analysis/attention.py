@@ -212,7 +212,7 @@ def _title(found: BranchMaps, name: str) -> str:
 
 def _branches(figure: Any, reference: Image.Image, generated: Image.Image, found: BranchMaps) -> None:
     axes = figure.subplots(1, 5)
-    figures.show_image(axes[0], reference, "reference")
+    figures.show_image(axes[0], reference, "reference as encoded")
     figures.show_image(axes[1], generated, "generated image")
     if "image" in found.share:
         drawn = figures.overlay(axes[2], generated, found.share["image"].reshape(found.grid), "image branch: term size")
@@ -268,8 +268,8 @@ def _words(axes: Any, found: BranchMaps, words: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=7.5)
     axes.set_xlabel("‖term‖ / ‖output‖", fontsize=8)
-    cut = "" if len(shown) == len(share) else f", largest {len(shown)} of {len(share)}"
-    axes.set_title(f"text branch: size by word{cut}", fontsize=9, loc="right" if cut else "left")
+    told = "size by word" if len(shown) == len(share) else f"{len(shown)} of {len(share)} words"
+    axes.set_title(f"text branch: {told}", fontsize=9)
     axes.spines["left"].set_visible(False)
 
 

@@ -100,15 +100,17 @@ def rows_of(found: Sequence[PlaceViews]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def draw(path: Path, reference: Image.Image, generated: Image.Image, found: Sequence[PlaceViews]) -> Path:
-    """Draw one row a place: where it is, and its four views on one colour scale."""
+def draw(
+    path: Path, reference: Image.Image, generated: Image.Image, found: Sequence[PlaceViews], name: str = "the reference"
+) -> Path:
+    """Draw one row a place: where it is, and its four views on one colour scale; ``name`` says which reference it is."""
     values = [getattr(each, name) for each in found for name in COLUMNS if getattr(each, name) is not None]
     high = float(np.nanpercentile(np.concatenate([each.ravel() for each in values]), 99))
     with figures.drawing(path, rows_of(found)) as plt:
         figure, axes = plt.subplots(
             len(found), 5, figsize=(8.4, 1.62 * len(found) + 0.9), layout="constrained", squeeze=False
         )
-        figures.headline(figure, _title(found))
+        figures.headline(figure, _title(found, name))
         drawn = None
         for k, (line, each) in enumerate(zip(axes, found, strict=True)):
             figures.show_image(line[0], generated, "image" if k == 0 else "")
@@ -127,11 +129,11 @@ def joint_shape(view: PlaceViews) -> tuple[int, int]:
     return (1, 1) if found is None else (found.shape[0], found.shape[1])
 
 
-def _title(found: Sequence[PlaceViews]) -> str:
+def _title(found: Sequence[PlaceViews], name: str) -> str:
     peaks = [float(np.nanmax(each.image)) for each in found if each.image is not None]
     if not peaks:
         return "What places of the image look at: there is no map of the image branch"
-    return f"What places of the image look at: up to {max(peaks):.1f} times an even spread through the image branch"
+    return f"What places of the image look at in {name}: up to {max(peaks):.1f} times an even spread, through the image branch"
 
 
 def _panel(

@@ -53,7 +53,7 @@ class ReferenceEvent:
     term: Tensor
     """b x t x d, after scale, region and weight, as it was added."""
     output: Tensor
-    """What it was added to, at the same rows and tokens, b x t x d."""
+    """The output without any reference's term, at the same rows and tokens, b x t x d."""
     weight: float
     """g_b of the policy (times the intervention)."""
     grid: tuple[int, int]
@@ -332,19 +332,19 @@ class Injector:
                 )
                 term = term.to(total.dtype)
                 if self.observers:
-                    self._observe(place, weight, tokens, slot, group, (query, key, value), term, total)
+                    self._observe(place, weight, tokens, slot, group, (query, key, value), term, output)
                 total = scatter(total, term, group)
         return total
 
     def _observe(
         self, place: _Place, weight: float, tokens: Branch, slot: Slot, group: Group,
-        parts: tuple[Tensor, Tensor, Tensor], term: Tensor, total: Tensor,
+        parts: tuple[Tensor, Tensor, Tensor], term: Tensor, plain: Tensor,
     ) -> None:  # fmt: skip
         call = cast(ForwardPass, self.call)
         query, key, value = parts
         # On the CPU: a watcher that reads them must not wait for the device.
         samples = torch.arange(call.batch) if group.samples is None else group.samples
-        output = total if group.samples is None else total[group.samples]
+        output = plain if group.samples is None else plain[group.samples]
         event = ReferenceEvent(
             block=place.number,
             branch=tokens,

@@ -126,7 +126,7 @@ def _draw_case(bench: Workbench, recording: Recording, k: int, case: Case, image
         found = attention.maps(recording, bench.dyna.encoder.grid, sample=k, reference=number, words=len(words))
         paths.append(attention.draw(out / f"{stem}.png", reference, image, found, words, name))
         views = places.views(recording, found, sample=k)
-        paths += [places.draw(out / f"{stem}-places.png", reference, image, views)] if views else []
+        paths += [places.draw(out / f"{stem}-places.png", reference, image, views, name)] if views else []
     return paths
 
 
