@@ -14,6 +14,7 @@ from dynaip.ablation.statistics import Bootstrap, collect
 from dynaip.report.style import LIGHT
 from dynaip_analysis import figures
 from dynaip_analysis.interventions import UNTOUCHED, Cell, Sweep
+from dynaip_analysis.resampling import FEWEST
 
 Floats = NDArray[np.float64]
 MAIN = ("cp", "pf", "leak")
@@ -117,7 +118,8 @@ def draw(path: Path, found: Sweep) -> Path:
     branches = list(dict.fromkeys(cell.branch for cell in found.cells))
     blocks = list(dict.fromkeys(cell.block for cell in found.cells))
     shape = (len(branches), len(metrics))
-    width = max((0.62 * len(found.windows) + 0.7) * shape[1], 4.6)
+    own_scales = metrics[0] not in MAIN
+    width = max((0.64 * len(found.windows) + 0.75 + own_scales) * shape[1], 4.6)
     size = (width + 1.4, (0.4 * len(blocks) + 1.2) * shape[0] + 0.9)
     with figures.drawing(path, rows) as plt:
         figure, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
@@ -127,7 +129,7 @@ def draw(path: Path, found: Sweep) -> Path:
             drawn = _panel(axes[i, j], own, found, _scale(rows, metrics, metric), j == 0)
             untouched = "" if metric == CHANGE else f" ({own[0]['untouched']:.2f} untouched)".replace("-", "−")
             axes[i, j].set_title(f"{NAMES.get(metric, metric)}{untouched}", fontsize=9)
-            if j == len(metrics) - 1 or metrics[0] not in MAIN:
+            if j == len(metrics) - 1 or own_scales:
                 figures.scale_bar(figure, drawn, axes[i, j], "difference to untouched")
         for line, branch in zip(axes, branches, strict=True):
             line[0].set_ylabel(f"{branch} branch", color=figures.BRANCH_COLOURS[branch], fontsize=9)
@@ -155,10 +157,6 @@ def _reading(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
         f"{small}; bold: |t| beyond what chance gives the largest cell of a metric in 95 % of sweeps "
         f"({row['null']:.1f} for {NAMES.get(metric, metric)}; signs flipped by case)"
     )
-
-
-FEWEST = 6
-"""Of fewer cases, all with the same sign, more than one in twenty sign patterns look alike: 2 / 2^n."""
 
 
 def headline(rows: Sequence[Mapping[str, Any]], metric: str, kind: str) -> str:
@@ -229,4 +227,4 @@ def _key(cell: Cell) -> tuple[int, int]:
 def _ink(value: float, high: float, strong: bool) -> str:
     if abs(value) > 0.6 * high:
         return "white"
-    return LIGHT.ink if strong else LIGHT.quiet
+    return LIGHT.ink if strong or abs(value) > 0.25 * high else LIGHT.quiet

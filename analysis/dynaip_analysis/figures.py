@@ -126,6 +126,12 @@ def bare(axes: Any, title: str = "") -> None:
         axes.set_title(title, fontsize=9)
 
 
+def no_map(axes: Any, title: str = "", reason: str = "no map") -> None:
+    """A panel that stays empty, and says so."""
+    bare(axes, title)
+    axes.text(0.5, 0.5, reason, transform=axes.transAxes, fontsize=8, color=LIGHT.quiet, ha="center", va="center")
+
+
 def scale_bar(figure: Any, drawn: Any, axes: Any, label: str) -> None:
     """A slim colour bar with a label; for one picture, or for all of an array."""
     slim = {"fraction": 0.02, "aspect": 40} if isinstance(axes, np.ndarray) else {"fraction": 0.046}

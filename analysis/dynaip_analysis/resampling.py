@@ -13,6 +13,8 @@ Floats = NDArray[np.float64]
 
 DRAWS = 1000
 TAIL = 2.5
+FEWEST = 6
+"""Cases below which nothing is told apart: even if all agree in sign, chance does so in 2 of 2^n draws, more than 5 %."""
 
 
 @dataclass(frozen=True)

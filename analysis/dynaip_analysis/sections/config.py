@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -95,8 +95,8 @@ class InterventionsConfig(SectionConfig):
     """Parts that the denoising steps are split into."""
     branches: list[Literal["image", "text"]] = Field(default_factory=list)
     """Branches that are changed; empty for all that are open."""
-    decoupling: str | None = None
-    """Policy at inference; None for the adapter's own."""
+    decoupling: str | dict[str, Any] | None = None
+    """Policy at inference, by its name or with options; None for the adapter's own."""
 
 
 class JudgesConfig(SectionConfig):
