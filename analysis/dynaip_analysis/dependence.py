@@ -21,7 +21,7 @@ DEAD = 0.1
 def entropy(weights: Floats) -> Floats:
     """Entropy over the last axis, in nats."""
     safe = np.where(weights > 0, weights, 1.0)
-    return -(weights * np.log(safe)).sum(axis=-1)
+    return np.maximum(-(weights * np.log(safe)).sum(axis=-1), 0.0)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def prompt_information(weights: Floats, groups: NDArray[Any] | None = None) -> S
 def _information(by: Floats, share: Floats | None = None) -> float:
     """H(mean) - mean H over the first axis."""
     share = np.full(len(by), 1 / len(by)) if share is None else share
-    return float(entropy(share @ by) - share @ entropy(by))
+    return max(float(entropy(share @ by) - share @ entropy(by)), 0.0)
 
 
 def _against(found: float, dealt: Callable[[], float], shuffles: int) -> Dependence:

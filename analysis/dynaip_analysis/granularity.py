@@ -235,6 +235,8 @@ def _moved(rows: Sequence[Mapping[str, Any]]) -> str:
         return "Scores over the coefficient of each level"
     most = max(moved, key=lambda row: row["moved"])
     limit = most["moved_by_chance"]
+    if most["moved"] == 0:
+        return "No coefficient moves the mean of any attribute"
     told = "more than" if most["moved"] > limit else "no more than"
     return (
         f"The coefficient of {most['level']} moves {figures.short_name(most['metric'])} most: by {most['moved']:.2f}, "

@@ -19,6 +19,8 @@ from dynaip_analysis.resampling import Sampled, weighted_mean
 from dynaip_analysis.similarity import cka_matrix, nearest, nearest_by_chance, nearest_shares, permuted_cka
 
 FAMILY_COLOURS: Mapping[str, str] = {SPECIFIC: OKABE_ITO[0], AGNOSTIC: OKABE_ITO[1], OTHER: OKABE_ITO[2]}
+THUMBNAIL = 256
+"""Pixels of the longer side of a picture that is drawn."""
 FAMILY_NAMES: Mapping[str, str] = {SPECIFIC: "concept-specific", AGNOSTIC: "concept-agnostic", OTHER: "other"}
 
 
@@ -80,23 +82,19 @@ def _most_readable(rows: Sequence[Mapping[str, Any]]) -> str:
         means = {layer: np.mean([row["selectivity"] for row in own if row["layer"] == layer]) for layer in layers}
         if means:
             best = max(means, key=lambda layer: means[layer])
-            parts.append(f"{FAMILY_NAMES[family]} factors at layer {best} ({means[best]:.2f})")
+            factors = list(dict.fromkeys(row["factor"] for row in own))
+            name = factors[0] if len(factors) == 1 else f"{FAMILY_NAMES[family]} factors"
+            parts.append(f"{name} at layer {best} ({means[best]:.2f})")
     return "A linear probe reads best (selectivity): " + ", ".join(parts)
 
 
 def _probe_panel(axes: Any, rows: Sequence[Mapping[str, Any]], layers: Layers) -> None:
     x = range(len(rows))
     colour = FAMILY_COLOURS[rows[0]["family"]]
-    axes.fill_between(
-        x,
-        [row["accuracy_low"] for row in rows],
-        [row["accuracy_high"] for row in rows],
-        color=colour,
-        alpha=0.2,
-        linewidth=0,
-    )
+    _band(axes, rows, "accuracy", colour)
     axes.plot(x, [row["accuracy"] for row in rows], color=colour, marker="o", markersize=3.5, label="read")
-    axes.plot(x, [row["shuffled"] for row in rows], color=LIGHT.quiet, linewidth=1.2, linestyle="--", label="shuffled")
+    axes.plot(x, [row["shuffled"] for row in rows], color=LIGHT.quiet, linewidth=1.2, linestyle="--", label="shuffled",
+              marker="_" if len(rows) == 1 else None)  # fmt: skip
     axes.axhline(rows[0]["chance"], color=LIGHT.ink, linewidth=0.8, linestyle=":", label="guessing")
     for k, row in enumerate(rows):
         if row["level"]:
@@ -121,7 +119,7 @@ def draw_layers(path: Path, layers: Layers) -> Path:
     rows.append({"measure": "cka, 95 % of pictures dealt anew", "layer": names[0], "other": names[-1], "value": limit})
     rows += [row for parts in (*neighbours.values(), psnr) for row in parts]
     with figures.drawing(path, rows) as plt:
-        figure, axes = plt.subplots(1, 3, figsize=(10.4, 3.2), layout="constrained", width_ratios=(1.05, 1, 1))
+        figure, axes = plt.subplots(1, 3, figsize=(10.4, 3.5), layout="constrained", width_ratios=(1.05, 1, 1))
         figures.headline(figure, _layers_title(neighbours, psnr))
         _cka_panel(figure, axes[0], layers, matrix, limit)
         for k, (name, parts) in enumerate(neighbours.items()):
@@ -137,12 +135,13 @@ def draw_layers(path: Path, layers: Layers) -> Path:
         for place in axes[1:]:
             place.set_xticks(range(len(names)), [layers.label(name) for name in names], fontsize=7)
             place.set_xlabel("layer")
-            place.legend(fontsize=7.5, handlelength=1.5)
+            place.legend(fontsize=7.5, handlelength=1.5, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.27))
     return path
 
 
 def _layers_title(neighbours: Mapping[str, Sequence[Mapping[str, Any]]], psnr: Sequence[Mapping[str, Any]]) -> str:
-    lost = f"Pixels go from {psnr[0]['value']:.0f} to {psnr[-1]['value']:.0f} dB with depth"
+    first, last = (f"{psnr[k]['value']:.0f}" for k in (0, -1))
+    lost = f"Pixels go from {first} to {last} dB with depth" if len(psnr) > 1 else f"Pixels come back with {last} dB"
     parts: list[str] = []
     for name, rows in neighbours.items():
         best = max(rows, key=lambda row: row["value"])
@@ -180,11 +179,19 @@ def _mean_of(values: Any, groups: Any) -> Sampled:
 
 def _line(axes: Any, rows: Sequence[Mapping[str, Any]], colour: str, name: str) -> None:
     x = range(len(rows))
-    low, high = [row["value_low"] for row in rows], [row["value_high"] for row in rows]
-    axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    _band(axes, rows, "value", colour)
     axes.plot(x, [row["value"] for row in rows], color=colour, marker="o", markersize=4, label=name)
     word = "mean patch alone" if rows[0]["measure"] == "psnr" else f"{name}, by chance"
-    axes.plot(x, [row["chance"] for row in rows], color=colour, linewidth=1, linestyle=":", label=word)
+    axes.axhline(rows[0]["chance"], color=colour, linewidth=1, linestyle=":", label=word)
+
+
+def _band(axes: Any, rows: Sequence[Mapping[str, Any]], name: str, colour: str) -> None:
+    """Intervals over layers; a bar where there is one layer alone."""
+    x = range(len(rows))
+    low, high = ([row[f"{name}_{end}"] for row in rows] for end in ("low", "high"))
+    axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    if len(rows) == 1:
+        axes.vlines(x, low, high, color=colour, alpha=0.4, linewidth=2)
 
 
 def _dealt_limit(layers: Layers) -> float:
@@ -222,11 +229,11 @@ def draw_neighbours(path: Path, layers: Layers, shown: int) -> Path:
         figure, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
         figures.headline(figure, "The nearest picture of another instance, by layer: what a layer takes to be alike")
         for k in range(shape[0]):
-            figures.show_image(axes[k, 0], images[k], "picture" if k == 0 else "")
+            figures.show_image(axes[k, 0], _thumbnail(images[k]), "picture" if k == 0 else "")
             for column, (layer, found) in enumerate(pairs.items(), 1):
                 title = f"layer {layers.label(layer)}" if k == 0 else ""
                 if found[k] >= 0:
-                    figures.show_image(axes[k, column], images[found[k]], title)
+                    figures.show_image(axes[k, column], _thumbnail(images[found[k]]), title)
                 else:
                     figures.bare(axes[k, column], title)
     return path
@@ -245,7 +252,16 @@ def draw_colours(path: Path, images: Sequence[Image.Image], layers: Layers) -> P
         figure, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
         figures.headline(figure, "Patches of each layer as colours: like colours, like features")
         for b, image in enumerate(images):
-            figures.show_image(axes[b, 0], image, "picture" if b == 0 else "")
+            figures.show_image(axes[b, 0], _thumbnail(image), "picture" if b == 0 else "")
             for k, (layer, each) in enumerate(layers.readings.items()):
                 figures.show_image(axes[b, k + 1], each.colours[b], f"layer {layers.label(layer)}" if b == 0 else "")
     return path
+
+
+def _thumbnail(image: Image.Image) -> Image.Image:
+    """A square, so that pictures of any shape stand in line: a large one made smaller, white beside what is not square."""
+    image = image.convert("RGB")
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    square = Image.new("RGB", (max(image.size), max(image.size)), "white")
+    square.paste(image, tuple((square.width - edge) // 2 for edge in image.size))
+    return square

@@ -182,19 +182,33 @@ def read_layers(
     return {level: reader.reading(held_out) for level, reader in readers.items()}
 
 
+def as_seen(encoder: VisualEncoder, image: Image.Image) -> Image.Image:
+    """A picture that is not square as the encoder sees it (cropped, padded or squeezed), so that maps lie where they belong."""
+    if image.width == image.height:
+        return image
+    white, black = _white_and_black(encoder)
+    plain = ((encoder.preprocess([image]) - black) / (white - black))[0].float().clamp(0, 1)
+    return Image.fromarray((plain.permute(1, 2, 0) * 255).round().byte().numpy())
+
+
+def _white_and_black(encoder: VisualEncoder) -> tuple[Tensor, Tensor]:
+    """Whatever the encoder's normalisation is, black and white tell it."""
+    white, black = (encoder.preprocess([Image.new("RGB", (32, 32), tone)]) for tone in ("white", "black"))
+    return white, black
+
+
 @torch.no_grad()
 def _batches(
     encoder: VisualEncoder, images: Sequence[Image.Image]
 ) -> Iterator[tuple[NDArray[np.int64], Mapping[str, NDArray[np.float32]], NDArray[np.float32]]]:
     """Places of the pictures, patches of each level (b x P x C) and their pixels in [0, 1] (b x P x values)."""
     parameter = next(encoder.parameters())
-    white, black = (encoder.preprocess([Image.new("RGB", (32, 32), tone)]) for tone in ("white", "black"))
+    white, black = _white_and_black(encoder)
     for start in range(0, len(images), BATCH):
         pixels = encoder.preprocess(images[start : start + BATCH])
         levels = encoder(pixels.to(parameter.device, parameter.dtype))
         count = encoder.grid[0] * encoder.grid[1]
         patches = {level: values[:, -count:].float().cpu().numpy() for level, values in levels.items()}
-        # Whatever the encoder's normalisation is, black and white tell it.
         plain = ((pixels - black) / (white - black)).float()
         yield np.arange(start, start + len(pixels)), patches, _patched(plain, encoder.grid)
 

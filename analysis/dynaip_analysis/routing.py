@@ -47,14 +47,14 @@ class RoutingSummary:
     @property
     def mutual_information(self) -> float:
         """I(level; token) = H(mean w) - mean H(w), in nats: 0 if all tokens are routed alike."""
-        return self.entropy_of_mean - self.mean_entropy
+        return max(self.entropy_of_mean - self.mean_entropy, 0.0)
 
 
 def summarise(weights: Floats, groups: NDArray[Any] | None = None) -> RoutingSummary:
     """Summarise router weights, B x N x L (or B x L for a router per image); each row sums to one.
 
     ``groups`` names the images that are not independent (of one identity, or one picture that several cases show); they are
-    drawn again together for the intervals.
+    drawn again together for the intervals, which are NaN where there is one group alone.
     """
     tokens = weights[:, None, :] if weights.ndim == 2 else weights
     mean = tokens.mean(axis=(0, 1))
@@ -79,6 +79,8 @@ def _drawn(tokens: Floats, groups: NDArray[Any]) -> tuple[Floats, Floats]:
     count = int(members.max()) + 1
     times = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=DRAWS)[:, members]
     shares = times / times.sum(axis=1, keepdims=True)
+    if count == 1:
+        return np.full((DRAWS, tokens.shape[-1]), np.nan), np.full(DRAWS, np.nan)
     means = shares @ tokens.mean(axis=1)
     return means, entropy(means) - shares @ entropy(tokens).mean(axis=1)
 
@@ -161,11 +163,17 @@ def draw_summary(path: Path, summaries: Summaries, levels: Levels) -> Path:
 
 
 def _told(name: str, summary: RoutingSummary, levels: Sequence[str]) -> str:
+    if len(levels) == 1:
+        return f"{name}: {levels[0]} is the only level"
     leader, thing = int(summary.mean.argmax()), "patch" if summary.within_images > 1e-9 else "image"
     return (
         f"{name}: {levels[leader]} leads with {summary.mean[leader]:.2f}; "
         f"the {thing} tells {summary.mutual_information:.2f} of {np.log(len(levels)):.2f} nats"
     )
+
+
+def _interval(low: float, high: float) -> str:
+    return f"\n[{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
 
 
 def _bars(axes: Any, summaries: Summaries, levels: Levels) -> None:
@@ -174,7 +182,7 @@ def _bars(axes: Any, summaries: Summaries, levels: Levels) -> None:
         start = 0.0
         for level, mean, low, high in zip(levels[adapter], summary.mean, summary.low, summary.high, strict=True):
             axes.barh(row, mean, left=start, color=figures.colour_of_level(names.index(level)), height=0.55)
-            interval = f"\n[{low:.2f}, {high:.2f}]" if mean > 0.18 else ""
+            interval = _interval(low, high) if mean > 0.18 else ""
             if mean > 0.07:
                 axes.text(start + mean / 2, row, f"{mean:.2f}{interval}", ha="center", va="center", color="white",
                           fontsize=7.5)  # fmt: skip
@@ -196,10 +204,11 @@ def _information(axes: Any, summaries: Summaries, levels: int) -> None:
         axes.barh(row, within, color=LIGHT.ink, height=0.55, label="patch within its image" if row == 0 else None)
         axes.barh(row, between, left=within, color=LIGHT.quiet, height=0.55, label="image" if row == 0 else None)
         axes.plot([summary.information_low, summary.information_high], [row, row], color=figures.MARK, linewidth=2)
-        text = f"{summary.mutual_information:.2f}\n[{summary.information_low:.2f}, {summary.information_high:.2f}]"
-        end = max(summary.mutual_information, summary.information_high) + 0.01 * most
+        text = f"{summary.mutual_information:.2f}{_interval(summary.information_low, summary.information_high)}"
+        end = np.fmax(summary.mutual_information, summary.information_high) + 0.01 * most
         axes.text(end, row, text, va="center", fontsize=8, color=LIGHT.quiet)
-    high = max(0.12 * most, *(1.4 * summary.information_high for summary in summaries.values()))
+    ends = [np.fmax(each.mutual_information, each.information_high) for each in summaries.values()]
+    high = max(0.12 * most, 1.4 * max(ends))
     axes.set_yticks([])
     axes.set(
         xlim=(0, high),

@@ -45,7 +45,7 @@ def draw_dependence(path: Path, found: Dependences) -> Path:
             place.set_title(choice, fontsize=9.5)
             place.set_xlabel("mutual information, nats")
         axes[0, 0].set_yticks(range(len(names)), names)
-        axes[0, 0].invert_yaxis()
+        axes[0, 0].set_ylim(len(names) - 0.4, -0.6)
         figures.note(
             figure,
             f"Grey: 95 % of shuffled labels or shifted maps, whole identities together. Dot: beyond chance at 5 % when "

@@ -169,3 +169,23 @@ def test_figures_and_their_tables(found: layer_figures.Layers, tmp_path: Path) -
     groups = found.labelled.groups
     assert len(rows) == 2 * 2
     assert all(groups[row["image"]] != groups[row["nearest"]] for row in rows)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_a_picture_as_the_encoder_sees_it(tiny_clip_folder: Path, fit: str) -> None:
+    """A wide one, red on its left half: cropped to its middle, or with bars above and below."""
+    spec = ComponentSpec.parse(
+        "encoder", {"use": "clip", "model": str(tiny_clip_folder), "levels": {"a": 1}, "fit": fit}
+    )
+    encoder = registry().build(spec)
+    wide = Image.new("RGB", (64, 32), "blue")
+    wide.paste("red", (0, 0, 32, 32))
+    seen = np.asarray(layers.as_seen(encoder, wide)).astype(int)
+    rows, columns = seen.shape[:2]
+    assert rows == columns
+    middle = seen[rows // 2]
+    assert middle[columns // 4, 0] > 240 and middle[3 * columns // 4, 2] > 240
+    top = seen[1, columns // 4]
+    assert (top[0] > 240 and top[2] < 15) == (fit == "crop")
+    square = Image.new("RGB", (20, 20))
+    assert layers.as_seen(encoder, square) is square

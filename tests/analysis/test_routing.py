@@ -107,3 +107,17 @@ def test_adapters_with_other_levels_stand_beside_each_other(tmp_path: Path) -> N
         ("three", "low", 0.5), ("three", "mid", 0.0), ("three", "high", 0.5),
         ("two", "low", 0.5), ("two", "high", 0.5), ("one", "high", 1.0),
     ]  # fmt: skip
+
+
+def test_one_image_has_no_interval(tmp_path: Path) -> None:
+    found = routing.summarise(planted_by_place(1))
+    assert np.isnan([*found.low, found.information_high]).all()
+    path = routing.draw_summary(tmp_path / "summary.png", {"a": found}, {"a": LEVELS})
+    assert pq.read_table(path.with_suffix(".parquet")).to_pylist()[0]["mean"] == 0.5
+
+
+def test_titles_of_summaries() -> None:
+    alone = routing.summarise(np.ones((3, 8, 1)))
+    assert routing._told("a", alone, ["high"]) == "a: high is the only level"
+    by_image = routing.summarise(np.eye(2)[[0, 1, 1]])
+    assert routing._told("b", by_image, ["low", "high"]) == "b: high leads with 0.67; the image tells 0.64 of 0.69 nats"

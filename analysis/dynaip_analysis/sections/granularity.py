@@ -109,7 +109,7 @@ class GranularitySection(RunSection[GranularityConfig]):
         """Probes, similarity, neighbours, pixels and colours of every layer."""
         from dynaip_analysis import layer_figures
         from dynaip_analysis.labels import require_identities, varied_first
-        from dynaip_analysis.layers import every_layer, held_out, read_layers
+        from dynaip_analysis.layers import as_seen, every_layer, held_out, read_layers
 
         require_identities(labelled, self.identities)
         labelled = varied_first(labelled)
@@ -118,9 +118,10 @@ class GranularitySection(RunSection[GranularityConfig]):
         readings = read_layers(encoder, labelled.images, held_out(labelled.groups), shown)
         serving = {str(layer): level for level, layer in levels.items() if str(layer) in readings}
         layers = layer_figures.Layers(readings, labelled, serving)
+        images = [as_seen(encoder, image) for image in labelled.images[:shown]]
         paths = [
             layer_figures.draw_layers(out / "granularity-layers.png", layers),
-            layer_figures.draw_colours(out / "granularity-colours.png", labelled.images[:shown], layers),
+            layer_figures.draw_colours(out / "granularity-colours.png", images, layers),
             layer_figures.draw_neighbours(out / "granularity-neighbours.png", layers, shown),
         ]
         probes = layers.probes()

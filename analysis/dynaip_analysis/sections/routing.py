@@ -65,7 +65,7 @@ class RoutingSection(RunSection[RoutingConfig]):
         found, images, shown = looked.found, looked.images, looked.shown
         levels, grid = list(looked.bench.dyna.encoder.levels), looked.bench.dyna.encoder.grid
         paths: list[Path] = []
-        if found is not None and found.weights.ndim == 3:
+        if found is not None and found.weights.ndim == 3 and len(levels) > 1:
             leads = {"leading level": found.weights[shown]}
             paths.append(routing_figures.draw_choice(out / "routing-choice.png", images, leads, levels, grid))
         if found is not None and found.experts is not None:
@@ -167,8 +167,10 @@ class Looked:
 
     @property
     def images(self) -> list[Image.Image]:
-        """Their references."""
-        return [self.cases[k].references[0].image for k in self.shown]
+        """Their references, as the encoder sees them."""
+        from dynaip_analysis.layers import as_seen
+
+        return [as_seen(self.bench.dyna.encoder, self.cases[k].references[0].image) for k in self.shown]
 
 
 def _routed(bench: Workbench, cases: Sequence[Case]) -> Routed | None:
@@ -190,7 +192,7 @@ def _dependences(looked: Looked, found: Routed) -> Mapping[str, Any]:
     from dynaip_analysis.dependence import dependences
 
     encoder = looked.bench.dyna.encoder
-    parts = {"levels": found.weights}
+    parts = {"levels": found.weights} if len(encoder.levels) > 1 else {}
     if found.experts is not None:
         parts |= {f"experts of {level}": found.experts[:, :, k] for k, level in enumerate(encoder.levels)}
     return {name: dependences(weights, looked.labels, encoder.grid, looked.groups) for name, weights in parts.items()}
