@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dynaip.report.style import LIGHT
 from dynaip_analysis import figures
@@ -41,7 +42,7 @@ def draw_carried(path: Path, found: Carried, families: Mapping[str, str]) -> Pat
         )
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.legend(fontsize=8, loc="lower right")
+        axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return path
 
 
@@ -49,7 +50,7 @@ def verdict(index: Sampled | None) -> str:
     """What the index of decoupling says, in words."""
     if index is None:
         return "What the term of each branch carries"
-    told = f"index {index.value:+.2f} [{index.low:+.2f}, {index.high:+.2f}]".replace("-", "−")
+    told = figures.spoken("index", index.row("index"), "index")
     if not index.decided:
         return f"The branches do not part beyond chance: {told}"
     if index.value > 0:
@@ -99,13 +100,16 @@ def draw_similarity(path: Path, terms: Terms) -> Path:
     named = {(branch, block): values for branch, blocks in terms.items() for block, values in blocks.items()}
     matrix = cka_matrix({f"{branch} {block}": values for (branch, block), values in named.items()})
     names = [f"{branch} {block}" for branch, block in named]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"one": a, "other": b, "cka": float(matrix[i, j])} for i, a in enumerate(names) for j, b in enumerate(names)
     ]
+    whole = _whole(terms)
+    rows += whole
     with figures.drawing(path, rows) as plt:
         edge = 0.42 * len(names) + 1.6
         figure, axes = plt.subplots(figsize=(edge + 1.2, edge), layout="constrained")
-        figures.headline(figure, _likeness(terms))
+        figures.headline(figure, _likeness(whole))
+        figures.note(figure, _blocks(matrix, [branch for branch, _ in named]))
         drawn = axes.imshow(matrix, vmin=0, vmax=1)
         for (i, j), value in np.ndenumerate(matrix):
             tone = "white" if value < 0.65 else "black"
@@ -123,29 +127,57 @@ def draw_similarity(path: Path, terms: Terms) -> Path:
     return path
 
 
-def _likeness(terms: Terms) -> str:
+def _whole(terms: Terms) -> list[dict[str, Any]]:
+    """CKA of the two branches, all blocks together, with the 95 % quantile that chance gives; nothing for one branch."""
     if len(terms) < 2:
-        return "How alike the terms of blocks are (unbiased CKA)"
+        return []
     image, text = features_of(terms["image"]), features_of(terms["text"])
-    limit = float(np.percentile(permuted_cka(image, text), 95))
-    return f"Image and text branch are alike by {unbiased_cka(image, text):.2f}\n(unbiased CKA; below {limit:.2f} by chance)"
+    chance = float(np.percentile(permuted_cka(image, text), 95))
+    return [{"one": "image", "other": "text", "cka": unbiased_cka(image, text), "chance": chance}]
 
 
-def training_rows(moments: Sequence[Moment]) -> list[dict[str, Any]]:
-    """Tidy rows: step, branch, measure, value with its interval."""
-    rows: list[dict[str, Any]] = []
+def _likeness(whole: Sequence[Mapping[str, Any]]) -> str:
+    told = [f"are alike by {row['cka']:.2f} (unbiased CKA; chance: below {row['chance']:.2f})" for row in whole]
+    return f"Image and text branch {told[0]}" if told else "How alike the terms of blocks are (unbiased CKA)"
+
+
+def _blocks(matrix: NDArray[np.floating], branches: Sequence[str]) -> str:
+    """Mean CKA over pairs of blocks, within each branch and between them, in words."""
+    apart = ~np.eye(len(matrix), dtype=bool)
+    own = {name: np.array([each == name for each in branches]) for name in dict.fromkeys(branches)}
+    parts = {f"within the {name} branch": np.outer(at, at) & apart for name, at in own.items()}
+    if len(own) > 1:
+        parts["between the branches"] = np.not_equal.outer(own["image"], own["image"])
+    told = [f"{matrix[pairs].mean():.2f} {name}" for name, pairs in parts.items() if pairs.any()]
+    return f"Mean over pairs of blocks: {', '.join(told)}" if told else ""
+
+
+def training_rows(moments: Sequence[Moment], without: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Tidy rows: step, branch, measure, value with its interval; ``without`` are scores without a reference, at no step."""
+    rows = _score_rows(None, without)
     for moment in moments:
         for (branch, family), it in moment.means.items():
             rows.append({"step": moment.step, "branch": branch, "measure": family, **it.row("value")})
         if moment.index is not None:
             rows.append({"step": moment.step, "branch": "both", "measure": "index", **moment.index.row("value")})
-        for branch, parts in figures.estimates(moment.scores, "branch").items() if moment.scores else ():
-            for metric in ("cp", "pf", "leak"):
-                if metric in parts:
-                    it = parts[metric]
-                    found = {"value": it.value, "value_low": it.low, "value_high": it.high}
-                    rows.append({"step": moment.step, "branch": branch, "measure": metric, **found})
+        rows += _score_rows(moment.step, moment.scores)
     return rows
+
+
+def _score_rows(step: int | None, scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "step": step,
+            "branch": branch,
+            "measure": metric,
+            "value": it.value,
+            "value_low": it.low,
+            "value_high": it.high,
+        }
+        for branch, parts in (figures.estimates(scores, "branch") if scores else {}).items()
+        for metric, it in parts.items()
+        if metric in ("cp", "pf", "leak")
+    ]
 
 
 MEASURES: Mapping[str, str] = {
@@ -158,9 +190,14 @@ MEASURES: Mapping[str, str] = {
 }
 
 
-def draw_training(path: Path, moments: Sequence[Moment], colours: Mapping[str, str]) -> Path:
-    """Draw what the branches carry and do over the steps of training; ``colours`` are those of generations by branch."""
-    rows = training_rows(moments)
+def draw_training(
+    path: Path, moments: Sequence[Moment], colours: Mapping[str, str], without: Sequence[Mapping[str, Any]] = ()
+) -> Path:
+    """Draw what the branches carry and do over the steps of training.
+
+    ``colours`` are those of generations by branch, ``without`` the scores of the same cases without a reference.
+    """
+    rows = training_rows(moments, without)
     measures = [name for name in MEASURES if any(row["measure"] == name for row in rows)]
     with figures.drawing(path, rows) as plt:
         columns = 3
@@ -170,38 +207,55 @@ def draw_training(path: Path, moments: Sequence[Moment], colours: Mapping[str, s
         figures.headline(figure, _when(moments))
         for place, measure in zip(axes.flat, measures, strict=False):
             own = [row for row in rows if row["measure"] == measure]
-            for branch in dict.fromkeys(row["branch"] for row in own):
+            for k, branch in enumerate(dict.fromkeys(row["branch"] for row in own if row["step"] is not None)):
                 colour = figures.BRANCH_COLOURS.get(branch, colours.get(branch, LIGHT.ink))
-                _course(place, [row for row in own if row["branch"] == branch], colour, branch)
+                _course(place, [row for row in own if row["branch"] == branch], colour, branch, k - 1)
+            for row in own:
+                if row["step"] is None:
+                    place.axhline(row["value"], color=LIGHT.quiet, linewidth=1.2, linestyle="--", label="no reference")
             place.axhline(0, color=LIGHT.ink, linewidth=0.8, linestyle=":")
             place.set_title(MEASURES[measure], fontsize=9.5)
-            if len({row["branch"] for row in own}) > 1:
-                place.legend(fontsize=7.5, handlelength=1.3)
         for unused in axes.flat[len(measures) :]:
             unused.set_visible(False)
+        _legend(figure, axes)
         for place in axes[-1]:
             place.set_xlabel("training step")
     return path
 
 
-def _course(axes: Any, rows: Sequence[Mapping[str, Any]], colour: str, branch: str) -> None:
-    steps = [row["step"] for row in rows]
+def _legend(figure: Any, axes: Any) -> None:
+    """One legend below all panels, one entry a name."""
+    entries = {
+        name: handle for place in axes.flat for handle, name in zip(*place.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=len(entries), fontsize=8)
+
+
+def _course(axes: Any, rows: Sequence[Mapping[str, Any]], colour: str, branch: str, place: int) -> None:
+    """One line with intervals; lines stand ``place`` beside each other so that intervals do not hide one another."""
+    steps = np.array([row["step"] for row in rows], np.float64)
+    x = steps + place * 0.012 * max(np.ptp(steps), 1)
     low, high = [row["value_low"] for row in rows], [row["value_high"] for row in rows]
-    axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
-    label = f"{branch} branch" if branch in ("image", "text") else branch
+    axes.vlines(x, low, high, color=colour, alpha=0.55, linewidth=1.4)
+    label = LABELS.get(branch, branch)
+    marker, style = MARKERS.get(label.split()[0], "D"), "-." if label.startswith("text") else "-"
     axes.plot(
-        steps, [row["value"] for row in rows], color=colour, marker=MARKERS.get(branch, "D"), markersize=4, label=label
+        x, [row["value"] for row in rows], color=colour, marker=marker, markersize=4.5, linestyle=style, label=label
     )
+
+
+LABELS: Mapping[str, str] = {"image": "image branch", "text": "text branch", "both": "_index"}
+"""Names in the legend; one that begins with an underscore has no entry."""
 
 
 def _when(moments: Sequence[Moment]) -> str:
-    """The first step from which the index stays above zero."""
-    since: int | None = None
-    for moment in moments:
-        clear = moment.index is not None and moment.index.low > 0
-        since = (since if since is not None else moment.step) if clear else None
-    return (
-        f"The branches part from step {since} on"
-        if since is not None
-        else "The branches do not part during this training"
-    )
+    """The first step from which the index stays on the side of zero where it ends."""
+    sides = [0 if each.index is None or not each.index.decided else int(np.sign(each.index.value)) for each in moments]
+    if all(each.index is None for each in moments):
+        return "What the branches do over training"
+    if not sides[-1]:
+        return "The branches do not part beyond chance by the end of this training"
+    since = next(k for k in range(len(sides)) if all(side == sides[-1] for side in sides[k:]))
+    way = "as the paper says" if sides[-1] > 0 else "the other way than the paper says"
+    first = ", the first that was kept" if since == 0 else ""
+    return f"The branches part {way} from step {moments[since].step} on{first}"

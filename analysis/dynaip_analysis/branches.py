@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from dynaip.contracts import Case
 from dynaip.training import checkpoints
 from dynaip_analysis.labels import AGNOSTIC, SPECIFIC, Labelled
-from dynaip_analysis.probes import Probe, probe
+from dynaip_analysis.probes import Probe, probe_halves
 from dynaip_analysis.recorder import AttentionRequest, record
 from dynaip_analysis.resampling import Sampled, mean
 from dynaip_analysis.workbench import Workbench
@@ -68,7 +68,7 @@ Carried = Mapping[str, Sequence[Probe]]
 def carried(terms: Terms, labelled: Labelled, leave_out: set[str] | None = None) -> Carried:
     """Probe each branch for every factor, without those that the prompt says anyway."""
     factors = {name: values for name, values in labelled.factors.items() if name not in (leave_out or set())}
-    return {branch: probe(features_of(blocks), factors, labelled.groups) for branch, blocks in terms.items()}
+    return {branch: probe_halves(features_of(blocks), factors, labelled.groups) for branch, blocks in terms.items()}
 
 
 def family_means(found: Carried, families: Mapping[str, str]) -> dict[tuple[str, str], Sampled]:

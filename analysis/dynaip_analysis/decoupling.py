@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dynaip.ablation.statistics import Bootstrap, collect
+from dynaip.ablation.statistics import Bootstrap, Estimate, collect
+from dynaip.contracts import Case
 from dynaip.report.style import LIGHT, OKABE_ITO
 from dynaip_analysis import figures
 
@@ -29,6 +31,12 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 }
 """Branches that an adapter must have keys and values for."""
 
+SPOKEN: Mapping[str, str] = {
+    "neither": "without a reference",
+    "image branch": "through the image branch",
+    "text branch": "through the text branch",
+    "both branches": "through both",
+}
 COLOURS: Mapping[str, str] = {
     "neither": LIGHT.quiet,
     "image branch": OKABE_ITO[0],
@@ -53,8 +61,8 @@ def served(dyna: Any) -> dict[str, str | None]:
 class Comparison:
     """Generations of the same cases and seeds through the branches of one adapter."""
 
-    references: Sequence[Image.Image]
-    """Of the cases that are shown."""
+    cases: Sequence[Case]
+    """Those that are shown."""
     images: Mapping[str, Sequence[Image.Image]]
     """Branch name of ``POLICIES`` -> images of the cases that are shown."""
     scores: Sequence[Mapping[str, Any]]
@@ -96,13 +104,24 @@ def draw(path: Path, comparison: Comparison) -> Path:
             place.set_title(TITLES[metric], fontsize=9.5)
         for place in axes[1:]:
             place.set_yticklabels([])
+        if told := swapped(table):
+            figures.note(figure, f"{told}; paired, with the interval over cases")
     return path
 
 
 def _kept(table: Sequence[Mapping[str, Any]]) -> str:
     """CP by branch, in words."""
-    told = [f"{row['value']:.2f} through {row['branch']}" for row in table if row["metric"] == "cp"]
+    told = [f"{row['value']:.2f} {SPOKEN[row['branch']]}" for row in table if row["metric"] == "cp"]
     return f"Identity kept (CP): {', '.join(told)}"
+
+
+def swapped(table: Sequence[Mapping[str, Any]]) -> str:
+    """What leaving the text branch out at inference does to each metric, in words; nothing without both branches."""
+    if not any(row["branch"] == "both branches" for row in table):
+        return ""
+    own = {row["metric"]: row for row in table if row["branch"] == "image branch"}
+    told = [figures.spoken(metric, own[metric], "difference") for metric in METRICS if metric in own]
+    return f"Image branch alone minus both branches: {', '.join(told)}"
 
 
 def _range(metric: str, rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
@@ -137,21 +156,43 @@ def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], branches: Sequence[str]
 def draw_attributes(path: Path, comparison: Comparison) -> Path:
     """Draw what each branch carries, attribute by attribute: identity (CP) beside the reference's context (leak)."""
     found = figures.estimates(comparison.scores, "branch")
-    return figures.draw_numbers(path, found, "branch", "Identity kept, and context copied, through each branch", "leak")
+    return figures.draw_numbers(path, found, "branch", _carried(found), "leak")
+
+
+def _carried(found: Mapping[str, Mapping[str, Estimate]]) -> str:
+    """Which attribute each branch keeps most, and whether any copies the context beyond chance, in words."""
+    told: list[str] = []
+    for branch in NEEDS:
+        kept = {name: it.value for name, it in found.get(branch, {}).items() if name.startswith("cp_")}
+        if kept and branch != "both branches":
+            most = max(kept, key=lambda name: kept[name])
+            told.append(f"{branch} keeps most of all {figures.short_name(most)} ({kept[most]:.2f})")
+    leaks = {branch: found[branch]["leak"] for branch in NEEDS if "leak" in found.get(branch, {})}
+    copied = [f"{SPOKEN[branch]} ({it.value:.2f})" for branch, it in leaks.items() if it.low > 0]
+    if leaks:
+        told.append(f"context leaks {', '.join(copied)}" if copied else "no branch leaks context beyond chance")
+    text = "; ".join(told)
+    return text[:1].upper() + text[1:] if told else "Identity kept, and context copied, through each branch"
 
 
 def draw_strip(path: Path, comparison: Comparison) -> Path:
     """Draw the shown cases: the reference, then the same seed through each branch."""
     names = list(comparison.images)
-    shape = (len(names) + 1, len(comparison.references))
-    shown = [{"branch": name, "shown": k} for name in names for k in range(shape[1])]
+    shape = (len(names) + 1, len(comparison.cases))
+    scored = {(row["branch"], row["case"]): row for row in comparison.scores}
+    shown = [
+        {"branch": name, "case": case.id, "prompt": case.prompt, **scored.get((name, case.id), {})}
+        for name in names
+        for case in comparison.cases
+    ]
     with figures.drawing(path, shown) as plt:
         figure, axes = plt.subplots(
-            *shape, figsize=(1.15 * shape[1] + 1.3, 1.17 * shape[0] + 0.6), layout="constrained", squeeze=False
+            *shape, figsize=(1.15 * shape[1] + 1.3, 1.17 * shape[0] + 0.9), layout="constrained", squeeze=False
         )
-        figures.headline(figure, "The same seeds through each branch")
-        for k, reference in enumerate(comparison.references):
-            figures.show_image(axes[0, k], reference)
+        figures.headline(figure, "What each branch alone makes of a reference: same prompts, same seeds")
+        for k, case in enumerate(comparison.cases):
+            figures.show_image(axes[0, k], case.references[0].image)
+            axes[0, k].set_title(textwrap.fill(case.prompt, 19), fontsize=6.5, loc="center", pad=4)
             for j, name in enumerate(names):
                 figures.show_image(axes[j + 1, k], comparison.images[name][k])
         for place, name in zip(axes[:, 0], ["reference", *names], strict=True):

@@ -72,6 +72,12 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
+def spoken(name: str, row: Mapping[str, Any], column: str) -> str:
+    """A figure of a tidy table with its interval, on one line: ``CP −0.12 [−0.19, −0.04]``."""
+    value, low, high = row[column], row[f"{column}_low"], row[f"{column}_high"]
+    return f"{short_name(name)} {value:+.2f} [{low:+.2f}, {high:+.2f}]".replace("-", "−").replace(" ", "\u00a0")
+
+
 def show_image(axes: Any, image: Image.Image | ArrayLike, title: str = "") -> None:
     """A picture without axes, pixel for pixel."""
     axes.imshow(np.asarray(image), interpolation="nearest")
@@ -185,7 +191,10 @@ def shown_metrics(names: Sequence[str], extra: str = "") -> list[str]:
 def draw_numbers(
     path: Path, found: Mapping[str, Mapping[str, Estimate]], key: str, title: str, extra: str = ""
 ) -> Path:
-    """Draw means with their 95 % intervals as a table of colours: one row a value of ``key``, one column a metric."""
+    """Draw means with their 95 % intervals as a table of colours: one row a value of ``key``, one column a metric.
+
+    Scores go from 0 to 1; a leak has a colour on either side of chance, which is 0.
+    """
     metrics = shown_metrics(list(next(iter(found.values()))), extra)
     values = np.array([[row[metric].value for metric in metrics] for row in found.values()])
     table = [
@@ -194,16 +203,22 @@ def draw_numbers(
         for metric, it in row.items()
     ]
     with drawing(path, table) as plt:
-        figure, axes = plt.subplots(figsize=(0.95 * len(metrics) + 1.8, 0.42 * len(found) + 1.4), layout="constrained")
+        figure, axes = plt.subplots(figsize=(0.74 * len(metrics) + 1.6, 0.44 * len(found) + 1.5), layout="constrained")
         headline(figure, title)
-        axes.imshow(values, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+        leaks = np.array([metric.partition("_")[0] == "leak" for metric in metrics])
+        axes.imshow(np.where(leaks, np.nan, values), vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+        if leaks.any():
+            axes.imshow(np.where(leaks, values, np.nan), cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto")
+            note(
+                figure, "Means with 95 % intervals over cases. leak: white is chance, purple a copy of the reference's"
+            )
         for (i, j), value in np.ndenumerate(values):
-            tone = "white" if value < 0.65 else "black"
+            tone = "white" if (abs(value) > 0.6 if leaks[j] else value < 0.65) else "black"
             it = list(found.values())[i][metrics[j]]
             mean, interval = (text.replace("-", "−") for text in (f"{value:.2f}", f"{it.low:.2f} to {it.high:.2f}"))
             axes.text(j, i - 0.15, mean, ha="center", va="center", fontsize=8, color=tone)
-            axes.text(j, i + 0.24, interval, ha="center", va="center", fontsize=5.5, color=tone)
-        axes.set_xticks(range(len(metrics)), [short_name(metric) for metric in metrics], fontsize=8)
+            axes.text(j, i + 0.24, interval, ha="center", va="center", fontsize=6, color=tone)
+        axes.set_xticks(range(len(metrics)), [short_name(metric) for metric in metrics], fontsize=7.5)
         axes.xaxis.tick_top()
         axes.set_yticks(range(len(found)), list(found), fontsize=8)
         axes.tick_params(length=0)

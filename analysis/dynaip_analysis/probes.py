@@ -2,14 +2,15 @@
 
 A factor can be read from features if a ridge classifier (one against the rest) names its value for identities that it never
 saw. The control task (Hewitt and Liang 2019) gives the same classifier shuffled labels: what it still reaches is not carried by
-the features. Selectivity is the difference of the two, as a share of what the control leaves. Folds, intervals (a bootstrap over
-identities) and the scale are ours.
+the features. Selectivity is the difference of the two, as a share of what the control leaves. Folds, intervals and the scale are
+ours: a bootstrap over identities takes the classifiers as they are, halvings of the identities also hold what other identities
+would have taught them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,13 @@ from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
 from dynaip.errors import InputError
-from dynaip_analysis.resampling import Floats, Sampled, mean, weighted_mean
+from dynaip_analysis.resampling import Floats, Sampled, halved, mean, weighted_mean
 
 Ints = NDArray[np.int64]
 
 FOLDS = 5
 SHUFFLES = 5
+HALVINGS = 10
 STRENGTHS = tuple(10.0**k for k in range(-1, 6))
 """Ridge strengths that leave-one-out chooses from, for standardised features."""
 
@@ -43,6 +45,8 @@ class Probe:
     control_weights: Floats = field(repr=False)
     """Weights by the shuffled labels, such that every value counts alike there too."""
     groups: Ints = field(repr=False)
+    halves: Floats | None = field(default=None, repr=False)
+    """Selectivity in one half of the identities minus that in the other, each probed for itself, one a halving."""
 
     @property
     def cases(self) -> int:
@@ -64,10 +68,15 @@ class Probe:
         return mean([weighted_mean(hits, weights, self.groups, seed=seed) for hits, weights in pairs])
 
     def selectivity(self, seed: int = 0) -> Sampled:
-        """(accuracy - control) / (1 - control): 0 as with shuffled labels, 1 read without fault."""
+        """(accuracy - control) / (1 - control): 0 as with shuffled labels, 1 read without fault.
+
+        With halvings the interval is theirs, else that of the bootstrap.
+        """
         own, control = self.accuracy(seed), self.shuffled(seed)
-        left, draws = max(1 - control.value, 1e-9), np.maximum(1 - control.draws, 1e-9)
-        return Sampled((own.value - control.value) / left, (own.draws - control.draws) / draws)
+        value = (own.value - control.value) / max(1 - control.value, 1e-9)
+        if self.halves is not None:
+            return halved(value, self.halves, seed=seed)
+        return Sampled(value, (own.draws - control.draws) / np.maximum(1 - control.draws, 1e-9))
 
     def row(self) -> dict[str, Any]:
         """Tidy columns."""
@@ -106,6 +115,36 @@ def probe(
         weights = np.stack([_balanced(dealt) for dealt in shuffled[name]])
         found.append(Probe(name, classes, own[0], _balanced(values), np.stack(own[1:]), weights, groups))
     return found
+
+
+def probe_halves(
+    features: NDArray[Any], factors: Mapping[str, Ints], groups: Ints, *, halvings: int = HALVINGS, seed: int = 0
+) -> list[Probe]:
+    """Probe as ``probe`` does, with intervals that hold the training of the classifiers too.
+
+    With too few identities for two halves, or for a factor that no half can be asked for, they stay those of the bootstrap.
+    """
+    found = probe(features, factors, groups, seed=seed)
+    names = np.unique(groups)
+    if len(names) < 2 * FOLDS:
+        return found
+    rng = np.random.default_rng(seed)
+    gaps: dict[str, list[float]] = {each.factor: [] for each in found}
+    for _ in range(halvings):
+        first = np.isin(groups, rng.permutation(names)[: len(names) // 2])
+        one, other = (_selectivities(features, factors, groups, part, seed) for part in (first, ~first))
+        for name, own in gaps.items():
+            own.append(one.get(name, np.nan) - other.get(name, np.nan))
+    known = {name: np.array(own) for name, own in gaps.items() if np.isfinite(own).any()}
+    return [replace(each, halves=known.get(each.factor)) for each in found]
+
+
+def _selectivities(
+    features: NDArray[Any], factors: Mapping[str, Ints], groups: Ints, part: NDArray[np.bool_], seed: int
+) -> dict[str, float]:
+    """Selectivity of every factor among some of the cases."""
+    own = {name: values[part] for name, values in factors.items()}
+    return {each.factor: each.selectivity().value for each in probe(features[part], own, groups[part], seed=seed)}
 
 
 def usable(values: Ints, groups: Ints) -> Ints:

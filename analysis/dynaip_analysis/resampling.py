@@ -1,4 +1,4 @@
-"""Figures with the draws of a bootstrap over groups, so that differences and means of them have intervals too (ours)."""
+"""Figures with draws (a bootstrap over groups, or halvings of them), so that differences and means have intervals too (ours)."""
 
 from __future__ import annotations
 
@@ -62,3 +62,16 @@ def weighted_mean(values: Floats, weights: Floats, groups: NDArray[Any], *, seed
     with np.errstate(invalid="ignore", divide="ignore"):
         draws = (drawn @ top) / (drawn @ bottom)
     return Sampled(float(top.sum() / bottom.sum()), draws)
+
+
+def halved(value: float, gaps: Floats, *, seed: int = 0) -> Sampled:
+    """A figure whose variance is a quarter of that between two halves of the groups; ``gaps`` hold one a halving, or NaN.
+
+    A half has twice the variance of the whole, and the halves share no group: the variance of their difference is four times
+    that of the whole. The draws give each halving a weight, the same for figures of the same halvings: a normal one, over a
+    shared root of chi-square, since few halvings know the variance no better than Student's t.
+    """
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=(DRAWS, len(gaps))) / np.sqrt(rng.chisquare(len(gaps), size=(DRAWS, 1)) / len(gaps))
+    known = np.isfinite(gaps)
+    return Sampled(value, value + weights @ np.where(known, gaps, 0) / (2 * np.sqrt(known.sum())))

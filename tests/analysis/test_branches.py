@@ -16,6 +16,7 @@ from dynaip.contracts import Case, CaseReference
 from dynaip.training import checkpoints
 from dynaip_analysis import branch_figures, branches
 from dynaip_analysis.labels import Labelled
+from dynaip_analysis.resampling import Sampled
 from dynaip_analysis.workbench import Workbench
 
 GROUPS = np.repeat(np.arange(30), 6)
@@ -75,18 +76,32 @@ def test_figures_and_their_tables(tmp_path: Path) -> None:
     assert [row["factor"] for row in rows] == ["colour", "pose"] * 2 + ["mean"] * 4 + ["index"]
     path = branch_figures.draw_similarity(tmp_path / "similarity.png", made)
     rows = pq.read_table(path.with_suffix(".parquet")).to_pylist()
-    assert len(rows) == 16
+    assert len(rows) == 16 + 1
     assert rows[0]["cka"] == pytest.approx(1)
+    assert rows[-1]["chance"] < 0.1, "independent factors: what the title says of whole branches is in the table"
     means = branches.family_means(found, FAMILIES)
     scores = [
         {"branch": "image branch", "suite": "single", "case": str(k), "cp": 0.5, "pf": 1.0, "leak": 0.0}
         for k in range(3)
     ]
     moments = [branches.Moment(step, means, branches.index_of(means), scores) for step in (100, 200)]
-    path = branch_figures.draw_training(tmp_path / "training.png", moments, {})
+    without = [{**row, "branch": "neither", "cp": 0.1} for row in scores]
+    path = branch_figures.draw_training(tmp_path / "training.png", moments, {}, without)
     rows = pq.read_table(path.with_suffix(".parquet")).to_pylist()
+    assert [row["value"] for row in rows if row["step"] is None and row["measure"] == "cp"] == [pytest.approx(0.1)]
     assert {row["measure"] for row in rows} == {"specific", "agnostic", "index", "cp", "pf", "leak"}
-    assert branch_figures._when(moments).endswith("from step 100 on")
+    assert branch_figures._when(moments).endswith("as the paper says from step 100 on, the first that was kept")
+
+
+def test_when_the_branches_part_is_told_from_where_the_index_ends() -> None:
+    def course(*values: float) -> list[branches.Moment]:
+        found = [Sampled(value, value + np.linspace(-0.1, 0.1, 101)) for value in values]
+        return [branches.Moment(10 * k, {}, index, []) for k, index in enumerate(found)]
+
+    assert branch_figures._when(course(0, 0.5, 0.5)) == "The branches part as the paper says from step 10 on"
+    assert branch_figures._when(course(0.5, 0, 0.5)).endswith("as the paper says from step 20 on")
+    assert branch_figures._when(course(0, -0.5, -0.5)).endswith("the other way than the paper says from step 10 on")
+    assert "do not part beyond chance" in branch_figures._when(course(0.5, -0.5, 0))
 
 
 def bench_of(dyna: Any, pipe: Any) -> Workbench:

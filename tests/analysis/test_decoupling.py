@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from dynaip.ablation.statistics import Estimate
+from dynaip.contracts import Case, CaseReference
 from dynaip_analysis import decoupling
 
 
@@ -30,7 +32,8 @@ def comparison() -> decoupling.Comparison:
         for k in range(60)
     ]
     picture = Image.new("RGB", (16, 16), "teal")
-    return decoupling.Comparison([picture] * 3, {name: [picture] * 3 for name in means}, scores)
+    cases = [Case(f"c{k}", "single", "a red mug", (CaseReference(picture),), k) for k in range(3)]
+    return decoupling.Comparison(cases, {name: [picture] * 3 for name in means}, scores)
 
 
 def test_paired_differences_to_both_branches() -> None:
@@ -57,13 +60,33 @@ def test_figures_and_their_tables(tmp_path: Path) -> None:
     assert len(pq.read_table(path.with_suffix(".parquet"))) == 12
     path = decoupling.draw_strip(tmp_path / "strip.png", comparison())
     assert path.stat().st_size > 2000
+    first = pq.read_table(path.with_suffix(".parquet")).to_pylist()[0]
+    assert (first["branch"], first["case"], first["prompt"], first["pf"]) == ("neither", "c0", "a red mug", 0.9)
 
 
 def test_the_statement_and_the_scales_follow_from_the_table() -> None:
     """Small differences near 1 are not blown up: CP and PF keep the scale from 0 to 1, leak has chance in the middle."""
     table = decoupling.differences(comparison().scores)
     means = {row["branch"]: row["value"] for row in table if row["metric"] == "cp"}
-    assert f"{means['text branch']:.2f} through text branch" in decoupling._kept(table)
+    assert f"{means['text branch']:.2f} through the text branch" in decoupling._kept(table)
+    assert f"{means['neither']:.2f} without a reference" in decoupling._kept(table)
+    told = decoupling.swapped(table).replace("\u00a0", " ")
+    assert told.startswith("Image branch alone minus both branches: CP +0.10 [+0.10, +0.10], PF +0.00")
+    assert decoupling.swapped([row for row in table if row["branch"] != "both branches"]) == ""
     assert decoupling._range("pf", table) == (-0.04, 1.04)
     low, high = decoupling._range("leak", [{"low": -0.8, "high": 0.1}])
     assert low == -high == pytest.approx(-0.84)
+
+
+def test_the_title_of_the_attributes_names_what_is_kept_and_a_leak_only_beyond_chance() -> None:
+    def found(leak: tuple[float, float]) -> dict[str, Estimate]:
+        return {
+            "cp_main": Estimate(0.2, 0.1, 0.3, 9),
+            "cp_emblem": Estimate(0.7, 0.6, 0.8, 9),
+            "leak": Estimate(0.1, *leak, 9),
+        }
+
+    clear = decoupling._carried({"image branch": found((0.05, 0.2)), "text branch": found((-0.1, 0.3))})
+    assert clear.startswith("Image branch keeps most of all emblem (0.70); text branch keeps most of all emblem")
+    assert clear.endswith("context leaks through the image branch (0.10)")
+    assert decoupling._carried({"image branch": found((-0.1, 0.2))}).endswith("no branch leaks context beyond chance")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dynaip.errors import InputError
-from dynaip_analysis.probes import probe, usable
-from dynaip_analysis.resampling import mean, weighted_mean
+from dynaip_analysis.probes import HALVINGS, probe, probe_halves, usable
+from dynaip_analysis.resampling import halved, mean, weighted_mean
 
 GROUPS = np.repeat(np.arange(30), 6)
 RNG = np.random.default_rng(0)
@@ -120,3 +120,29 @@ def test_paired_figures() -> None:
     assert (shifted - one).low == pytest.approx(0.5)
     assert mean([one, shifted]).value == pytest.approx(one.value + 0.25)
     assert (shifted - one).decided
+
+
+def test_halves_give_the_spread_of_the_whole() -> None:
+    """The mean of 400 numbers of variance 1: halvings find the standard error 1/20, and draws with the same halvings pair."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=400)
+    gaps = np.array(
+        [(lambda k: values[k[:200]].mean() - values[k[200:]].mean())(rng.permutation(400)) for _ in range(200)]
+    )
+    found = halved(values.mean(), gaps)
+    assert float(found.draws.std()) == pytest.approx(1 / 20, rel=0.15)
+    np.testing.assert_allclose((halved(3.0, gaps) - halved(1.0, gaps)).draws, 2.0)
+    assert halved(0.0, np.append(gaps, np.nan)).high == pytest.approx(found.high - found.value, rel=0.2)
+
+
+def test_intervals_by_halves_hold_the_training_too_and_fall_back() -> None:
+    groups = np.repeat(np.arange(24), 5)
+    rng = np.random.default_rng(1)
+    factor = rng.integers(0, 3, 24)[groups]
+    features = np.eye(3)[factor] + rng.normal(size=(120, 3))
+    (plain,), (found,) = probe(features, {"f": factor}, groups), probe_halves(features, {"f": factor}, groups)
+    assert found.selectivity().value == plain.selectivity().value
+    assert found.halves is not None and len(found.halves) == HALVINGS
+    few = groups < 8
+    (small,) = probe_halves(features[few], {"f": factor[few]}, groups[few])
+    assert small.halves is None, "eight identities give no two halves of five"

@@ -38,8 +38,7 @@ class DecouplingSection(RunSection[DecouplingConfig]):
         bench = self.bench(request.run)
         cases = self.cases(bench, request, self.config.cases)
         images, scores = self._through(bench, cases, decoupling.served(bench.dyna))
-        references = [case.references[0].image for case in cases[: self.config.shown]]
-        comparison = decoupling.Comparison(references, images, scores)
+        comparison = decoupling.Comparison(cases[: self.config.shown], images, scores)
         paths = [decoupling.draw_strip(out / "decoupling.png", comparison)]
         if not scores:
             return paths
@@ -90,8 +89,9 @@ class DecouplingSection(RunSection[DecouplingConfig]):
             return probed()[1], self._through(bench, few, policies)[1]
 
         moments = branches.over_training(bench, folders, look, labelled.families)
+        without = self._through(bench, few, {"neither": None})[1]
         path = out / "decoupling-training.png"
-        return [*paths, branch_figures.draw_training(path, moments, decoupling.COLOURS)]
+        return [*paths, branch_figures.draw_training(path, moments, decoupling.COLOURS, without)]
 
     def _labelled(self, bench: Workbench, request: AnalysisRequest) -> tuple[list[Case], Labelled | None]:
         """Cases and what is known of their references: the benchmark's, or the user's labelled pictures with a prompt."""
