@@ -14,7 +14,7 @@ from dynaip.ablation.statistics import Bootstrap, collect
 from dynaip.report.style import LIGHT
 from dynaip_analysis import figures
 from dynaip_analysis.interventions import UNTOUCHED, Cell, Sweep
-from dynaip_analysis.resampling import FEWEST
+from dynaip_analysis.resampling import FEWEST, fair_level
 
 Floats = NDArray[np.float64]
 MAIN = ("cp", "pf", "leak")
@@ -44,7 +44,7 @@ def effects(found: Sweep) -> list[dict[str, Any]]:
     """
     metrics = list(figures.metric_names(found.scores))
     aligned = collect([{"seed": 0, "suite": "all", **row, "arm": row["cell"]} for row in found.scores], metrics)[0]
-    boot = Bootstrap(aligned)
+    boot = Bootstrap(aligned, level=fair_level(len(aligned.cases)))
     rows: list[dict[str, Any]] = []
     for metric in metrics:
         differences = _differences(aligned.values[metric][:, 0], aligned.arms)

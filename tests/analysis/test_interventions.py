@@ -19,7 +19,16 @@ from dynaip.report.section import AnalysisRequest
 from dynaip.report.sections import build
 from dynaip.report.tables import read_rows
 from dynaip_analysis import causal_map, workbench
-from dynaip_analysis.interventions import Intervention, cells, intervene, sweep, together, windows_of
+from dynaip_analysis.interventions import (
+    UNTOUCHED,
+    Intervention,
+    Sweep,
+    cells,
+    intervene,
+    sweep,
+    together,
+    windows_of,
+)
 
 Make = Callable[..., Any]
 
@@ -179,6 +188,24 @@ def test_the_null_of_flipped_signs() -> None:
     assert (causal_map.t_of(planted) > causal_map.null_of(planted)).tolist() == [k == 3 for k in range(20)]
     assert causal_map.t_of(np.zeros((1, 4))) == 0
     assert np.isnan(causal_map.t_of(np.full((2, 3), np.nan))).all()
+
+
+@pytest.mark.parametrize("cases", [6, 8, 16])
+def test_intervals_cover_what_they_say(cases: int) -> None:
+    rng = np.random.default_rng(cases)
+    rows = [
+        {
+            "cell": name,
+            "case": str(k),
+            "change": 0.0,
+            **{f"m{j}": 0.0 if name == UNTOUCHED else value for j, value in enumerate(draws)},
+        }
+        for name in (UNTOUCHED, *(cell.name for cell in cells(["image"], [0], 1)))
+        for k, draws in enumerate(rng.normal(size=(cases, 150)))
+    ]
+    found = causal_map.effects(Sweep("drop", 0.0, cells(["image"], [0], 1), [(0.0, np.inf)], rows, {}))
+    covered = [row["low"] <= 0 <= row["high"] for row in found if row["metric"] != "change"]
+    assert 0.92 < np.mean(covered) < 0.98
 
 
 @pytest.mark.parametrize("cases", [2, 3, 4, 5])
