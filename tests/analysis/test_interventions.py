@@ -275,9 +275,11 @@ def test_the_headline_names_what_stands_out_over_all_steps_alone() -> None:
     rows = [cell(0, 0, -0.01, False), cell(2, 0, -0.12, False), cell(2, -1, -0.34, True), cell(-1, -1, -0.78, True)]
     said = causal_map.headline(rows, "cp", "drop")
     assert said.endswith(
-        "by no more than 8 cases tell from chance; block 2 of the image branch over all steps does (−0.34)"
+        "by no more than 8 cases tell from chance; in block 2 of the image branch over all steps it does (−0.34)"
     )
     assert causal_map.headline(rows[:2], "cp", "drop").endswith("changes CP by no more than 8 cases tell from chance")
+    halved = [row | {"factor": 0.5} for row in rows[:1]]
+    assert causal_map.headline(halved, "cp", "scale").startswith("Scaling the reference term by 0.5 in one block")
     steady = [*rows, cell(3, 0, -0.05, True)]
     said = causal_map.headline(steady, "cp", "drop")
     assert "changes CP most in block 3" in said, "a larger effect that is not beyond chance must not hide it"
