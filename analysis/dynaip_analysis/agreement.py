@@ -14,7 +14,7 @@ from dynaip.ablation.statistics import Bootstrap, collect
 from dynaip.report.style import BASELINE
 from dynaip_analysis import figures
 from dynaip_analysis.maps import Grid, region_on
-from dynaip_analysis.resampling import FEWEST
+from dynaip_analysis.resampling import FEWEST, fair_level
 
 Floats = NDArray[np.floating[Any]]
 CENTRE, SHUFFLED, CHANCE = "centre prior", "shuffled reference", "chance"
@@ -109,7 +109,8 @@ def _by_case(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def headline(rows: Sequence[Mapping[str, Any]]) -> str:
     """Whether each branch beats its best baseline in average precision, by the paired difference over cases, in words."""
     metric = "average_precision"
-    boot = Bootstrap(collect(_by_case(rows), [metric])[0])
+    aligned = collect(_by_case(rows), [metric])[0]
+    boot = Bootstrap(aligned, level=fair_level(len(aligned.cases)))
     names = boot.scores.arms
     rivals = [name for name in names if name == CENTRE or name.startswith(SHUFFLED)]
     best = max(rivals, key=lambda name: boot.estimate(name, metric).value)

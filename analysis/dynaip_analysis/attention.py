@@ -206,8 +206,13 @@ def draw(
 
 def _title(found: BranchMaps, name: str) -> str:
     means = {branch: float(np.nanmean(share)) for branch, share in found.share.items()}
-    parts = [f"{means[branch]:.0%} in the {branch} branch" for branch in ("image", "text") if branch in means]
+    parts = [f"{_percent(means[branch])} in the {branch} branch" for branch in ("image", "text") if branch in means]
     return f"How large the term of {name} is beside the attention output: " + ", ".join(parts)
+
+
+def _percent(share: float) -> str:
+    """A term of a few thousandths must not read as none."""
+    return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{100 * share:.2g}%"
 
 
 def _branches(figure: Any, reference: Image.Image, generated: Image.Image, found: BranchMaps) -> None:
@@ -346,7 +351,7 @@ def _enters(rows: Sequence[Mapping[str, Any]]) -> str:
     most = max((row for row in rows if np.isfinite(row["share"])), key=lambda row: row["share"])
     return (
         f"The reference enters most in block {most['block']} of the {most['branch']} branch, at progress "
-        f"{float(most['step']):.2f}: its term is {most['share']:.0%} of the attention output"
+        f"{float(most['step']):.2f}: its term is {_percent(most['share'])} of the attention output"
     )
 
 
@@ -357,7 +362,7 @@ def _block_map(axes: Any, share: Named, branch: str, high: float) -> Any:
     chosen = sorted({0, len(steps) // 2, len(steps) - 1})
     axes.set_xticks(chosen, [f"{float(str(steps[k])):.2f}" for k in chosen])
     axes.set(xlabel="denoising progress", ylabel="block")
-    low, most = (f"{each:.0%}" for each in (np.nanmin(share.values), np.nanmax(share.values)))
+    low, most = (_percent(each) for each in (np.nanmin(share.values), np.nanmax(share.values)))
     axes.set_title(f"{branch} branch: {low} to {most}", fontsize=9.5, color=LIGHT.ink)
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -14,7 +14,7 @@ from dynaip.ablation.statistics import Bootstrap, collect
 from dynaip.report.style import LIGHT
 from dynaip_analysis import figures
 from dynaip_analysis.interventions import UNTOUCHED, Cell, Sweep
-from dynaip_analysis.resampling import FEWEST
+from dynaip_analysis.resampling import FEWEST, fair_level
 
 Floats = NDArray[np.float64]
 MAIN = ("cp", "pf", "leak")
@@ -44,7 +44,7 @@ def effects(found: Sweep) -> list[dict[str, Any]]:
     """
     metrics = list(figures.metric_names(found.scores))
     aligned = collect([{"seed": 0, "suite": "all", **row, "arm": row["cell"]} for row in found.scores], metrics)[0]
-    boot = Bootstrap(aligned)
+    boot = Bootstrap(aligned, level=fair_level(len(aligned.cases)))
     rows: list[dict[str, Any]] = []
     for metric in metrics:
         differences = _differences(aligned.values[metric][:, 0], aligned.arms)
@@ -53,7 +53,8 @@ def effects(found: Sweep) -> list[dict[str, Any]]:
             gap = boot.difference(cell.name, UNTOUCHED, metric)
             steps = (found.windows[0][0], 1.0) if cell.window is None else found.windows[cell.window]
             rows.append(
-                {"kind": found.kind, "branch": cell.branch, "block": -1 if cell.block is None else cell.block,
+                {"kind": found.kind, "factor": found.factor if found.kind == "scale" else None,
+                 "branch": cell.branch, "block": -1 if cell.block is None else cell.block,
                  "window": -1 if cell.window is None else cell.window, "from": steps[0], "to": min(steps[1], 1.0),
                  "metric": metric, "effect": gap.value, "low": gap.low, "high": gap.high, "t": float(strength[place]),
                  "null": null, "stands_out": bool(strength[place] > null * ROUNDING), "cases": gap.cases,
@@ -165,6 +166,7 @@ def headline(rows: Sequence[Mapping[str, Any]], metric: str, kind: str) -> str:
     single = [row for row in own if row["block"] >= 0 and row["window"] >= 0]
     clear = [row for row in single if row["stands_out"] or not np.isfinite(row["null"])]
     name, verb = NAMES.get(metric, metric), f"{VERBS[kind]} the reference term"
+    verb += f" by {own[0]['factor']:g}" if kind == "scale" else ""
     if not clear:
         told = f"{verb} in one block and window changes {name} by no more than {own[0]['cases']} cases tell from chance"
         wider = [row for row in own if row["stands_out"]]
@@ -183,7 +185,7 @@ def _wider(rows: Sequence[Mapping[str, Any]]) -> str:
     chosen = max(rows, key=lambda row: (row["block"] >= 0, row["window"] >= 0, abs(row["effect"])))
     block = f"block {chosen['block']}" if chosen["block"] >= 0 else "all blocks"
     window = "all steps" if chosen["window"] < 0 else f"progress {chosen['from']:.2f} to {chosen['to']:.2f}"
-    return f"{block} of the {chosen['branch']} branch over {window} does ({_number(chosen['effect'], 2)})"
+    return f"in {block} of the {chosen['branch']} branch over {window} it does ({_number(chosen['effect'], 2)})"
 
 
 def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], found: Sweep, high: float, first: bool) -> Any:

@@ -19,7 +19,16 @@ from dynaip.report.section import AnalysisRequest
 from dynaip.report.sections import build
 from dynaip.report.tables import read_rows
 from dynaip_analysis import causal_map, workbench
-from dynaip_analysis.interventions import Intervention, cells, intervene, sweep, together, windows_of
+from dynaip_analysis.interventions import (
+    UNTOUCHED,
+    Intervention,
+    Sweep,
+    cells,
+    intervene,
+    sweep,
+    together,
+    windows_of,
+)
 
 Make = Callable[..., Any]
 
@@ -194,6 +203,24 @@ def test_the_null_of_flipped_signs() -> None:
     assert np.isnan(causal_map.t_of(np.full((2, 3), np.nan))).all()
 
 
+@pytest.mark.parametrize("cases", [6, 8, 16])
+def test_intervals_cover_what_they_say(cases: int) -> None:
+    rng = np.random.default_rng(cases)
+    rows = [
+        {
+            "cell": name,
+            "case": str(k),
+            "change": 0.0,
+            **{f"m{j}": 0.0 if name == UNTOUCHED else value for j, value in enumerate(draws)},
+        }
+        for name in (UNTOUCHED, *(cell.name for cell in cells(["image"], [0], 1)))
+        for k, draws in enumerate(rng.normal(size=(cases, 150)))
+    ]
+    found = causal_map.effects(Sweep("drop", 0.0, cells(["image"], [0], 1), [(0.0, np.inf)], rows, {}))
+    covered = [row["low"] <= 0 <= row["high"] for row in found if row["metric"] != "change"]
+    assert 0.92 < np.mean(covered) < 0.98
+
+
 @pytest.mark.parametrize("cases", [2, 3, 4, 5])
 def test_few_cases_cannot_stand_out(cases: int) -> None:
     """All 2^n sign patterns are alike in pairs: with five cases the rarest pair is 1 in 16, more than 1 in 20."""
@@ -272,9 +299,11 @@ def test_the_headline_names_what_stands_out_over_all_steps_alone() -> None:
     rows = [cell(0, 0, -0.01, False), cell(2, 0, -0.12, False), cell(2, -1, -0.34, True), cell(-1, -1, -0.78, True)]
     said = causal_map.headline(rows, "cp", "drop")
     assert said.endswith(
-        "by no more than 8 cases tell from chance; block 2 of the image branch over all steps does (−0.34)"
+        "by no more than 8 cases tell from chance; in block 2 of the image branch over all steps it does (−0.34)"
     )
     assert causal_map.headline(rows[:2], "cp", "drop").endswith("changes CP by no more than 8 cases tell from chance")
+    halved = [row | {"factor": 0.5} for row in rows[:1]]
+    assert causal_map.headline(halved, "cp", "scale").startswith("Scaling the reference term by 0.5 in one block")
     steady = [*rows, cell(3, 0, -0.05, True)]
     said = causal_map.headline(steady, "cp", "drop")
     assert "changes CP most in block 3" in said, "a larger effect that is not beyond chance must not hide it"
