@@ -17,6 +17,7 @@ from torch.nn import functional
 from dynaip.config import ComponentSpec
 from dynaip.contracts import VisualEncoder
 from dynaip.registry import registry
+from dynaip_analysis.seen import seen_by
 
 Floats = NDArray[np.float64]
 
@@ -183,18 +184,8 @@ def read_layers(
 
 
 def as_seen(encoder: VisualEncoder, image: Image.Image) -> Image.Image:
-    """A picture that is not square as the encoder sees it (cropped, padded or squeezed), so that maps lie where they belong."""
-    if image.width == image.height:
-        return image
-    white, black = _white_and_black(encoder)
-    plain = ((encoder.preprocess([image]) - black) / (white - black))[0].float().clamp(0, 1)
-    return Image.fromarray((plain.permute(1, 2, 0) * 255).round().byte().numpy())
-
-
-def _white_and_black(encoder: VisualEncoder) -> tuple[Tensor, Tensor]:
-    """Whatever the encoder's normalisation is, black and white tell it."""
-    white, black = (encoder.preprocess([Image.new("RGB", (32, 32), tone)]) for tone in ("white", "black"))
-    return white, black
+    """A picture that is not square as the encoder sees it, so that maps lie where they belong; a square one as it is."""
+    return image if image.width == image.height else seen_by(encoder, image)
 
 
 @torch.no_grad()
@@ -203,7 +194,8 @@ def _batches(
 ) -> Iterator[tuple[NDArray[np.int64], Mapping[str, NDArray[np.float32]], NDArray[np.float32]]]:
     """Places of the pictures, patches of each level (b x P x C) and their pixels in [0, 1] (b x P x values)."""
     parameter = next(encoder.parameters())
-    white, black = _white_and_black(encoder)
+    # Whatever the encoder's normalisation is, black and white tell it.
+    white, black = (encoder.preprocess([Image.new("RGB", (32, 32), tone)]) for tone in ("white", "black"))
     for start in range(0, len(images), BATCH):
         pixels = encoder.preprocess(images[start : start + BATCH])
         levels = encoder(pixels.to(parameter.device, parameter.dtype))
