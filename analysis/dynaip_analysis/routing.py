@@ -112,12 +112,16 @@ def draw(
     high = float(max(shaped.max(), 1 / len(levels)))
     summary = summary or summarise(weights)
     leader = levels[int(summary.mean.argmax())]
-    with figures.drawing(path, rows(weights, levels, grid)) as plt:
+    means = {level: float(mean) for level, mean in zip(levels, summary.mean, strict=True)}
+    table = [{**row, "mean_of_all": means[row["level"]]} for row in rows(weights, levels, grid)]
+    with figures.drawing(path, table) as plt:
         shape = (len(images), len(levels) + 1)
         figure, axes = plt.subplots(
             *shape, figsize=(1.55 * shape[1] + 1.0, 1.5 * shape[0] + 0.9), layout="constrained", squeeze=False
         )
-        figures.headline(figure, f"Which level a patch uses: {leader} leads with {summary.mean.max():.2f} on average")
+        figures.headline(
+            figure, f"Which level a patch uses: {leader} leads with {summary.mean.max():.2f}, mean of all references"
+        )
         drawn = None
         for b, image in enumerate(images):
             figures.show_image(axes[b, 0], image, "reference" if b == 0 else "")

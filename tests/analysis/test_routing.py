@@ -63,7 +63,7 @@ def test_figures_and_their_tables(tmp_path: Path) -> None:
     table = pq.read_table(path.with_suffix(".parquet")).to_pylist()
     assert path.stat().st_size > 2000
     assert len(table) == 2 * 8 * 3
-    assert {"image": 1, "row": 0, "column": 3, "level": "high", "weight": 1.0} in table
+    assert {"image": 1, "row": 0, "column": 3, "level": "high", "weight": 1.0, "mean_of_all": 0.5} in table
     path = routing.draw_summary(tmp_path / "summary.png", {"a": routing.summarise(weights)}, {"a": LEVELS})
     assert pq.read_table(path.with_suffix(".parquet")).to_pylist()[0]["mutual_information"] == pytest.approx(np.log(2))
 
