@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from dynaip.ablation.answer import minus
 from dynaip.ablation.statistics import Bootstrap, SuiteScores, collect
 from dynaip.contracts import Case
 from dynaip.report.style import LIGHT
@@ -126,6 +127,11 @@ class Verdicts:
     pairs: int
     """Pairs of arms that there are."""
 
+    @property
+    def share(self) -> float:
+        """Alike minus opposed as a share of both, -1 to 1; 0 without any."""
+        return (self.alike - self.opposed) / max(self.alike + self.opposed, 1)
+
     def row(self) -> dict[str, Any]:
         """Tidy columns."""
         return {"what": "order of arms", "judge": self.one, "other": self.other, "alike": self.alike,
@@ -219,13 +225,22 @@ def draw(
 
 def headline(found: Sequence[Agreement], arms: Sequence[Verdicts], known: Sequence[Recognition]) -> str:
     """What to see, in words."""
+    decided = [each for each in arms if each.alike + each.opposed]
+    if decided:
+        most, least = (pick(decided, key=lambda each: (each.share, each.alike)) for pick in (max, min))
+        return f"Pairs of arms that two judges both tell apart: {_ordered(most, most.alike, 'alike')}" + (
+            f", {_ordered(least, least.opposed, 'the other way round')}" if least.opposed else ""
+        )
     if arms:
-        opposed, alike = sum(each.opposed for each in arms), sum(each.alike for each in arms)
-        return f"Where two judges both tell two arms apart they order them alike {alike} times, the other way round {opposed}"
+        return "No two judges both tell two arms apart"
     if known:
         parts = ", ".join(f"{told(each.judge)} {each.value:.2f}" for each in known)
         return f"How often a judge gives an image more for its own case than for another one: {parts}"
     return "How alike judges rank the same images"
+
+
+def _ordered(each: Verdicts, count: int, how: str) -> str:
+    return f"{told(each.one)} and {told(each.other)} order {count} of {each.alike + each.opposed} {how}"
 
 
 def _correlations(axes: Any, found: Sequence[Agreement], judges: Sequence[str]) -> None:
@@ -237,9 +252,8 @@ def _correlations(axes: Any, found: Sequence[Agreement], judges: Sequence[str]) 
     for each in found:
         i, j = judges.index(each.other), judges.index(each.one)
         clear = np.abs(each.rho) > each.limit
-        tone = "white" if abs(each.rho) > 0.6 else LIGHT.ink
-        text = f"{each.rho:.2f}".replace("-", "−")
-        interval = f"{each.low:.2f} to {each.high:.2f}".replace("-", "−")
+        tone = "white" if abs(each.rho) > 0.5 else LIGHT.ink
+        text, interval = minus(f"{each.rho:z.2f}"), minus(f"{each.low:z.2f} to {each.high:z.2f}")
         weight = "bold" if clear else "normal"
         axes.text(j, i - 0.12, text, ha="center", va="center", fontsize=9, color=tone, fontweight=weight)
         axes.text(j, i + 0.24, interval, ha="center", va="center", fontsize=6.5, color=tone)
@@ -250,14 +264,11 @@ def _correlations(axes: Any, found: Sequence[Agreement], judges: Sequence[str]) 
 def _order(axes: Any, found: Sequence[Verdicts], judges: Sequence[str]) -> None:
     values = np.full((len(judges), len(judges)), np.nan)
     for each in found:
-        decided = each.alike + each.opposed
-        values[judges.index(each.other), judges.index(each.one)] = (
-            (each.alike - each.opposed) / decided if decided else 0
-        )
+        values[judges.index(each.other), judges.index(each.one)] = each.share
     axes.imshow(values, cmap=figures.DIVERGING, vmin=-1, vmax=1, interpolation="nearest", aspect="auto")
     for each in found:
         i, j = judges.index(each.other), judges.index(each.one)
-        tone = "white" if abs(values[i, j]) > 0.6 else LIGHT.ink
+        tone = "white" if abs(values[i, j]) > 0.5 else LIGHT.ink
         axes.text(j, i - 0.12, f"{each.alike} : {each.opposed}", ha="center", va="center", fontsize=9, color=tone)
         axes.text(j, i + 0.24, f"of {each.pairs}", ha="center", va="center", fontsize=6.5, color=tone)
     _names(axes, judges)

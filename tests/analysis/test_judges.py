@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from dynaip.contracts import Case, CaseReference
 from dynaip.report.tables import read_rows
-from dynaip_analysis.judges import agreements, draw, judges_of, partners, recognitions, verdicts
+from dynaip_analysis.judges import Verdicts, agreements, draw, headline, judges_of, partners, recognitions, verdicts
 
 Rows = list[dict[str, Any]]
 
@@ -115,3 +115,12 @@ def test_the_figure_and_its_table(tmp_path: Path) -> None:
     table = read_rows(path.with_suffix(".parquet"))
     assert [row["what"] for row in table] == ["rank correlation"] * 3 + ["own case known"] * 3
     assert {row["null"] for row in table[3:]} == {0.5}
+
+
+def test_the_headline_names_who_agrees_and_who_does_not() -> None:
+    arms = [Verdicts("cp", "clip_i", 9, 0, 12), Verdicts("cp", "pf", 1, 3, 12), Verdicts("pf", "leak", 0, 0, 12)]
+    assert headline([], arms, []) == (
+        "Pairs of arms that two judges both tell apart: CP and CLIP-I order 9 of 9 alike, "
+        "CP and PF order 3 of 4 the other way round"
+    )
+    assert headline([], arms[2:], []) == "No two judges both tell two arms apart"
