@@ -56,9 +56,10 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks/test_counts.py tests/benchmarks/bench_growth.py tests/benchmarks/bench_times.py tests/benchmarks/bench_recording.py -s -q -p no:cacheprovider
 
+# Without the backend that tests draw with: a notebook shows what pyplot draws.
 notebooks: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[notebooks]"
-	$(BIN)/jupyter lab notebooks
+	env -u MPLBACKEND $(BIN)/jupyter lab notebooks
 
 docs: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"

@@ -17,7 +17,7 @@ from dynaip.models import local_folder
 from dynaip.registry import registry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Loaded:
     """A pipeline and the adapter on it; ``pipe, dyna = dynaip.load(...)`` unpacks it."""
 
@@ -26,6 +26,9 @@ class Loaded:
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.pipe, self.dyna))
+
+    def __repr__(self) -> str:
+        return f"{type(self.pipe).__name__} with {self.dyna.summary()}"
 
     def generate(
         self,

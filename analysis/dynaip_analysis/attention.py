@@ -28,7 +28,7 @@ def effective_tokens(entropy: Named) -> Named:
 
 
 def measures(recording: Recording) -> list[dict[str, Any]]:
-    """Tidy rows, one a branch, block and step: share of the reference in the output, weight, effective tokens.
+    """Tidy rows, one a branch, block and step: share of the reference in the output, weight, entropy, effective tokens.
 
     ``effective_low`` and ``effective_high`` hold nine tenths of the heads and queries; ``tokens`` is an even spread. Of the
     text branch the prompts' own tokens count, where they are known: padding is looked at by nobody.
@@ -37,7 +37,8 @@ def measures(recording: Recording) -> list[dict[str, Any]]:
     for branch, share in recording.share.items():
         words = recording.words if branch == "text" else ()
         shares = _of_words(share, words).mean("sample", "reference", "query")
-        spread = effective_tokens(_of_words(recording.entropy[branch], words))
+        entropy = _of_words(recording.entropy[branch], words)
+        spread, nats = effective_tokens(entropy), entropy.mean("sample", "reference", "head", "query")
         tokens = spread.mean("sample", "reference", "head", "query")
         for (i, j), value in np.ndenumerate(shares.values):
             cell = {"block": shares.axes["block"][i], "step": shares.axes["step"][j]}
@@ -45,7 +46,8 @@ def measures(recording: Recording) -> list[dict[str, Any]]:
             low, high = np.nanpercentile(found, [5, 95]) if np.isfinite(found).any() else (np.nan, np.nan)
             rows.append(
                 {"branch": branch, **cell, "share": float(value), "weight": float(recording.weight[branch].values[i, j]),
-                 "effective_tokens": float(tokens.values[i, j]), "effective_low": float(low), "effective_high": float(high),
+                 "entropy": float(nats.values[i, j]), "effective_tokens": float(tokens.values[i, j]),
+                 "effective_low": float(low), "effective_high": float(high),
                  "tokens": len(recording.attention[branch].axes["key"])}
             )  # fmt: skip
     return rows
@@ -152,10 +154,15 @@ def _word_maps(
 
 
 def query_points(share: Floats, count: int = POINTS) -> list[tuple[int, int]]:
-    """Queries to look at (row, column): the largest share first, the others far from those chosen before."""
+    """Queries to look at (row, column): the largest share first, the others far from those chosen before.
+
+    Queries whose share is NaN saw no reference and are never chosen.
+    """
     rows, columns = share.shape
-    where = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1).reshape(-1, 2)
-    value = np.nan_to_num(share).ravel() / max(float(np.nanmax(share)), 1e-12)
+    where = np.argwhere(np.isfinite(share))
+    if not len(where):
+        return []
+    value = share[np.isfinite(share)] / max(float(np.nanmax(share)), 1e-12)
     chosen: list[int] = [int(value.argmax())]
     for _ in range(min(count, len(where)) - 1):
         away = np.min([np.linalg.norm(where - where[k], axis=1) for k in chosen], axis=0) / np.hypot(rows, columns)
@@ -181,27 +188,36 @@ def rows_of(found: BranchMaps) -> list[dict[str, Any]]:
 
 
 def draw(
-    path: Path, reference: Image.Image, generated: Image.Image, found: BranchMaps, words: Sequence[str] = ()
-) -> Path:
-    """Draw one generation: the branches side by side, and how large the term is and where it looks word by word."""
+    path: Path, reference: Image.Image, generated: Image.Image, found: BranchMaps, words: Sequence[str] = (),
+    name: str = "the reference",
+) -> Path:  # fmt: skip
+    """Draw one generation: the branches side by side, and how large the term is and where it looks word by word.
+
+    ``reference`` is what the encoder sees of it (``dynaip_analysis.seen``), ``name`` which one it is.
+    """
     with figures.drawing(path, rows_of(found)) as plt:
         figure = plt.figure(figsize=(9.6, 4.9), layout="constrained")
-        figures.headline(figure, _title(found))
+        figures.headline(figure, _title(found, name))
         top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1), hspace=0.04)
         _branches(top, reference, generated, found)
         _by_word(bottom, reference, generated, found, words)
     return path
 
 
-def _title(found: BranchMaps) -> str:
+def _title(found: BranchMaps, name: str) -> str:
     means = {branch: float(np.nanmean(share)) for branch, share in found.share.items()}
-    parts = [f"{means[branch]:.0%} in the {branch} branch" for branch in ("image", "text") if branch in means]
-    return "How large the reference term is beside the attention output: " + ", ".join(parts)
+    parts = [f"{_percent(means[branch])} in the {branch} branch" for branch in ("image", "text") if branch in means]
+    return f"How large the term of {name} is beside the attention output: " + ", ".join(parts)
+
+
+def _percent(share: float) -> str:
+    """A term of a few thousandths must not read as none."""
+    return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{100 * share:.2g}%"
 
 
 def _branches(figure: Any, reference: Image.Image, generated: Image.Image, found: BranchMaps) -> None:
     axes = figure.subplots(1, 5)
-    figures.show_image(axes[0], reference, "reference")
+    figures.show_image(axes[0], reference, "reference as encoded")
     figures.show_image(axes[1], generated, "generated image")
     if "image" in found.share:
         drawn = figures.overlay(axes[2], generated, found.share["image"].reshape(found.grid), "image branch: term size")
@@ -209,7 +225,7 @@ def _branches(figure: Any, reference: Image.Image, generated: Image.Image, found
     high = max((float(values.max()) for values in found.looked_at.values()), default=1.0)
     for place, branch in ((axes[3], "image"), (axes[4], "text")):
         if branch not in found.looked_at:
-            figures.bare(place, f"{branch} branch: off")
+            figures.no_map(place, f"{branch} branch", NO_PLACE if branch in found.share else "off")
             continue
         drawn = figures.overlay(place, reference, found.looked_at[branch], f"{branch} branch looks at", high=high)
         if branch == list(found.looked_at)[-1]:  # one scale for both
@@ -230,7 +246,7 @@ def _by_word(
                   (axes[3 + k], generated, views.image, f"looks at “{word}”"))  # fmt: skip
         for place, picture, each, title in places:
             if each is None:
-                figures.bare(place, title.replace("looks at", "") + ": off")
+                figures.no_map(place, title, NO_PLACE if "text" in found.share else "text branch: off")
             else:
                 drawn = figures.overlay(place, picture, each, title, high=high)
     for unused in [axes[1 + k] for k in range(len(shown), 2)] + [axes[3 + k] for k in range(len(shown), 2)]:
@@ -239,18 +255,31 @@ def _by_word(
         figures.scale_bar(figure, drawn, axes[4], "attention, × even spread")
 
 
+NO_PLACE = "tokens of this fusion\nhave no place"
+BARS, LETTERS = 14, 10
+
+
 def _words(axes: Any, found: BranchMaps, words: Sequence[str]) -> None:
+    """The size at each word in the order of the prompt; of a long prompt those where it is largest."""
     if "text" not in found.share:
-        figures.bare(axes, "text branch: off")
+        figures.no_map(axes, "text branch", "off")
         return
-    share = found.share["text"]
-    labels = [words[k] if k < len(words) else str(k) for k in range(len(share))]
-    axes.barh(range(len(share)), share, color=figures.BRANCH_COLOURS["text"], height=0.7)
-    axes.set_yticks(range(len(share)), labels, fontsize=7)
+    share = np.nan_to_num(found.share["text"])
+    shown = np.sort(np.argsort(-share, kind="stable")[:BARS])
+    labels = [_short(words[k]) if k < len(words) else str(k) for k in shown]
+    axes.barh(range(len(shown)), share[shown], color=figures.BRANCH_COLOURS["text"], height=0.7)
+    axes.set_yticks(range(len(shown)), labels, fontsize=7, parse_math=False)
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
-    axes.set_title("text branch: size by word", fontsize=9)
+    axes.tick_params(axis="x", labelsize=7.5)
+    axes.set_xlabel("‖term‖ / ‖output‖", fontsize=8)
+    told = "size by word" if len(shown) == len(share) else f"{len(shown)} of {len(share)} words"
+    axes.set_title(f"text branch: {told}", fontsize=9)
     axes.spines["left"].set_visible(False)
+
+
+def _short(word: str) -> str:
+    return word if len(word) <= LETTERS else f"{word[: LETTERS - 1]}…"
 
 
 def draw_spread(path: Path, recording: Recording) -> Path:
@@ -261,7 +290,8 @@ def draw_spread(path: Path, recording: Recording) -> Path:
     with figures.drawing(path, rows) as plt:
         figure, axes = plt.subplots(figsize=(6.8, 3.1), layout="constrained")
         means = {
-            branch: np.mean([row["effective_tokens"] for row in rows if row["branch"] == branch]) for branch in branches
+            branch: np.nanmean([row["effective_tokens"] for row in rows if row["branch"] == branch])
+            for branch in branches
         }
         parts = ", ".join(f"{value:.0f} in the {branch} branch" for branch, value in means.items())
         figures.headline(figure, f"A query spreads over how many of {even} reference tokens? {parts}")
@@ -321,7 +351,7 @@ def _enters(rows: Sequence[Mapping[str, Any]]) -> str:
     most = max((row for row in rows if np.isfinite(row["share"])), key=lambda row: row["share"])
     return (
         f"The reference enters most in block {most['block']} of the {most['branch']} branch, at progress "
-        f"{float(most['step']):.2f}: its term is {most['share']:.0%} of the attention output"
+        f"{float(most['step']):.2f}: its term is {_percent(most['share'])} of the attention output"
     )
 
 
@@ -332,7 +362,8 @@ def _block_map(axes: Any, share: Named, branch: str, high: float) -> Any:
     chosen = sorted({0, len(steps) // 2, len(steps) - 1})
     axes.set_xticks(chosen, [f"{float(str(steps[k])):.2f}" for k in chosen])
     axes.set(xlabel="denoising progress", ylabel="block")
-    axes.set_title(f"{branch} branch", fontsize=9.5, color=LIGHT.ink)
+    low, most = (_percent(each) for each in (np.nanmin(share.values), np.nanmax(share.values)))
+    axes.set_title(f"{branch} branch: {low} to {most}", fontsize=9.5, color=LIGHT.ink)
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(length=0)

@@ -80,14 +80,13 @@ def make_plan(what: str, layout: Layout, steps: int | None, budget: int, scratch
     return Plan(what, budget, per_step, chunk, work, steps, -(-steps // stride), stride)
 
 
-def parse_bytes(size: int | str) -> int:
-    """Read a size: an integer, or text such as ``"512MB"`` or ``"2 GB"`` (powers of 1000)."""
-    if isinstance(size, int):
-        return size
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)b?\s*", size.lower())
-    if not found:
+def parse_bytes(size: float | str) -> int:
+    """Read a size above 0: bytes, or text such as ``"512MB"``, ``"2 GB"`` (powers of 1000) or ``"2GiB"`` (powers of 1024)."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e\d+)?)\s*([kmgt]?)(i?)b?\s*", str(size).lower())
+    found_bytes = int(float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " ")) if found else 0
+    if found_bytes < 1:
         raise InputError(f"budget {size!r} is no size in bytes; write for example 512MB or 2GB")
-    return int(float(found[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[found[2]])
+    return found_bytes
 
 
 def told(size: int) -> str:

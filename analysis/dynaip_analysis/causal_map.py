@@ -14,15 +14,21 @@ from dynaip.ablation.statistics import Bootstrap, collect
 from dynaip.report.style import LIGHT
 from dynaip_analysis import figures
 from dynaip_analysis.interventions import UNTOUCHED, Cell, Sweep
+from dynaip_analysis.resampling import FEWEST, fair_level
 
 Floats = NDArray[np.float64]
 MAIN = ("cp", "pf", "leak")
+CHANGE = "change"
 FLIPS = 2000
+ROUNDING = 1 + 1e-9
+"""What two orders of the same sum may differ by: a cell must not stand out from itself."""
 
 
-def drawn_metrics(scores: Sequence[Mapping[str, Any]], kind: str) -> list[str]:
-    """CP, PF and leak (for a swap also CP of the other reference) where they are measured, else up to four others."""
-    names = figures.metric_names(scores)
+def drawn_metrics(names: Sequence[str], kind: str) -> list[str]:
+    """CP, PF and leak (for a swap also CP of the other reference) where they are measured, else up to three others.
+
+    The first one is what the title speaks of.
+    """
     main = [name for name in MAIN if name in names]
     if not main:
         main = [name for name in names if name != "change" and not name.startswith("other_")][:3] or ["change"]
@@ -33,23 +39,25 @@ def effects(found: Sweep) -> list[dict[str, Any]]:
     """Tidy rows: cell and metric with the paired difference to the untouched run, its 95 % interval, and the null.
 
     ``null`` is what the largest t of all cells reaches in 95 % of draws that flip signs case by case (ours): a cell whose
-    own ``t`` lies beyond it stands out from chance even though many cells are looked at.
+    own ``t`` lies beyond it stands out from chance even though many cells are looked at. Intervals are of each cell alone.
+    A change of pixels is never below zero: flipping its sign would mean nothing, and it has no null.
     """
     metrics = list(figures.metric_names(found.scores))
     aligned = collect([{"seed": 0, "suite": "all", **row, "arm": row["cell"]} for row in found.scores], metrics)[0]
-    boot = Bootstrap(aligned)
+    boot = Bootstrap(aligned, level=fair_level(len(aligned.cases)))
     rows: list[dict[str, Any]] = []
     for metric in metrics:
         differences = _differences(aligned.values[metric][:, 0], aligned.arms)
-        null, strength = null_of(differences), t_of(differences)
+        null, strength = float("nan") if metric == CHANGE else null_of(differences), t_of(differences)
         for place, cell in enumerate(found.cells):
             gap = boot.difference(cell.name, UNTOUCHED, metric)
             steps = (found.windows[0][0], 1.0) if cell.window is None else found.windows[cell.window]
             rows.append(
-                {"kind": found.kind, "branch": cell.branch, "block": -1 if cell.block is None else cell.block,
+                {"kind": found.kind, "factor": found.factor if found.kind == "scale" else None,
+                 "branch": cell.branch, "block": -1 if cell.block is None else cell.block,
                  "window": -1 if cell.window is None else cell.window, "from": steps[0], "to": min(steps[1], 1.0),
                  "metric": metric, "effect": gap.value, "low": gap.low, "high": gap.high, "t": float(strength[place]),
-                 "null": null, "stands_out": bool(strength[place] > null), "cases": gap.cases,
+                 "null": null, "stands_out": bool(strength[place] > null * ROUNDING), "cases": gap.cases,
                  "untouched": boot.estimate(UNTOUCHED, metric).value}
             )  # fmt: skip
     return rows
@@ -64,7 +72,9 @@ def _differences(values: Floats, arms: Sequence[str]) -> Floats:
 def null_of(differences: Floats, level: float = 0.95, seed: int = 0) -> float:
     """The ``level`` quantile of the largest |t| over cells when each case's differences get a sign by chance.
 
-    All sign patterns are tried where there are few cases. Cases without a value in some cell are left out; NaN for one case.
+    All sign patterns are tried where there are few cases, else ``FLIPS`` of them with the signs as they are among them, so
+    that no more than ``1 - level`` of patterns lie beyond: of fewer than six cases none can. Cases without a value in some
+    cell are left out; NaN for one case.
     """
     kept = differences[:, np.isfinite(differences).all(axis=0)]
     cases = kept.shape[1]
@@ -74,45 +84,54 @@ def null_of(differences: Floats, level: float = 0.95, seed: int = 0) -> float:
         signs = np.array(list(product((-1.0, 1.0), repeat=cases)))
     else:
         signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(FLIPS, cases))
+        signs[0] = 1
     squares = (kept**2).sum(axis=1, keepdims=True)
-    return float(np.quantile(_t(kept @ signs.T / cases, squares, cases).max(axis=0), level))
+    return float(np.quantile(_t(kept @ signs.T / cases, squares, cases).max(axis=0), level, method="higher"))
 
 
 def t_of(differences: Floats) -> Floats:
     """|t| of every cell: the mean of its differences over the standard error; infinite where all cases agree exactly."""
     kept = differences[:, np.isfinite(differences).all(axis=0)]
+    if not kept.shape[1]:
+        return np.full(len(differences), np.nan)
     return _t(kept.mean(axis=1), (kept**2).sum(axis=1), kept.shape[1])
 
 
 def _t(means: Floats, squares: Floats, cases: int) -> Floats:
-    spread = np.maximum(squares / cases - means**2, 0) / max(cases - 1, 1)
+    rest = squares / cases - means**2
+    spread = np.where(rest > 1e-12 * squares, rest, 0) / max(cases - 1, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = np.abs(means) / np.sqrt(spread)
     return np.where(np.abs(means) < 1e-12, 0.0, found)
 
 
-NAMES = {"cp": "CP", "pf": "PF", "leak": "leak", "change": "the pixels", "other_cp": "CP of the other reference"}
+NAMES = {
+    "cp": "CP", "pf": "PF", "leak": "leak", "change": "the pixels", "other_cp": "CP of the other reference",
+    "clip_i": "CLIP-I", "clip_t": "CLIP-T", "other_clip_i": "CLIP-I of the other",
+}  # fmt: skip
 VERBS = {"drop": "Dropping", "scale": "Scaling", "swap": "Swapping"}
 
 
 def draw(path: Path, found: Sweep) -> Path:
     """Draw what the intervention at each block and window does to each metric, with the null beside the colours."""
     rows = effects(found)
-    metrics = drawn_metrics(found.scores, found.kind)
+    metrics = drawn_metrics(figures.metric_names(found.scores), found.kind)
     branches = list(dict.fromkeys(cell.branch for cell in found.cells))
     blocks = list(dict.fromkeys(cell.block for cell in found.cells))
     shape = (len(branches), len(metrics))
-    size = (max(2.5 * shape[1], 4) + 1.4, (0.34 * len(blocks) + 1.2) * shape[0] + 0.9)
+    own_scales = metrics[0] not in MAIN
+    width = max((0.64 * len(found.windows) + 0.75 + own_scales) * shape[1], 4.6)
+    size = (width + 1.4, (0.4 * len(blocks) + 1.2) * shape[0] + 0.9)
     with figures.drawing(path, rows) as plt:
         figure, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
         figures.headline(figure, headline(rows, metrics[0], found.kind))
         for (i, branch), (j, metric) in product(enumerate(branches), enumerate(metrics)):
             own = [row for row in rows if row["branch"] == branch and row["metric"] == metric]
             drawn = _panel(axes[i, j], own, found, _scale(rows, metrics, metric), j == 0)
-            untouched = "" if metric == "change" else f" ({own[0]['untouched']:.2f} untouched)".replace("-", "−")
+            untouched = "" if metric == CHANGE else f" ({own[0]['untouched']:.2f} untouched)".replace("-", "−")
             axes[i, j].set_title(f"{NAMES.get(metric, metric)}{untouched}", fontsize=9)
-            if j == len(metrics) - 1 or metrics[0] not in MAIN:
-                figures.scale_bar(figure, drawn, axes[i, j], "effect")
+            if j == len(metrics) - 1 or own_scales:
+                figures.scale_bar(figure, drawn, axes[i, j], "difference to untouched")
         for line, branch in zip(axes, branches, strict=True):
             line[0].set_ylabel(f"{branch} branch", color=figures.BRANCH_COLOURS[branch], fontsize=9)
         figures.note(figure, _reading(rows, metrics[0]))
@@ -128,25 +147,35 @@ def _scale(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], metric: st
 def _reading(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
     """How to read the numbers: what stands out, and from what."""
     row = next(row for row in rows if row["metric"] == metric)
-    if not np.isfinite(row["null"]):
+    if row["cases"] < 2:
         return "one case: no intervals, and nothing to tell an effect from chance by"
+    small = f"{row['cases']} cases; small: 95 % interval over cases of each cell alone"
+    if metric == CHANGE:
+        return f"{small}; 0 is what a term without any effect gives"
+    if row["cases"] < FEWEST:
+        return f"{small}; fewer than {FEWEST} cases cannot tell any cell from chance"
     return (
-        f"{row['cases']} cases; bold: |t| beyond what chance gives the largest cell in 95 % of sweeps "
+        f"{small}; bold: |t| beyond what chance gives the largest cell of a metric in 95 % of sweeps "
         f"({row['null']:.1f} for {NAMES.get(metric, metric)}; signs flipped by case)"
     )
 
 
 def headline(rows: Sequence[Mapping[str, Any]], metric: str, kind: str) -> str:
-    """Where the effect on a metric is largest, in words."""
-    single = [row for row in rows if row["metric"] == metric and row["block"] >= 0 and row["window"] >= 0]
-    largest = max(single, key=lambda row: abs(row["effect"]))
-    name, verb = NAMES.get(metric, metric), VERBS[kind]
-    if not largest["stands_out"] and np.isfinite(largest["null"]):
-        told = f"{verb} the reference term in one block and window changes {name} no more than chance does"
-        wider = [row for row in rows if row["metric"] == metric and row["stands_out"]]
+    """Where the effect on a metric is largest among what stands out from chance, in words."""
+    own = [row for row in rows if row["metric"] == metric]
+    single = [row for row in own if row["block"] >= 0 and row["window"] >= 0]
+    clear = [row for row in single if row["stands_out"] or not np.isfinite(row["null"])]
+    name, verb = NAMES.get(metric, metric), f"{VERBS[kind]} the reference term"
+    verb += f" by {own[0]['factor']:g}" if kind == "scale" else ""
+    if not clear:
+        told = f"{verb} in one block and window changes {name} by no more than {own[0]['cases']} cases tell from chance"
+        wider = [row for row in own if row["stands_out"]]
         return f"{told}; {_wider(wider)}" if wider else told
+    largest = max(clear, key=lambda row: abs(row["effect"]))
+    if largest["effect"] == 0:
+        return f"{verb} in one block and window does not change {name}"
     return (
-        f"{verb} the reference term changes {name} most in block {largest['block']}, {largest['branch']} branch, at progress "
+        f"{verb} changes {name} most in block {largest['block']}, {largest['branch']} branch, at progress "
         f"{largest['from']:.2f} to {largest['to']:.2f} ({_number(largest['effect'], 2 if abs(largest['effect']) >= 0.1 else 3)})"
     )
 
@@ -156,7 +185,7 @@ def _wider(rows: Sequence[Mapping[str, Any]]) -> str:
     chosen = max(rows, key=lambda row: (row["block"] >= 0, row["window"] >= 0, abs(row["effect"])))
     block = f"block {chosen['block']}" if chosen["block"] >= 0 else "all blocks"
     window = "all steps" if chosen["window"] < 0 else f"progress {chosen['from']:.2f} to {chosen['to']:.2f}"
-    return f"{block} of the {chosen['branch']} branch over {window} does ({_number(chosen['effect'], 2)})"
+    return f"in {block} of the {chosen['branch']} branch over {window} it does ({_number(chosen['effect'], 2)})"
 
 
 def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], found: Sweep, high: float, first: bool) -> Any:
@@ -166,10 +195,15 @@ def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], found: Sweep, high: flo
     cells = [[table[_key(Cell("image", block, window))] for window in columns] for block in blocks]
     values = np.array([[cell["effect"] for cell in line] for line in cells])
     drawn = axes.imshow(values, cmap=figures.DIVERGING, vmin=-high, vmax=high, aspect="auto", interpolation="nearest")
+    digits = 2 if high >= 0.1 else 3
     for (i, j), value in np.ndenumerate(values):
-        strong = cells[i][j]["stands_out"]
-        axes.text(j, i, _number(value, 2 if high >= 0.1 else 3), ha="center", va="center", fontsize=7.5,
-                  fontweight="bold" if strong else "normal", color=_ink(value, high, strong))  # fmt: skip
+        cell, ink = cells[i][j], _ink(value, high, cells[i][j]["stands_out"])
+        sure = not cell["low"] < cell["high"]  # one case, or no case that changes at all
+        axes.text(j, i if sure else i - 0.13, _number(value, digits), ha="center", va="center", fontsize=7.5,
+                  fontweight="bold" if cell["stands_out"] else "normal", color=ink)  # fmt: skip
+        if not sure:
+            interval = f"{_number(cell['low'], digits)} to {_number(cell['high'], digits)}"
+            axes.text(j, i + 0.26, interval, ha="center", va="center", fontsize=5, color=ink)
     axes.set_xticks(range(len(columns)), [*(f"{low:.2f}" for low, _ in found.windows), "all"], fontsize=7.5)
     axes.set_yticks(
         range(len(blocks)), ["all" if b is None else str(b) for b in blocks] if first else [""] * len(blocks)
@@ -195,4 +229,4 @@ def _key(cell: Cell) -> tuple[int, int]:
 def _ink(value: float, high: float, strong: bool) -> str:
     if abs(value) > 0.6 * high:
         return "white"
-    return LIGHT.ink if strong else LIGHT.quiet
+    return LIGHT.ink if strong or abs(value) > 0.25 * high else LIGHT.quiet

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import io
 import textwrap
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from pyarrow import parquet
 
 from dynaip.ablation.statistics import Bootstrap, Estimate, collect
 from dynaip.report.style import LIGHT, OKABE_ITO, SEQUENTIAL, figure_style, settings
+from dynaip_analysis.resampling import fair_level
 
 BRANCH_COLOURS: Mapping[str, str] = {"image": OKABE_ITO[0], "text": OKABE_ITO[1]}
 LEVEL_COLOURS: Sequence[str] = ("#E69F00", "#009E73", "#0072B2", "#CC79A7", "#D55E00", "#56B4E9")
@@ -42,11 +45,24 @@ def drawing(path: Path, rows: Sequence[Mapping[str, Any]]) -> Generator[Any]:
 
 @contextmanager
 def own_figure(size: tuple[float, float]) -> Generator[Any]:
-    """Give a figure of ``size`` inches in the house's style that belongs to no pyplot: it may be drawn in a notebook too."""
+    """Give a figure of ``size`` inches in the house's style that belongs to no pyplot; a notebook shows it as it is."""
     matplotlib: Any = importlib.import_module("matplotlib")
-    made: Any = importlib.import_module("matplotlib.figure")
     with matplotlib.rc_context(settings(LIGHT)):
-        yield made.Figure(figsize=size, layout="constrained")
+        yield _figure_class()(figsize=size, layout="constrained")
+
+
+@cache
+def _figure_class() -> Any:
+    """Matplotlib's figure that draws itself in a notebook, which otherwise shows those of pyplot alone."""
+    made: Any = importlib.import_module("matplotlib.figure")
+    return type("Figure", (made.Figure,), {"_repr_png_": png_of})
+
+
+def png_of(figure: Any, dpi: int = 110) -> bytes:
+    """A matplotlib figure as a PNG file."""
+    target = io.BytesIO()
+    figure.savefig(target, format="png", dpi=dpi)
+    return target.getvalue()
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -117,6 +133,12 @@ def bare(axes: Any, title: str = "") -> None:
         axes.set_title(title, fontsize=9)
 
 
+def no_map(axes: Any, title: str = "", reason: str = "no map") -> None:
+    """A panel that stays empty, and says so."""
+    bare(axes, title)
+    axes.text(0.5, 0.5, reason, transform=axes.transAxes, fontsize=8, color=LIGHT.quiet, ha="center", va="center")
+
+
 def scale_bar(figure: Any, drawn: Any, axes: Any, label: str) -> None:
     """A slim colour bar with a label; for one picture, or for all of an array."""
     slim = {"fraction": 0.02, "aspect": 40} if isinstance(axes, np.ndarray) else {"fraction": 0.046}
@@ -128,7 +150,7 @@ def scale_bar(figure: Any, drawn: Any, axes: Any, label: str) -> None:
 
 def headline(figure: Any, text: str) -> None:
     """The title of a figure, on the left; it says what to see, in as many lines as the width asks for."""
-    text = textwrap.fill(text, max(20, int(figure.get_figwidth() * 10.4)))
+    text = textwrap.fill(text, max(20, int(figure.get_figwidth() * 10.4)), break_on_hyphens=False)
     figure.suptitle(text, x=0.01, ha="left", fontsize=11.5, color=LIGHT.ink)
 
 
@@ -152,7 +174,7 @@ def estimates(scores: Sequence[Mapping[str, Any]], key: str) -> dict[str, dict[s
     """Mean with a 95 % interval over cases of every metric, by the value of column ``key``."""
     names = metric_names(scores)
     aligned = collect([{"seed": 0, **row, "suite": "all", "arm": row[key]} for row in scores], names)
-    boot = [Bootstrap(each) for each in aligned]
+    boot = [Bootstrap(each, level=fair_level(len(each.cases))) for each in aligned]
     return {arm: {name: each.estimate(arm, name) for name in names} for each in boot for arm in each.scores.arms}
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
-from typing import Any, Literal
+from math import prod
+from typing import Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from dynaip.adapter.injection import BlockScale
 from dynaip.contracts import Branch, Case
 from dynaip.errors import InputError
+from dynaip.suggest import did_you_mean
 
 Kind = Literal["drop", "scale", "swap"]
 Window = tuple[float, float]
@@ -35,52 +39,100 @@ class Intervention:
     factor: float = 0.0
     """What ``scale`` multiplies the term with."""
 
-    def at(self, branch: Branch, block: int, progress: float) -> float | tuple[float, float]:
-        """The factor at an address: one number, or one for each of two references."""
-        inside = (
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise InputError(
+                f"an intervention is one of {', '.join(get_args(Kind))}, not {self.kind!r}."
+                f"{did_you_mean(str(self.kind), get_args(Kind))}"
+            )
+        if self.branch not in (None, *get_args(Branch)):
+            raise InputError(f"an intervention's branch is image or text (None: both), not {self.branch!r}")
+        if isinstance(self.blocks, (int, str)):
+            raise InputError(f"an intervention's blocks are a list such as [0, 1] (None: all), not {self.blocks!r}")
+
+    def covers(self, branch: Branch, block: int, progress: float) -> bool:
+        """Whether an address is among those that are changed."""
+        return (
             self.branch in (None, branch)
             and (self.blocks is None or block in self.blocks)
             and self.steps[0] <= progress < self.steps[1]
         )
-        if self.kind == "swap":
-            return (0.0, 1.0) if inside else (1.0, 0.0)
-        if not inside:
+
+    def at(self, branch: Branch, block: int, progress: float) -> float:
+        """What the term at an address is multiplied with; a swap changes whose term it is, not its size."""
+        if self.kind == "swap" or not self.covers(branch, block, progress):
             return 1.0
         return self.factor if self.kind == "scale" else 0.0
 
 
-def together(interventions: Sequence[Intervention]) -> BlockScale:
-    """One function for ``dyna.intervene``: factors multiply. ``InputError`` for more than one swap."""
-    if sum(each.kind == "swap" for each in interventions) > 1:
-        raise InputError("one swap at a time: give it all its blocks and branches, or nest nothing")
+@dataclass(frozen=True)
+class Together:
+    """Interventions as one function for ``dyna.intervene``: factors multiply, and a swap of a swap is no swap."""
 
-    def scale(branch: Branch, block: int, progress: float) -> float | Sequence[float]:
-        found: float | Sequence[float] = 1.0
-        for each in interventions:
-            found = _times(found, each.at(branch, block, progress))
-        return found
+    interventions: tuple[Intervention, ...]
+    beneath: BlockScale | None = None
+    """A function of somebody else's whose factors count too."""
 
-    return scale
+    @property
+    def swaps(self) -> bool:
+        """Whether a second reference is needed."""
+        return any(each.kind == "swap" for each in self.interventions)
+
+    def __call__(self, branch: Branch, block: int, progress: float) -> float | Sequence[float]:
+        """The factor at an address: one number, or one for each of two references."""
+        factor = prod(each.at(branch, block, progress) for each in self.interventions)
+        covering = sum(each.kind == "swap" and each.covers(branch, block, progress) for each in self.interventions)
+        found: float | Sequence[float] = factor
+        if self.swaps:
+            found = (0.0, factor) if covering % 2 else (factor, 0.0)
+        return found if self.beneath is None else _times(self.beneath(branch, block, progress), found)
+
+
+def together(interventions: Sequence[Intervention], outer: BlockScale | None = None) -> Together:
+    """One function for ``dyna.intervene``, on top of what ``outer`` changes already."""
+    if isinstance(outer, Together):
+        return Together((*outer.interventions, *interventions), outer.beneath)
+    return Together(tuple(interventions), outer)
 
 
 def _times(one: float | Sequence[float], other: float | Sequence[float]) -> float | Sequence[float]:
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):
         return one * other
-    pair = [(each, each) if isinstance(each, (int, float)) else each for each in (one, other)]
+    length = max(len(each) for each in (one, other) if not isinstance(each, (int, float)))
+    pair = [_spread(each, length) for each in (one, other)]
     return tuple(a * b for a, b in zip(*pair, strict=True))
+
+
+def _spread(factor: float | Sequence[float], length: int) -> list[float]:
+    """One factor a reference; those that a sequence does not name keep theirs."""
+    if isinstance(factor, (int, float)):
+        return [float(factor)] * length
+    return [*factor, *[1.0] * (length - len(factor))]
 
 
 @contextmanager
 def intervene(dyna: Any, *interventions: Intervention) -> Generator[None]:
-    """Change reference terms while the context is open, on top of what an outer one changes; all is undone afterwards."""
-    own, outer = together(interventions), dyna.injector.block_scale
+    """Change reference terms while the context is open, on top of what an outer one changes; all is undone afterwards.
 
-    def scale(branch: Branch, block: int, progress: float) -> float | Sequence[float]:
-        found = own(branch, block, progress)
-        return found if outer is None else _times(outer(branch, block, progress), found)
-
-    with dyna.intervene(scale):
+    A swap in a pass whose samples have other than two references raises ``InputError``.
+    """
+    scale = together(interventions, dyna.injector.block_scale)
+    with ExitStack() as stack:
+        if any(each.kind == "swap" for each in interventions):
+            check = dyna.injector.transformer.register_forward_pre_hook(partial(_check_pairs, dyna))
+            stack.callback(check.remove)
+        stack.enter_context(dyna.intervene(scale))
         yield
+
+
+def _check_pairs(dyna: Any, *_: Any) -> None:
+    """Refuse a pass in which a swap would leave a sample without its reference, or with some third one untouched."""
+    hooks = dyna.injector
+    if hooks.call is None:
+        return
+    rows = [set(slot.rows) for slot in hooks.injection.slots]
+    if len(rows) != 2 or rows[0] != rows[1]:
+        raise InputError("a swap is between two references: give two for every prompt that has any")
 
 
 @dataclass(frozen=True)
@@ -108,12 +160,14 @@ def windows_of(progress: Collection[float], count: int) -> list[Window]:
     """Split the steps of a run into ``count`` windows of (nearly) as many steps each."""
     steps = sorted(set(progress))
     if count > len(steps):
-        raise InputError(f"{count} windows need at least as many denoising steps; there are {len(steps)}")
+        raise InputError(
+            f"{count} windows need at least as many denoising steps; there are {len(steps)}: ask for fewer windows"
+        )
     starts = [part[0] for part in np.array_split(np.array(steps), count)]
     return [(float(low), float(high)) for low, high in zip(starts, [*starts[1:], np.inf], strict=True)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """Generations of the same cases under the interventions of a causal map."""
 
@@ -125,6 +179,18 @@ class Sweep:
     """One row a cell and case (``cell`` is its name, or ``untouched``): metrics, ``change`` of pixels in [0, 1]."""
     images: Mapping[str, Sequence[Image.Image]]
     """Cell's name -> images of the cases that are shown."""
+
+    def table(self) -> pd.DataFrame:
+        """The mean over cases of every metric, one row a cell, the untouched run first."""
+        return pd.DataFrame(self.scores).groupby("cell", sort=False).mean(numeric_only=True)
+
+    def __repr__(self) -> str:
+        cases = len({row["case"] for row in self.scores})
+        return f"Sweep of {self.kind} at {len(self.cells)} places on {cases} cases: table() has the scores"
+
+    def _repr_html_(self) -> str:
+        main = [name for name in ("cp", "pf", "leak", "change") if name in self.table()]
+        return f"<p>{self!r}</p>{self.table()[main].round(2).to_html()}"
 
 
 UNTOUCHED = "untouched"
@@ -145,11 +211,7 @@ def sweep(
     if not seen:
         raise InputError("no reference term was added: the policy keeps every branch closed")
     where = windows_of({progress for _, _, progress in seen}, windows)
-    places = cells(
-        list(branches) or sorted({branch for branch, _, _ in seen}),
-        sorted({block for _, block, _ in seen}) if blocks is None else list(blocks),
-        windows,
-    )
+    places = cells(*_addresses(seen, branches, blocks), windows)
     partners = [*cases[1:], *cases[:1]]
     asked = swapped(cases, partners) if kind == "swap" else list(cases)
     rows, images = _scored(bench, cases, partners, kind, UNTOUCHED, base, base), {UNTOUCHED: base[:shown]}
@@ -161,6 +223,23 @@ def sweep(
         rows += _scored(bench, cases, partners, kind, cell.name, made, base)
         images[cell.name] = made[:shown]
     return Sweep(kind, factor, places, where, rows, images)
+
+
+def _addresses(
+    seen: Collection[tuple[Branch, int, float]], branches: Sequence[Branch], blocks: Sequence[int] | None
+) -> tuple[list[Branch], list[int]]:
+    """Branches and blocks to change; ``InputError`` for those to which nothing is added anyway."""
+    open_branches, open_blocks = sorted({branch for branch, _, _ in seen}), sorted({block for _, block, _ in seen})
+    for branch in branches:
+        if branch not in open_branches:
+            raise InputError(
+                f"nothing is added to the {branch} branch under this policy, so there is nothing to change: "
+                "choose a policy that opens it, such as decoupling=coupled"
+            )
+    for block in blocks or ():
+        if block not in open_blocks:
+            raise InputError(f"nothing is added in block {block}; it is in blocks {', '.join(map(str, open_blocks))}")
+    return list(branches) or open_branches, open_blocks if blocks is None else list(blocks)
 
 
 def swapped(cases: Sequence[Case], partners: Sequence[Case]) -> list[Case]:

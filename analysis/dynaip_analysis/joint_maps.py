@@ -16,7 +16,7 @@ from dynaip_analysis.budget import Layout, Plan, make_plan
 from dynaip_analysis.joint import JointEvent
 from dynaip_analysis.maps import Branches, Map, region_on, token_at
 from dynaip_analysis.reduction import mass_on, rows_from
-from dynaip_analysis.reference_maps import Facts, Heads
+from dynaip_analysis.reference_maps import Facts, Heads, check_heads
 from dynaip_analysis.store import Store
 
 COPIES = 6
@@ -41,10 +41,44 @@ class JointRequest:
     """Record one step in so many: the log-sum-exp costs about half of a block's attention."""
 
     def __post_init__(self) -> None:
-        if not (self.words or self.regions or self.points):
+        if isinstance(self.words, str):
+            raise InputError(f"joint attention: words are a list, such as [{self.words!r}]")
+        if not self.names:
             raise InputError("joint attention: name words, regions or points to record")
+        double = sorted({name for name in self.names if self.names.count(name) > 1})
+        if double:
+            raise InputError(
+                f"joint attention: {', '.join(double)} is named twice; give regions and points other names"
+            )
+        check_heads("joint attention", self.heads)
         if self.every < 1:
             raise InputError(f"joint attention: every={self.every} must be 1 or more")
+
+    @property
+    def names(self) -> list[str]:
+        """Words, regions, points: what the rows are of, and without the points the columns."""
+        return [*self.words, *self.regions, *self.points]
+
+
+def joint_layout(request: JointRequest, facts: Facts, blocks: Sequence[int], text_tokens: int) -> Layout:
+    """Arrays of one step: sums of rows and columns by branch, and the passes of each block."""
+    base: dict[str, Sequence[Hashable]] = {"block": list(blocks), "sample": range(facts.samples)}
+    head = {"head": range(facts.heads)} if request.heads == "each" else {}
+    arrays: dict[str, dict[str, Sequence[Hashable]]] = {"passes": {"block": list(blocks)}}
+    targets = [*request.words, *request.regions]
+    for branch, count in (("text", text_tokens), ("image", facts.grid[0] * facts.grid[1])):
+        arrays[f"{branch}.rows"] = {**base, **head, "query": request.names, "key": range(count)}
+        if targets:
+            arrays[f"{branch}.columns"] = {**base, **head, "key": targets, "query": range(count)}
+    return Layout(arrays)
+
+
+def joint_plan(request: JointRequest, facts: Facts, blocks: Sequence[int], text_tokens: int, budget: int) -> Plan:
+    """Fit a recording of joint attention into ``budget`` bytes; ``InputError`` if one step does not fit."""
+    steps = facts.steps if facts.steps is None else -(-facts.steps // request.every)
+    tokens = text_tokens + facts.grid[0] * facts.grid[1]
+    scratch = 4 * facts.samples * facts.heads * len(request.names) * tokens
+    return make_plan("joint attention", joint_layout(request, facts, blocks, text_tokens), steps, budget, scratch)
 
 
 class JointKeeper:
@@ -57,35 +91,26 @@ class JointKeeper:
         self.request = request
         self.facts = facts
         self.text_tokens = text_tokens
-        image = facts.grid[0] * facts.grid[1]
         self.targets = torch.stack([_weights(request, tokens, facts, text_tokens) for tokens in words])
         """Samples x groups x (X + T): words, regions, points."""
         self.columns = len(request.words) + len(request.regions)
-        layout = Layout(self._arrays(blocks, {"text": text_tokens, "image": image}))
-        steps = facts.steps if facts.steps is None else -(-facts.steps // request.every)
-        self.plan: Plan = make_plan(
-            "joint attention", layout, steps, budget, 4 * facts.samples * facts.heads * self.targets[0].numel()
-        )
-        self.store = Store(layout, self.plan)
+        self.plan: Plan = joint_plan(request, facts, blocks, text_tokens, budget)
+        self.store = Store(joint_layout(request, facts, blocks, text_tokens), self.plan)
         self.progress = 0.0
 
-    def _arrays(self, blocks: Sequence[int], tokens: Mapping[str, int]) -> dict[str, dict[str, Sequence[Hashable]]]:
-        names = [*self.request.words, *self.request.regions, *self.request.points]
-        base: dict[str, Sequence[Hashable]] = {"block": list(blocks), "sample": range(self.facts.samples)}
-        head = {"head": range(self.facts.heads)} if self.request.heads == "each" else {}
-        arrays: dict[str, dict[str, Sequence[Hashable]]] = {"passes": {"block": list(blocks)}}
-        for branch, count in tokens.items():
-            arrays[f"{branch}.rows"] = {**base, **head, "query": names, "key": range(count)}
-            if self.columns:
-                arrays[f"{branch}.columns"] = {**base, **head, "key": names[: self.columns], "query": range(count)}
-        return arrays
+    def check(self, found: Facts) -> None:
+        """Raise ``InputError`` for a pass that this recording has no room for, before it is computed."""
+        own, now = ((facts.samples, facts.grid, facts.queries["text"]) for facts in (self.facts, found))
+        if own != now:
+            told = " and ".join(
+                f"{samples} samples of {grid} image tokens and {text} text tokens" for samples, grid, text in (own, now)
+            )
+            raise InputError(f"a recording met {told}: open another record(...) for another size")
 
     @torch.no_grad()
     def see(self, event: JointEvent) -> None:
         """Add one block of one pass, some heads at a time."""
         batch, heads, tokens, width = event.shape
-        if event.text_tokens != self.text_tokens or batch != self.facts.samples:
-            raise InputError("the passes of a recording differ in size: open another record(...) for the second one")
         at_once = max(1, self.plan.chunk // (COPIES * 4 * batch * tokens * width))
         for start in range(0, heads, at_once):
             head = slice(start, min(start + at_once, heads))

@@ -16,9 +16,11 @@ from dynaip_analysis.labels import AGNOSTIC, OTHER, SPECIFIC, Labelled
 from dynaip_analysis.layers import LayerReading
 from dynaip_analysis.probes import Probe, probe
 from dynaip_analysis.resampling import Sampled, weighted_mean
-from dynaip_analysis.similarity import cka_matrix, nearest_by_chance, nearest_shares, permuted_cka
+from dynaip_analysis.similarity import cka_matrix, nearest, nearest_by_chance, nearest_shares, permuted_cka
 
 FAMILY_COLOURS: Mapping[str, str] = {SPECIFIC: OKABE_ITO[0], AGNOSTIC: OKABE_ITO[1], OTHER: OKABE_ITO[2]}
+THUMBNAIL = 256
+"""Pixels of the longer side of a picture that is drawn."""
 FAMILY_NAMES: Mapping[str, str] = {SPECIFIC: "concept-specific", AGNOSTIC: "concept-agnostic", OTHER: "other"}
 
 
@@ -54,15 +56,14 @@ def draw_probes(path: Path, layers: Layers, found: Mapping[str, Sequence[Probe]]
     columns = min(4, len(factors))
     shape = (-(-len(factors) // columns), columns)
     with figures.drawing(path, rows) as plt:
-        size = (2.3 * shape[1] + 0.4, 1.75 * shape[0] + 0.9)
-        figure, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False, sharex=True)
+        size = (2.3 * shape[1] + 0.4, 1.95 * shape[0] + 0.9)
+        figure, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
         figures.headline(figure, _most_readable(rows))
         for place, factor in zip(axes.flat, factors, strict=False):
             _probe_panel(place, [row for row in rows if row["factor"] == factor], layers)
         for unused in axes.flat[len(factors) :]:
             unused.set_visible(False)
-        for place in axes.flat[max(0, len(factors) - shape[1]) : len(factors)]:
-            place.tick_params(labelbottom=True)
+        for place in axes[-1]:
             place.set_xlabel("layer")
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return path
@@ -81,23 +82,19 @@ def _most_readable(rows: Sequence[Mapping[str, Any]]) -> str:
         means = {layer: np.mean([row["selectivity"] for row in own if row["layer"] == layer]) for layer in layers}
         if means:
             best = max(means, key=lambda layer: means[layer])
-            parts.append(f"{FAMILY_NAMES[family]} factors at layer {best} ({means[best]:.2f})")
+            factors = list(dict.fromkeys(row["factor"] for row in own))
+            name = factors[0] if len(factors) == 1 else f"{FAMILY_NAMES[family]} factors"
+            parts.append(f"{name} at layer {best} ({means[best]:.2f})")
     return "A linear probe reads best (selectivity): " + ", ".join(parts)
 
 
 def _probe_panel(axes: Any, rows: Sequence[Mapping[str, Any]], layers: Layers) -> None:
     x = range(len(rows))
     colour = FAMILY_COLOURS[rows[0]["family"]]
-    axes.fill_between(
-        x,
-        [row["accuracy_low"] for row in rows],
-        [row["accuracy_high"] for row in rows],
-        color=colour,
-        alpha=0.2,
-        linewidth=0,
-    )
+    _band(axes, rows, "accuracy", colour)
     axes.plot(x, [row["accuracy"] for row in rows], color=colour, marker="o", markersize=3.5, label="read")
-    axes.plot(x, [row["shuffled"] for row in rows], color=LIGHT.quiet, linewidth=1.2, linestyle="--", label="shuffled")
+    axes.plot(x, [row["shuffled"] for row in rows], color=LIGHT.quiet, linewidth=1.2, linestyle="--", label="shuffled",
+              marker="_" if len(rows) == 1 else None)  # fmt: skip
     axes.axhline(rows[0]["chance"], color=LIGHT.ink, linewidth=0.8, linestyle=":", label="guessing")
     for k, row in enumerate(rows):
         if row["level"]:
@@ -118,39 +115,50 @@ def draw_layers(path: Path, layers: Layers) -> Path:
         for i, a in enumerate(names)
         for j, b in enumerate(names)
     ]
+    limit = _dealt_limit(layers)
+    rows.append({"measure": "cka, 95 % of pictures dealt anew", "layer": names[0], "other": names[-1], "value": limit})
     rows += [row for parts in (*neighbours.values(), psnr) for row in parts]
     with figures.drawing(path, rows) as plt:
-        figure, axes = plt.subplots(1, 3, figsize=(10.4, 3.2), layout="constrained", width_ratios=(1.05, 1, 1))
+        figure, axes = plt.subplots(1, 3, figsize=(10.4, 3.5), layout="constrained", width_ratios=(1.05, 1, 1))
         figures.headline(figure, _layers_title(neighbours, psnr))
-        _cka_panel(figure, axes[0], layers, matrix)
+        _cka_panel(figure, axes[0], layers, matrix, limit)
         for k, (name, parts) in enumerate(neighbours.items()):
             _line(axes[1], parts, OKABE_ITO[k], name)
         axes[1].set_title("Nearest other picture is of the same…", fontsize=9.5)
+        if not neighbours:
+            axes[1].text(
+                0.5, 0.5, "no two pictures share a label", ha="center", transform=axes[1].transAxes, fontsize=8
+            )
         axes[1].set_ylim(bottom=0)
         _line(axes[2], psnr, OKABE_ITO[2], "ridge")
         axes[2].set_title("Pictures given back (PSNR, dB)", fontsize=9.5)
         for place in axes[1:]:
             place.set_xticks(range(len(names)), [layers.label(name) for name in names], fontsize=7)
             place.set_xlabel("layer")
-            place.legend(fontsize=7.5, handlelength=1.5)
+            place.legend(fontsize=7.5, handlelength=1.5, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.27))
     return path
 
 
 def _layers_title(neighbours: Mapping[str, Sequence[Mapping[str, Any]]], psnr: Sequence[Mapping[str, Any]]) -> str:
-    lost = f"Pixels go from {psnr[0]['value']:.0f} to {psnr[-1]['value']:.0f} dB with depth"
-    parts = [f"{name} {rows[0]['value']:.2f} to {rows[-1]['value']:.2f}" for name, rows in neighbours.items()]
-    return f"{lost}; neighbours by {', by '.join(parts)}" if parts else lost
+    first, last = (f"{psnr[k]['value']:.0f}" for k in (0, -1))
+    lost = f"Pixels go from {first} to {last} dB with depth" if len(psnr) > 1 else f"Pixels come back with {last} dB"
+    parts: list[str] = []
+    for name, rows in neighbours.items():
+        best = max(rows, key=lambda row: row["value"])
+        parts.append(f"by {name} at layer {best['layer']} ({best['value']:.2f})")
+    return f"{lost}; neighbours are found best {', '.join(parts)}" if parts else lost
 
 
 def _neighbours(layers: Layers) -> dict[str, list[dict[str, Any]]]:
-    by = {"instance": layers.labelled.groups, "category": layers.labelled.categories}
+    """By instance; and by category among pictures of other instances, which would else be found by their own."""
+    groups, categories = layers.labelled.groups, layers.labelled.categories
     found: dict[str, list[dict[str, Any]]] = {}
-    for name, labels in by.items():
-        if labels is None or not np.isfinite(nearest_by_chance(labels)):
+    for name, labels, apart in (("instance", groups, None), ("category", categories, groups)):
+        chance = float("nan") if labels is None else nearest_by_chance(labels, apart)
+        if labels is None or not np.isfinite(chance):
             continue
-        chance = nearest_by_chance(labels)
         for layer, each in layers.readings.items():
-            share = _mean_of(nearest_shares(each.means(), labels), layers.labelled.groups)
+            share = _mean_of(nearest_shares(each.means(), labels, apart), groups)
             row = {"measure": f"nearest by {name}", "layer": layer, "chance": chance, **share.row("value")}
             found.setdefault(name, []).append(row)
     return found
@@ -159,7 +167,7 @@ def _neighbours(layers: Layers) -> dict[str, list[dict[str, Any]]]:
 def _psnr(layers: Layers) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for layer, each in layers.readings.items():
-        own = _mean_of(each.psnr, np.arange(len(each.psnr)))
+        own = _mean_of(each.psnr, layers.labelled.groups[each.held_out])
         rows.append({"measure": "psnr", "layer": layer, "chance": float(each.psnr_of_mean.mean()), **own.row("value")})
     return rows
 
@@ -171,14 +179,28 @@ def _mean_of(values: Any, groups: Any) -> Sampled:
 
 def _line(axes: Any, rows: Sequence[Mapping[str, Any]], colour: str, name: str) -> None:
     x = range(len(rows))
-    low, high = [row["value_low"] for row in rows], [row["value_high"] for row in rows]
-    axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    _band(axes, rows, "value", colour)
     axes.plot(x, [row["value"] for row in rows], color=colour, marker="o", markersize=4, label=name)
-    word = "mean patch" if rows[0]["measure"] == "psnr" else "by chance"
-    axes.plot(x, [row["chance"] for row in rows], color=colour, linewidth=1, linestyle=":", label=f"{name}, {word}")
+    word = "mean patch alone" if rows[0]["measure"] == "psnr" else f"{name}, by chance"
+    axes.axhline(rows[0]["chance"], color=colour, linewidth=1, linestyle=":", label=word)
 
 
-def _cka_panel(figure: Any, axes: Any, layers: Layers, matrix: Any) -> None:
+def _band(axes: Any, rows: Sequence[Mapping[str, Any]], name: str, colour: str) -> None:
+    """Intervals over layers; a bar where there is one layer alone."""
+    x = range(len(rows))
+    low, high = ([row[f"{name}_{end}"] for row in rows] for end in ("low", "high"))
+    axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    if len(rows) == 1:
+        axes.vlines(x, low, high, color=colour, alpha=0.4, linewidth=2)
+
+
+def _dealt_limit(layers: Layers) -> float:
+    """The 95 % quantile of CKA between the first layer and the last when pictures are dealt anew."""
+    first, *_, last = (each.features for each in (*layers.readings.values(), *layers.readings.values()))
+    return float(np.percentile(permuted_cka(first, last), 95))
+
+
+def _cka_panel(figure: Any, axes: Any, layers: Layers, matrix: Any, limit: float) -> None:
     names = list(layers.readings)
     drawn = axes.imshow(matrix, vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), [layers.label(name) for name in names], fontsize=7)
@@ -186,11 +208,35 @@ def _cka_panel(figure: Any, axes: Any, layers: Layers, matrix: Any) -> None:
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    first, last = layers.readings[names[0]].features, layers.readings[names[-1]].features
-    limit = np.percentile(permuted_cka(first, last), 95)
     axes.set_title("How alike layers are (unbiased CKA)", fontsize=9.5)
     axes.set_xlabel(f"layer; pictures dealt anew: below {limit:.3f}")
     figures.scale_bar(figure, drawn, axes, "CKA")
+
+
+def draw_neighbours(path: Path, layers: Layers, shown: int) -> Path:
+    """Draw the nearest picture of another instance in every layer: what a layer takes to be alike."""
+    groups, images = layers.labelled.groups, layers.labelled.images
+    pairs = {layer: nearest(each.means(), groups)[:shown] for layer, each in layers.readings.items()}
+    categories = layers.labelled.categories
+    rows = [
+        {"layer": layer, "image": k, "nearest": int(other),
+         "same_category": None if categories is None else bool(categories[k] == categories[other])}
+        for layer, found in pairs.items() for k, other in enumerate(found)
+    ]  # fmt: skip
+    shape = (min(shown, len(images)), len(pairs) + 1)
+    with figures.drawing(path, rows) as plt:
+        size = (1.15 * shape[1] + 0.2, 1.15 * shape[0] + 0.75)
+        figure, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
+        figures.headline(figure, "The nearest picture of another instance, by layer: what a layer takes to be alike")
+        for k in range(shape[0]):
+            figures.show_image(axes[k, 0], _thumbnail(images[k]), "picture" if k == 0 else "")
+            for column, (layer, found) in enumerate(pairs.items(), 1):
+                title = f"layer {layers.label(layer)}" if k == 0 else ""
+                if found[k] >= 0:
+                    figures.show_image(axes[k, column], _thumbnail(images[found[k]]), title)
+                else:
+                    figures.bare(axes[k, column], title)
+    return path
 
 
 def draw_colours(path: Path, images: Sequence[Image.Image], layers: Layers) -> Path:
@@ -206,7 +252,16 @@ def draw_colours(path: Path, images: Sequence[Image.Image], layers: Layers) -> P
         figure, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
         figures.headline(figure, "Patches of each layer as colours: like colours, like features")
         for b, image in enumerate(images):
-            figures.show_image(axes[b, 0], image, "picture" if b == 0 else "")
+            figures.show_image(axes[b, 0], _thumbnail(image), "picture" if b == 0 else "")
             for k, (layer, each) in enumerate(layers.readings.items()):
                 figures.show_image(axes[b, k + 1], each.colours[b], f"layer {layers.label(layer)}" if b == 0 else "")
     return path
+
+
+def _thumbnail(image: Image.Image) -> Image.Image:
+    """A square, so that pictures of any shape stand in line: a large one made smaller, white beside what is not square."""
+    image = image.convert("RGB")
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    square = Image.new("RGB", (max(image.size), max(image.size)), "white")
+    square.paste(image, tuple((square.width - edge) // 2 for edge in image.size))
+    return square

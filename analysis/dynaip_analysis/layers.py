@@ -17,6 +17,7 @@ from torch.nn import functional
 from dynaip.config import ComponentSpec
 from dynaip.contracts import VisualEncoder
 from dynaip.registry import registry
+from dynaip_analysis.seen import seen_by
 
 Floats = NDArray[np.float64]
 
@@ -61,11 +62,14 @@ class LayerReading:
     peaks: NDArray[np.float32]
     """Maxima over patches, what occurs anywhere: B x C."""
     colours: Floats
-    """Patches of the shown pictures as red, green, blue in [0, 1], by a PCA over all pictures: S x rows x columns x 3."""
+    """Patches of the shown pictures as red, green, blue in [0, 1]: S x rows x columns x 3, by one PCA over the patches of all
+    pictures that are not held out."""
     psnr: Floats
     """Peak signal to noise in dB of the pictures given back by a ridge, one a held-out picture."""
     psnr_of_mean: Floats
     """The same of the mean patch, which needs no features."""
+    held_out: NDArray[np.bool_]
+    """Which pictures those are, B."""
 
     def probed(self) -> NDArray[np.float32]:
         """What probes read: means of parts and maxima side by side."""
@@ -147,7 +151,7 @@ class _Reader:
         """Second pass: pictures that are shown."""
         self.colours.append(np.clip(0.5 + (patches.astype(np.float64) - sums.mean_x) @ sums.colours / 5, 0, 1))
 
-    def reading(self) -> LayerReading:
+    def reading(self, held_out: NDArray[np.bool_]) -> LayerReading:
         """What was read."""
         return LayerReading(
             np.concatenate(self.features),
@@ -155,6 +159,7 @@ class _Reader:
             np.concatenate(self.colours).reshape(-1, *self.grid, 3),
             np.array(self.psnr),
             np.array(self.psnr_of_mean),
+            held_out,
         )
 
 
@@ -175,7 +180,12 @@ def read_layers(
             if reader.sums is not None:
                 reader.give_back(reader.sums, values[some], target[some])
                 reader.paint(reader.sums, values[rows < shown])
-    return {level: reader.reading() for level, reader in readers.items()}
+    return {level: reader.reading(held_out) for level, reader in readers.items()}
+
+
+def as_seen(encoder: VisualEncoder, image: Image.Image) -> Image.Image:
+    """A picture that is not square as the encoder sees it, so that maps lie where they belong; a square one as it is."""
+    return image if image.width == image.height else seen_by(encoder, image)
 
 
 @torch.no_grad()
@@ -184,13 +194,13 @@ def _batches(
 ) -> Iterator[tuple[NDArray[np.int64], Mapping[str, NDArray[np.float32]], NDArray[np.float32]]]:
     """Places of the pictures, patches of each level (b x P x C) and their pixels in [0, 1] (b x P x values)."""
     parameter = next(encoder.parameters())
+    # Whatever the encoder's normalisation is, black and white tell it.
     white, black = (encoder.preprocess([Image.new("RGB", (32, 32), tone)]) for tone in ("white", "black"))
     for start in range(0, len(images), BATCH):
         pixels = encoder.preprocess(images[start : start + BATCH])
         levels = encoder(pixels.to(parameter.device, parameter.dtype))
         count = encoder.grid[0] * encoder.grid[1]
         patches = {level: values[:, -count:].float().cpu().numpy() for level, values in levels.items()}
-        # Whatever the encoder's normalisation is, black and white tell it.
         plain = ((pixels - black) / (white - black)).float()
         yield np.arange(start, start + len(pixels)), patches, _patched(plain, encoder.grid)
 

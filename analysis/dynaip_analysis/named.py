@@ -14,6 +14,9 @@ from safetensors.numpy import save_file
 
 from dynaip.errors import InputError
 
+NEAR = 0.005
+"""How far a number may be from a label that is a fraction."""
+
 
 @dataclass(frozen=True)
 class Named:
@@ -29,8 +32,23 @@ class Named:
                 f"axes {dict(zip(self.axes, lengths, strict=True))} do not fit values of shape {self.values.shape}"
             )
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.told()})"
+
+    def told(self) -> str:
+        """Axes with their lengths and the range of the values, in one line."""
+        axes = ", ".join(f"{name} {len(labels)}" for name, labels in self.axes.items()) or "a single number"
+        seen = self.values[np.isfinite(self.values)]
+        if not seen.size:
+            return f"{axes}; nothing was seen"
+        return f"{axes}; values from {seen.min():.3g} to {seen.max():.3g}" if self.axes else f"{axes}, {seen[0]:.4g}"
+
     def sel(self, **choice: Any) -> Self:
-        """Choose by label: one label drops its axis, a list of labels keeps it; unknown ones raise ``InputError``."""
+        """Choose by label: one label drops its axis, a list, range or array of labels keeps it.
+
+        A number among labels that are fractions (``step=0.33``) finds the nearest within 0.005, what two decimals tell; a
+        negative integer counts from the end. Unknown labels raise ``InputError``.
+        """
         found = self
         for axis, wanted in choice.items():
             found = found._one(axis, wanted)
@@ -38,9 +56,11 @@ class Named:
 
     def _one(self, axis: str, wanted: Any) -> Self:
         at = self._place(axis)
-        if isinstance(wanted, (list, tuple)):
-            index: Any = [self._index(axis, label) for label in wanted]
-            return self._with(np.take(self.values, index, axis=at), {**self.axes, axis: list(wanted)})
+        if isinstance(wanted, (list, tuple, range, np.ndarray)):
+            index = [self._index(axis, label) for label in wanted]
+            labels = list(self.axes[axis])
+            kept = np.take(self.values, np.asarray(index, int), axis=at)
+            return self._with(kept, {**self.axes, axis: [labels[k] for k in index]})
         rest = {name: labels for name, labels in self.axes.items() if name != axis}
         return self._with(np.take(self.values, self._index(axis, wanted), axis=at), rest)
 
@@ -73,23 +93,38 @@ class Named:
 
     def _index(self, axis: str, label: Any) -> int:
         labels = list(self.axes[axis])
-        if isinstance(label, int) and label < 0 and label not in labels:
-            return len(labels) + label
-        if label not in labels:
-            raise InputError(f"axis {axis!r} has no {label!r}; it has {', '.join(map(str, labels[:20]))}")
-        return labels.index(label)
+        if isinstance(label, slice):
+            raise InputError(f"axis {axis!r}: choose by labels, such as a list of them, not by a slice")
+        if label in labels:
+            return labels.index(label)
+        if isinstance(label, (int, np.integer)) and -len(labels) <= label < 0:
+            return len(labels) + int(label)
+        if isinstance(label, (float, np.floating)) and all(isinstance(each, (int, float)) for each in labels):
+            away = [abs(float(each) - float(label)) for each in labels]
+            if min(away, default=1.0) <= NEAR:
+                return int(np.argmin(away))
+        raise InputError(f"axis {axis!r} has no {label!r}; it has {', '.join(map(_told, labels[:20]))}")
 
 
-def save(path: Path, arrays: Mapping[str, Named], extra: Mapping[str, Any] | None = None) -> None:
+def _told(label: Hashable) -> str:
+    return f"{label:.4g}" if isinstance(label, float) else str(label)
+
+
+def save(path: str | Path, arrays: Mapping[str, Named], extra: Mapping[str, Any] | None = None) -> None:
     """Write arrays to `path` (safetensors) and their axes beside it (`.json`)."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: np.ascontiguousarray(array.values) for name, array in arrays.items()}, path)
     axes = {name: {axis: list(labels) for axis, labels in array.axes.items()} for name, array in arrays.items()}
     path.with_suffix(".json").write_text(json.dumps({"axes": axes, "extra": dict(extra or {})}), encoding="utf-8")
 
 
-def load(path: Path) -> tuple[dict[str, Named], dict[str, Any]]:
-    """Read back what ``save`` wrote: arrays and what was saved beside them."""
+def load(path: str | Path) -> tuple[dict[str, Named], dict[str, Any]]:
+    """Read back what ``save`` wrote: arrays and what was saved beside them; ``InputError`` names a file that is missing."""
+    path = Path(path)
+    for part in (path, path.with_suffix(".json")):
+        if not part.is_file():
+            raise InputError(f"{part} is not there: arrays are saved as two files, {path.name} and {path.stem}.json")
     described = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     with safe_open(path, framework="numpy") as stored:
         arrays = {name: Named(stored.get_tensor(name), axes) for name, axes in described["axes"].items()}

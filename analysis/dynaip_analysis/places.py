@@ -47,7 +47,10 @@ class PlaceViews:
 
 
 def views(recording: Recording, found: BranchMaps, *, sample: int = 0, count: int = SHOWN) -> list[PlaceViews]:
-    """Views of the places with the largest term, far from each other; ``found`` are the maps of the same sample."""
+    """Views of the places with the largest term, far from each other; ``found`` are the maps of the same sample.
+
+    Places outside a reference's region see nothing of it and are left out: there may be fewer than ``count``, or none.
+    """
     if "image" not in recording.rows or recording.grid is None:
         return []
     names = {
@@ -57,7 +60,10 @@ def views(recording: Recording, found: BranchMaps, *, sample: int = 0, count: in
     }
     share = found.share["image"].reshape(recording.grid) if "image" in found.share else np.ones(recording.grid)
     rows, columns = (sorted({token[axis] for token in names}) for axis in (0, 1))
-    chosen = query_points(share[np.ix_(rows, columns)], count)
+    known = np.full((len(rows), len(columns)), np.nan)
+    for i, j in np.ndindex(known.shape):
+        known[i, j] = share[rows[i], columns[j]] if (rows[i], columns[j]) in names else np.nan
+    chosen = query_points(known, count)
     return [_view(recording, found, (rows[i], columns[j]), names[rows[i], columns[j]], sample) for i, j in chosen]
 
 
@@ -66,6 +72,7 @@ def _view(recording: Recording, found: BranchMaps, token: tuple[int, int], name:
     joint = recording.rows["image"].sel(sample=sample, query=name).spatial("key")
     onto = recording.rows["text"].sel(sample=sample, query=name).mean("block", "step").values
     image = found.by_query["image"][token[0] * grid[1] + token[1]] if "image" in found.by_query else None
+    image = None if image is None or np.isnan(image).all() else image
     text, patch, back = None, None, None
     if "text" in found.by_query:
         words = found.by_query["text"]
@@ -93,15 +100,17 @@ def rows_of(found: Sequence[PlaceViews]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def draw(path: Path, reference: Image.Image, generated: Image.Image, found: Sequence[PlaceViews]) -> Path:
-    """Draw one row a place: where it is, and its four views on one colour scale."""
+def draw(
+    path: Path, reference: Image.Image, generated: Image.Image, found: Sequence[PlaceViews], name: str = "the reference"
+) -> Path:
+    """Draw one row a place: where it is, and its four views on one colour scale; ``name`` says which reference it is."""
     values = [getattr(each, name) for each in found for name in COLUMNS if getattr(each, name) is not None]
     high = float(np.nanpercentile(np.concatenate([each.ravel() for each in values]), 99))
     with figures.drawing(path, rows_of(found)) as plt:
         figure, axes = plt.subplots(
             len(found), 5, figsize=(8.4, 1.62 * len(found) + 0.9), layout="constrained", squeeze=False
         )
-        figures.headline(figure, _title(found))
+        figures.headline(figure, _title(found, name))
         drawn = None
         for k, (line, each) in enumerate(zip(axes, found, strict=True)):
             figures.show_image(line[0], generated, "image" if k == 0 else "")
@@ -120,11 +129,11 @@ def joint_shape(view: PlaceViews) -> tuple[int, int]:
     return (1, 1) if found is None else (found.shape[0], found.shape[1])
 
 
-def _title(found: Sequence[PlaceViews]) -> str:
+def _title(found: Sequence[PlaceViews], name: str) -> str:
     peaks = [float(np.nanmax(each.image)) for each in found if each.image is not None]
     if not peaks:
-        return "What places of the image look at: the image branch is off"
-    return f"What places of the image look at: up to {max(peaks):.1f} times an even spread through the image branch"
+        return "What places of the image look at: there is no map of the image branch"
+    return f"What places of the image look at in {name}: up to {max(peaks):.1f} times an even spread, through the image branch"
 
 
 def _panel(
@@ -132,7 +141,7 @@ def _panel(
 ) -> Any:  # fmt: skip
     values = getattr(each, name)
     if values is None:
-        figures.bare(axes, title or "off")
+        figures.no_map(axes, title)
         return None
     picture = reference if name in ("image", "text") else generated
     drawn = figures.overlay(axes, picture, values, title, high=high)

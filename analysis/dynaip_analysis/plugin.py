@@ -12,6 +12,7 @@ _SUMMARIES = {
     "routing": "Router weights over reference patches and on average",
     "granularity": "Generations over a sweep of fusion coefficients",
     "decoupling": "Generations through one branch, both, or neither",
+    "judges": "Whether the metrics agree: case by case, over arms, and on a case's own reference",
 }
 
 

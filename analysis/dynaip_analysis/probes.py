@@ -2,8 +2,9 @@
 
 A factor can be read from features if a ridge classifier (one against the rest) names its value for identities that it never
 saw. The control task (Hewitt and Liang 2019) gives the same classifier shuffled labels: what it still reaches is not carried by
-the features. Selectivity is the difference of the two. Folds, intervals and the scale are ours: a bootstrap over identities takes
-the classifiers as they are, halvings of the identities also hold what other identities would have taught them.
+the features. Selectivity is the difference of the two, as a share of what the control leaves. Folds, intervals and the scale are
+ours: a bootstrap over identities takes the classifiers as they are, halvings of the identities also hold what other identities
+would have taught them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
 from dynaip.errors import InputError
-from dynaip_analysis.resampling import Floats, Sampled, halved, weighted_mean
+from dynaip_analysis.resampling import Floats, Sampled, halved, mean, weighted_mean
 
 Ints = NDArray[np.int64]
 
@@ -38,9 +39,11 @@ class Probe:
     classes: int
     correct: Floats = field(repr=False)
     """Whether each case was named rightly, by a classifier that never saw its identity."""
-    control: Floats = field(repr=False)
-    """The same with shuffled labels, mean over shuffles."""
     weights: Floats = field(repr=False)
+    control: Floats = field(repr=False)
+    """The same with shuffled labels, shuffles x cases."""
+    control_weights: Floats = field(repr=False)
+    """Weights by the shuffled labels, such that every value counts alike there too."""
     groups: Ints = field(repr=False)
     halves: Floats | None = field(default=None, repr=False)
     """Selectivity in one half of the identities minus that in the other, each probed for itself, one a halving."""
@@ -59,25 +62,31 @@ class Probe:
         """Balanced accuracy."""
         return weighted_mean(self.correct, self.weights, self.groups, seed=seed)
 
+    def shuffled(self, seed: int = 0) -> Sampled:
+        """Balanced accuracy of the control task, mean over shuffles."""
+        pairs = zip(self.control, self.control_weights, strict=True)
+        return mean([weighted_mean(hits, weights, self.groups, seed=seed) for hits, weights in pairs])
+
     def selectivity(self, seed: int = 0) -> Sampled:
-        """Accuracy minus that of the control task, over 1 - chance: 0 carries nothing, 1 everything.
+        """(accuracy - control) / (1 - control): 0 as with shuffled labels, 1 read without fault.
 
         With halvings the interval is theirs, else that of the bootstrap.
         """
-        gap = (self.correct - self.control) / (1 - self.chance)
-        found = weighted_mean(gap, self.weights, self.groups, seed=seed)
-        return found if self.halves is None else halved(found.value, self.halves, seed=seed)
+        own, control = self.accuracy(seed), self.shuffled(seed)
+        value = (own.value - control.value) / max(1 - control.value, 1e-9)
+        if self.halves is not None:
+            return halved(value, self.halves, seed=seed)
+        return Sampled(value, (own.draws - control.draws) / np.maximum(1 - control.draws, 1e-9))
 
     def row(self) -> dict[str, Any]:
         """Tidy columns."""
-        shuffled = weighted_mean(self.control, self.weights, self.groups)
         return {
             "factor": self.factor,
             "classes": self.classes,
             "cases": self.cases,
             "chance": self.chance,
             **self.accuracy().row("accuracy"),
-            **shuffled.row("shuffled"),
+            **self.shuffled().row("shuffled"),
             **self.selectivity().row("selectivity"),
         }
 
@@ -103,7 +112,8 @@ def probe(
     for k, (name, values) in enumerate(chosen.items()):
         own = hits[k * (1 + SHUFFLES) : (k + 1) * (1 + SHUFFLES)]
         classes = len(np.unique(values[values >= 0]))
-        found.append(Probe(name, classes, own[0], np.mean(own[1:], axis=0), _balanced(values), groups))
+        weights = np.stack([_balanced(dealt) for dealt in shuffled[name]])
+        found.append(Probe(name, classes, own[0], _balanced(values), np.stack(own[1:]), weights, groups))
     return found
 
 
@@ -166,20 +176,26 @@ def _shuffled(values: Ints, groups: Ints, rng: np.random.Generator) -> Ints:
 def _held_out(features: Floats, targets: Sequence[Ints], groups: Ints, folds: int) -> list[Floats]:
     """Whether each case is named rightly for each target; one factorisation a fold serves all of them."""
     hits = [np.zeros(len(features)) for _ in targets]
-    columns = [_one_hot(values) for values in targets]
-    splits = np.cumsum([each.shape[1] for each in columns])[:-1]
+    names = [np.unique(values[values >= 0]) for values in targets]
+    splits = np.cumsum([len(each) for each in names])[:-1]
     for train, test in GroupKFold(folds).split(features, groups=groups):
         scale = StandardScaler().fit(features[train])
         model = RidgeCV(alphas=STRENGTHS, alpha_per_target=True)
-        model.fit(scale.transform(features[train]), np.concatenate(columns, axis=1)[train])
+        columns = [_indicators(values[train], known) for values, known in zip(targets, names, strict=True)]
+        model.fit(scale.transform(features[train]), np.concatenate(columns, axis=1))
         scores = np.split(model.predict(scale.transform(features[test])), splits, axis=1)
-        for hit, values, score in zip(hits, targets, scores, strict=True):
-            names = np.unique(values[values >= 0])
-            hit[test] = names[score.argmax(axis=1)] == values[test]
+        for hit, values, known, column, score in zip(hits, targets, names, columns, scores, strict=True):
+            # A score over its share in training says how likely the value would be if all values were equally common;
+            # the commonest would otherwise be named nearly always.
+            share = column.mean(axis=0)
+            likely = np.where(share > 0, score / np.maximum(share, 1e-9), -np.inf)
+            hit[test] = known[likely.argmax(axis=1)] == values[test]
     return hits
 
 
-def _one_hot(values: Ints) -> Floats:
-    """+1 for the value, -1 for the others (a row of zeros where the value is unknown), cases x values."""
-    names = np.unique(values[values >= 0])
-    return np.where(values[:, None] == names, 1.0, -1.0) * (values >= 0)[:, None]
+def _indicators(values: Ints, names: Ints) -> Floats:
+    """1 for the value and 0 for the others, cases x values; the shares of the values where it is unknown."""
+    columns = (values[:, None] == names).astype(float)
+    known = values >= 0
+    columns[~known] = columns[known].mean(axis=0) if known.any() else 0
+    return columns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ PARTS = ("attention", "entropy", "energy", "share", "weight", "term", "columns",
 """Fields that hold maps by branch."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Recording:
     """What was recorded. Axes: block, step, sample, reference, head, query, key; a step's label is its progress.
 
@@ -60,15 +61,35 @@ class Recording:
             for branch, found in getattr(self, part).items():
                 yield part, branch, found
 
+    def told(self) -> list[tuple[str, str]]:
+        """What was recorded, in words: a name and its sizes."""
+        found = [(f"{part}, {branch}", each.told()) for part, branch, each in self.maps()]
+        calls = {"routing": len(self.routing), "features": len(self.features)}
+        found += [(name, f"{count} calls of the fusion") for name, count in calls.items() if count]
+        return found + [("plan", plan.words()) for plan in self.plans]
+
+    def __repr__(self) -> str:
+        lines = "".join(f"\n  {name}: {told}" for name, told in self.told())
+        return f"Recording of{lines}" if lines else "Recording: nothing yet"
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'>{escape(told)}</td></tr>"
+            for name, told in self.told()
+        )
+        return f"<table>{cells}</table>" if cells else "<p>nothing was recorded yet</p>"
+
     def take(self, part: str, found: Branches) -> None:
         """Add maps of some branches to a part."""
         getattr(self, part).update(found)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write maps to ``path`` (safetensors) and their axes beside it (JSON); routing and features go beside them."""
+        path = Path(path)
         arrays = {f"{part}.{branch}": found for part, branch, found in self.maps()}
         grids = {name: {axis: list(grid) for axis, grid in found.grids.items()} for name, found in arrays.items()}
         extra = {"grid": self.grid, "grids": grids, "words": self.words, "plans": [asdict(plan) for plan in self.plans]}
+        path = Path(path)
         save(path, arrays, extra)
         tensors = {f"routing.{k}.{name}": value for k, fused in enumerate(self.routing) for name, value in _kept(fused)}
         tensors |= {
@@ -80,8 +101,9 @@ class Recording:
             save_file({name: value.contiguous() for name, value in tensors.items()}, beside)
 
     @classmethod
-    def load(cls, path: Path) -> Recording:
-        """Read back what ``save`` wrote: neither model nor GPU is needed."""
+    def load(cls, path: str | Path) -> Recording:
+        """Read back what ``save`` wrote: neither model nor GPU is needed. ``InputError`` names a file that is missing."""
+        path = Path(path)
         arrays, extra = load(path)
         words = [list(tokens) for tokens in extra.get("words", [])]
         plans = [Plan(**plan) for plan in extra.get("plans", [])]

@@ -22,8 +22,18 @@ def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) ->
 
 def logits_of(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
     """q K^T / sqrt(d/H) in float32 (b x H x t x M), minus infinity at keys that do not count."""
-    logits = (query.float() * query.shape[-1] ** -0.5) @ key.float().transpose(-1, -2)
+    rows, keys = query.float().flatten(0, 1), key.float().flatten(0, 1)
+    # The scale is part of the product: no scaled copy of the queries is made.
+    logits = torch.baddbmm(rows.new_zeros(()), rows, keys.mT, beta=0, alpha=query.shape[-1] ** -0.5)
+    logits = logits.unflatten(0, query.shape[:2])
     return logits if mask is None else logits.masked_fill(~mask[:, None, None, :], float("-inf"))
+
+
+def weights_and_entropy(query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax over the keys, per head (b x H x t x M), and the entropy of its rows in nats (b x H x t), in float32."""
+    logs = logits_of(query, key).log_softmax(dim=-1)
+    weights = logs.exp()
+    return weights, logs.mul_(weights).sum(dim=-1).neg_()
 
 
 def chunks(batch: int, heads: int, queries: int, keys: int, chunk: int) -> Iterator[tuple[slice, slice]]:
@@ -34,11 +44,6 @@ def chunks(batch: int, heads: int, queries: int, keys: int, chunk: int) -> Itera
     for head in range(0, heads, at_once):
         for query in range(0, queries, together):
             yield slice(head, min(head + at_once, heads)), slice(query, min(query + together, queries))
-
-
-def entropy_of(weights: Tensor) -> Tensor:
-    """Entropy of each row in nats; several times as fast as ``torch.special.entr``, which has no vector kernel on a CPU."""
-    return weights.clamp_min(torch.finfo(weights.dtype).tiny).log_().mul_(weights).sum(dim=-1).neg_()
 
 
 def log_sum_exp(query: Tensor, key: Tensor, mask: Tensor | None = None, chunk: int = CHUNK) -> Tensor:

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dynaip.adapter.attention import BRANCHES
 from dynaip.contracts import Branch
 from dynaip.errors import InputError
 from dynaip_analysis.budget import Layout, Plan, make_plan
 from dynaip_analysis.maps import Branches, Map, region_on
-from dynaip_analysis.reduction import attention_weights, chunks, entropy_of
+from dynaip_analysis.reduction import chunks, weights_and_entropy
 from dynaip_analysis.store import Store
 
 Heads = Literal["mean", "each"]
@@ -37,6 +38,20 @@ class AttentionRequest:
     """Boxes or masks on the reference: the attention inside them is recorded for each head."""
     terms: bool = False
     """Also keep the reference term as a mean over queries (what a branch adds, for probes)."""
+
+    def __post_init__(self) -> None:
+        wrong = [self.branches] if isinstance(self.branches, str) else set(self.branches) - set(BRANCHES)
+        if wrong or not self.branches:
+            raise InputError(f"attention: branches={self.branches!r} must be some of {', '.join(BRANCHES)}, in a list")
+        check_heads("attention", self.heads)
+        if self.weighting not in ("even", "share"):
+            raise InputError(f"attention: weighting={self.weighting!r} must be even or share")
+
+
+def check_heads(what: str, heads: str) -> None:
+    """Raise ``InputError`` for a reduction over heads that does not exist."""
+    if heads not in ("mean", "each"):
+        raise InputError(f"{what}: heads={heads!r} must be mean or each")
 
 
 @dataclass(frozen=True)
@@ -63,7 +78,7 @@ def layout_of(request: AttentionRequest, facts: Facts) -> Layout:
     """Arrays of one step: sums of maps, entropy, energy, share, and how often each query was seen."""
     arrays: dict[str, dict[str, Sequence[Hashable]]] = {}
     for branch in _branches(request, facts):
-        blocks = [block for block in facts.blocks[branch] if request.blocks is None or block in request.blocks]
+        blocks = _blocks(request, facts, branch)
         base: dict[str, Sequence[Hashable]] = {
             "block": blocks, "sample": range(facts.samples), "reference": list(facts.references)
         }  # fmt: skip
@@ -84,7 +99,11 @@ def layout_of(request: AttentionRequest, facts: Facts) -> Layout:
 
 
 def _branches(request: AttentionRequest, facts: Facts) -> list[str]:
-    return [branch for branch in ("image", "text") if branch in request.branches and facts.blocks.get(branch)]
+    return [branch for branch in BRANCHES if branch in request.branches and _blocks(request, facts, branch)]
+
+
+def _blocks(request: AttentionRequest, facts: Facts, branch: str) -> list[int]:
+    return [block for block in facts.blocks.get(branch, ()) if request.blocks is None or block in request.blocks]
 
 
 COUNTED_BY = {
@@ -116,6 +135,8 @@ class ReferenceKeeper:
         self.masks = self._masks()
         self.mass = "mass" if request.weighting == "share" else "seen"
         self.later = Later()
+        self.heard = False
+        """Whether any reference term came."""
         self.store.before_merge = self.later.flush
 
     def _masks(self) -> Tensor | None:
@@ -136,17 +157,52 @@ class ReferenceKeeper:
         block, at = blocks[event.block], _Place(event, references[event.reference])
         self._check(event, at)
         sums = self.store.at(event.progress)
-        size, whole = (torch.linalg.vector_norm(each.float(), dim=-1) for each in (event.term, event.output))
+        self.heard = True
+        size, whole = (_norms(each) for each in (event.term, event.output))
         share = size / whole.clamp_min(1e-12)
         self._add(at, sums[f"{branch}.share"][block], share)
         at.add(sums[f"{branch}.seen"][block], 1.0)
         if self.request.weighting == "share":
             self._add(at, sums[f"{branch}.mass"][block], share)
-        sums[f"{branch}.weight"][block] += float(event.weight)
-        sums[f"{branch}.passes"][block] += 1
         self._add_term(sums, branch, block, at, event.term)
         own = {name: sums[f"{branch}.{name}"] for name in COUNTED_BY if f"{branch}.{name}" in sums}
         self._add_attention(own, block, at, event, share if self.request.weighting == "share" else None)
+
+    def weigh(self, progress: float, weights: Mapping[str, Mapping[int, float]]) -> None:
+        """Note what a pass weighs: branch -> block -> g_b; blocks that are not named are closed and weigh 0."""
+        sums = self.store.at(progress)
+        for branch in self.branches:
+            for block, at in self.places[branch][0].items():
+                sums[f"{branch}.weight"][at] += weights.get(branch, {}).get(block, 0.0)
+                sums[f"{branch}.passes"][at] += 1
+
+    def check(self, found: Facts) -> None:
+        """Raise ``InputError`` for a pass that this recording has no room for, before it is computed."""
+        own = self.facts
+        if tuple(found.grid) != tuple(own.grid):
+            raise InputError(
+                f"the recording began with {own.grid} image tokens and now meets {tuple(found.grid)}: "
+                "open another record(...) for another size"
+            )
+        sizes = {
+            name: (getattr(own, name), getattr(found, name))
+            for name in ("samples", "keys")
+            if getattr(own, name) != getattr(found, name)
+        }
+        if "text" in self.branches and own.queries["text"] != found.queries["text"]:
+            sizes["text tokens"] = own.queries["text"], found.queries["text"]
+        if not set(found.references) <= set(own.references):
+            sizes["references"] = len(own.references), len(found.references)
+        if sizes:
+            told = ", ".join(f"{name} {before}, then {now}" for name, (before, now) in sizes.items())
+            raise InputError(
+                f"the passes of a recording differ in size ({told}): open another record(...) for the second one"
+            )
+        for branch in _branches(self.request, found):
+            if branch not in self.branches:
+                raise InputError(
+                    f"the {branch} branch was closed when the recording began and is open now: open another record(...) for it"
+                )
 
     def _check(self, event: Any, at: _Place) -> None:
         if event.key.shape[2] != self.facts.keys or at.rows.max() >= self.facts.samples:
@@ -160,7 +216,7 @@ class ReferenceKeeper:
     def _add_term(self, sums: Mapping[str, Any], branch: str, block: int, at: _Place, term: Tensor) -> None:
         if self.request.terms:
             target = sums[f"{branch}.term"][block]
-            self.later.do(term.float().mean(dim=1), lambda found: at.add_rows(target, found))
+            self.later.do(term.mean(dim=1, dtype=torch.float32), lambda found: at.add_rows(target, found))
             at.add_rows(sums[f"{branch}.terms"][block], 1.0)
 
     def _add_attention(
@@ -169,8 +225,8 @@ class ReferenceKeeper:
         heads, queries, keys = event.query.shape[1], event.query.shape[2], event.key.shape[2]
         mean = None
         for head, part in chunks(len(event.query), heads, queries, keys, self.plan.chunk):
-            weights = attention_weights(event.query[:, head, part], event.key[:, head])
-            self._add(at, sums["entropy"][block], entropy_of(weights), part, head)
+            weights, entropy = weights_and_entropy(event.query[:, head, part], event.key[:, head])
+            self._add(at, sums["entropy"][block], entropy, part, head)
             if self.masks is not None:
                 inside = torch.einsum("bhtm,gm->bght", weights, self.masks.to(weights.device))
                 self._add(at, sums["energy"][block], inside, part, head)
@@ -211,6 +267,11 @@ class ReferenceKeeper:
     def _grids(self, branch: str) -> dict[str, tuple[int, int]]:
         grids = {"key": self.facts.patches}
         return {**grids, "query": self.facts.grid} if branch == "image" else grids
+
+
+def _norms(values: Tensor) -> Tensor:
+    """Norms over channels in float32, without a copy of the values in it."""
+    return torch.linalg.vector_norm(values, dim=-1, dtype=torch.float32)
 
 
 class _Place:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ class RoutingSummary:
     spread: Floats
     """Standard deviation over tokens, L."""
     load: Floats
-    """Share of the tokens for which the level has the largest weight, L."""
+    """Share of the tokens for which the level has the largest weight, L; a tie counts for all that share it."""
     entropy_of_mean: float
     """H(mean w): how many levels are used at all; log L at most."""
     mean_entropy: float
@@ -38,7 +38,7 @@ class RoutingSummary:
     within_images: float
     """The part that the place in an image explains."""
     low: Floats
-    """Lower ends of the 95 % intervals of ``mean`` (images drawn again), L."""
+    """Lower ends of the 95 % intervals of ``mean`` (groups of images drawn again), L."""
     high: Floats
     information_low: float
     """The same of the mutual information."""
@@ -47,29 +47,40 @@ class RoutingSummary:
     @property
     def mutual_information(self) -> float:
         """I(level; token) = H(mean w) - mean H(w), in nats: 0 if all tokens are routed alike."""
-        return self.entropy_of_mean - self.mean_entropy
+        return max(self.entropy_of_mean - self.mean_entropy, 0.0)
 
 
-def summarise(weights: Floats) -> RoutingSummary:
-    """Summarise router weights, B x N x L (or B x L for a router per image); each row sums to one."""
+def summarise(weights: Floats, groups: NDArray[Any] | None = None) -> RoutingSummary:
+    """Summarise router weights, B x N x L (or B x L for a router per image); each row sums to one.
+
+    ``groups`` names the images that are not independent (of one identity, or one picture that several cases show); they are
+    drawn again together for the intervals, which are NaN where there is one group alone.
+    """
     tokens = weights[:, None, :] if weights.ndim == 2 else weights
-    levels = tokens.shape[-1]
     mean = tokens.mean(axis=(0, 1))
     whole, alone = float(entropy(mean)), float(entropy(tokens).mean())
     per_image = float(entropy(tokens.mean(axis=1)).mean())
-    load = np.bincount(tokens.argmax(axis=-1).ravel(), minlength=levels) / tokens[..., 0].size
-    means, informations = _drawn(tokens)
+    means, informations = _drawn(tokens, np.arange(len(tokens)) if groups is None else groups)
     (low, high), (least, most) = (np.percentile(each, (TAIL, 100 - TAIL), axis=0) for each in (means, informations))
     return RoutingSummary(
-        mean, tokens.std(axis=(0, 1)), load, whole, alone, whole - per_image, per_image - alone, low, high,
+        mean, tokens.std(axis=(0, 1)), _load(tokens), whole, alone, whole - per_image, per_image - alone, low, high,
         float(least), float(most),
     )  # fmt: skip
 
 
-def _drawn(tokens: Floats) -> tuple[Floats, Floats]:
-    """Mean weights (draws x L) and mutual information (draws) of images that are drawn again."""
-    count = len(tokens)
-    shares = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=DRAWS) / count
+def _load(tokens: Floats) -> Floats:
+    first = tokens >= tokens.max(axis=-1, keepdims=True) - 1e-9
+    return (first / first.sum(axis=-1, keepdims=True)).mean(axis=(0, 1))
+
+
+def _drawn(tokens: Floats, groups: NDArray[Any]) -> tuple[Floats, Floats]:
+    """Mean weights (draws x L) and mutual information (draws) of groups of images that are drawn again."""
+    members = np.unique(groups, return_inverse=True)[1]
+    count = int(members.max()) + 1
+    times = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=DRAWS)[:, members]
+    shares = times / times.sum(axis=1, keepdims=True)
+    if count == 1:
+        return np.full((DRAWS, tokens.shape[-1]), np.nan), np.full(DRAWS, np.nan)
     means = shares @ tokens.mean(axis=1)
     return means, entropy(means) - shares @ entropy(tokens).mean(axis=1)
 
@@ -101,12 +112,16 @@ def draw(
     high = float(max(shaped.max(), 1 / len(levels)))
     summary = summary or summarise(weights)
     leader = levels[int(summary.mean.argmax())]
-    with figures.drawing(path, rows(weights, levels, grid)) as plt:
+    means = {level: float(mean) for level, mean in zip(levels, summary.mean, strict=True)}
+    table = [{**row, "mean_of_all": means[row["level"]]} for row in rows(weights, levels, grid)]
+    with figures.drawing(path, table) as plt:
         shape = (len(images), len(levels) + 1)
         figure, axes = plt.subplots(
             *shape, figsize=(1.55 * shape[1] + 1.0, 1.5 * shape[0] + 0.9), layout="constrained", squeeze=False
         )
-        figures.headline(figure, f"Which level a patch uses: {leader} leads with {summary.mean.max():.2f} on average")
+        figures.headline(
+            figure, f"Which level a patch uses: {leader} leads with {summary.mean.max():.2f}, mean of all references"
+        )
         drawn = None
         for b, image in enumerate(images):
             figures.show_image(axes[b, 0], image, "reference" if b == 0 else "")
@@ -117,9 +132,15 @@ def draw(
     return path
 
 
-def draw_summary(path: Path, summaries: dict[str, RoutingSummary], levels: Sequence[str]) -> Path:
-    """Draw mean weights (with their spread over tokens) and the mutual information of one or more adapters."""
-    table = [
+Summaries = Mapping[str, RoutingSummary]
+"""Adapter -> its summary."""
+Levels = Mapping[str, Sequence[str]]
+"""Adapter -> names of its levels, which need not be those of the others."""
+
+
+def summary_rows(summaries: Summaries, levels: Levels) -> list[dict[str, Any]]:
+    """Tidy rows: one an adapter and level, with the adapter's entropies and information."""
+    return [
         {"adapter": name, "level": level,
          "mean": float(it.mean[k]), "mean_low": float(it.low[k]), "mean_high": float(it.high[k]),
          "spread": float(it.spread[k]), "load": float(it.load[k]),
@@ -128,74 +149,70 @@ def draw_summary(path: Path, summaries: dict[str, RoutingSummary], levels: Seque
          "mutual_information": it.mutual_information, "information_low": it.information_low,
          "information_high": it.information_high,
          "between_images": it.between_images, "within_images": it.within_images}
-        for name, it in summaries.items() for k, level in enumerate(levels)
+        for name, it in summaries.items() for k, level in enumerate(levels[name])
     ]  # fmt: skip
-    with figures.drawing(path, table) as plt:
-        _figure, (left, right) = plt.subplots(
-            1, 2, figsize=(8.2, 0.62 * len(summaries) * len(levels) / 2 + 2.0), layout="constrained"
+
+
+def draw_summary(path: Path, summaries: Summaries, levels: Levels) -> Path:
+    """Draw mean weights and the mutual information of one or more adapters, with 95 % intervals."""
+    most = max(len(names) for names in levels.values())
+    with figures.drawing(path, summary_rows(summaries, levels)) as plt:
+        figure, (left, right) = plt.subplots(
+            1, 2, figsize=(8.2, 0.31 * len(summaries) * most + 2.4), layout="constrained"
         )
+        figures.headline(figure, "; ".join(_told(name, it, levels[name]) for name, it in summaries.items()))
         _bars(left, summaries, levels)
-        _information(right, summaries, len(levels))
+        _information(right, summaries, most)
     return path
 
 
-def _bars(axes: Any, summaries: dict[str, RoutingSummary], levels: Sequence[str]) -> None:
-    for row, summary in enumerate(reversed(summaries.values())):
+def _told(name: str, summary: RoutingSummary, levels: Sequence[str]) -> str:
+    if len(levels) == 1:
+        return f"{name}: {levels[0]} is the only level"
+    leader, thing = int(summary.mean.argmax()), "patch" if summary.within_images > 1e-9 else "image"
+    return (
+        f"{name}: {levels[leader]} leads with {summary.mean[leader]:.2f}; "
+        f"the {thing} tells {summary.mutual_information:.2f} of {np.log(len(levels)):.2f} nats"
+    )
+
+
+def _interval(low: float, high: float) -> str:
+    return f"\n[{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
+
+
+def _bars(axes: Any, summaries: Summaries, levels: Levels) -> None:
+    names = list(dict.fromkeys(name for own in sorted(levels.values(), key=len, reverse=True) for name in own))
+    for row, (adapter, summary) in enumerate(reversed(summaries.items())):
         start = 0.0
-        for k, level in enumerate(levels):
-            axes.barh(
-                row,
-                summary.mean[k],
-                left=start,
-                color=figures.colour_of_level(k),
-                height=0.55,
-                label=level if row == 0 else None,
-            )
-            if summary.mean[k] > 0.12:
-                axes.text(
-                    start + summary.mean[k] / 2,
-                    row,
-                    f"{summary.mean[k]:.2f}\n[{summary.low[k]:.2f}, {summary.high[k]:.2f}]",
-                    ha="center",
-                    va="center",
-                    color="white",
-                    fontsize=7.5,
-                )
-            start += summary.mean[k]
+        for level, mean, low, high in zip(levels[adapter], summary.mean, summary.low, summary.high, strict=True):
+            axes.barh(row, mean, left=start, color=figures.colour_of_level(names.index(level)), height=0.55)
+            interval = _interval(low, high) if mean > 0.18 else ""
+            if mean > 0.07:
+                axes.text(start + mean / 2, row, f"{mean:.2f}{interval}", ha="center", va="center", color="white",
+                          fontsize=7.5)  # fmt: skip
+            start += mean
+    for k, name in enumerate(names):
+        axes.bar(0, 0, color=figures.colour_of_level(k), label=name)
     axes.set_yticks(range(len(summaries)), list(reversed(summaries)))
     axes.set(xlim=(0, 1), ylim=(-0.6, len(summaries) - 0.4), xlabel="mean weight")
     axes.set_title("Mean weight of each level", pad=26)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(levels), fontsize=8, handlelength=1, borderpad=0)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(names), fontsize=8, handlelength=1, borderpad=0)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
 
 
-def _information(axes: Any, summaries: dict[str, RoutingSummary], levels: int) -> None:
+def _information(axes: Any, summaries: Summaries, levels: int) -> None:
+    most = np.log(max(levels, 2))
     for row, summary in enumerate(reversed(summaries.values())):
-        axes.barh(
-            row,
-            summary.within_images,
-            color=LIGHT.ink,
-            height=0.55,
-            label="patch within its image" if row == 0 else None,
-        )
-        axes.barh(
-            row,
-            summary.between_images,
-            left=summary.within_images,
-            color=LIGHT.quiet,
-            height=0.55,
-            label="image" if row == 0 else None,
-        )
-        axes.text(
-            summary.mutual_information + 0.01 * np.log(levels),
-            row,
-            f"{summary.mutual_information:.2f}\n[{summary.information_low:.2f}, {summary.information_high:.2f}]",
-            va="center",
-            fontsize=8,
-            color=LIGHT.quiet,
-        )
-    high = max(0.12 * np.log(levels), *(1.4 * summary.mutual_information for summary in summaries.values()))
+        within, between = summary.within_images, summary.between_images
+        axes.barh(row, within, color=LIGHT.ink, height=0.55, label="patch within its image" if row == 0 else None)
+        axes.barh(row, between, left=within, color=LIGHT.quiet, height=0.55, label="image" if row == 0 else None)
+        axes.plot([summary.information_low, summary.information_high], [row, row], color=figures.MARK, linewidth=2)
+        text = f"{summary.mutual_information:.2f}{_interval(summary.information_low, summary.information_high)}"
+        end = np.fmax(summary.mutual_information, summary.information_high) + 0.01 * most
+        axes.text(end, row, text, va="center", fontsize=8, color=LIGHT.quiet)
+    ends = [np.fmax(each.mutual_information, each.information_high) for each in summaries.values()]
+    high = max(0.12 * most, 1.4 * max(ends))
     axes.set_yticks([])
     axes.set(
         xlim=(0, high),

@@ -26,47 +26,53 @@ Dependences = Mapping[str, Mapping[str, Dependence]]
 
 
 def dependence_rows(found: Dependences) -> list[dict[str, Any]]:
-    """Tidy rows: choice, of, information, chance, limit, p."""
+    """Tidy rows: choice, of, information, chance, limit, p, clear."""
     return [
-        {"choice": choice, "of": name, **each.row()} for choice, parts in found.items() for name, each in parts.items()
-    ]
+        {"choice": choice, "of": name, **each.row(), "clear": each.clear(len(parts))}
+        for choice, parts in found.items() for name, each in parts.items()
+    ]  # fmt: skip
 
 
 def draw_dependence(path: Path, found: Dependences) -> Path:
     """Draw I(choice; thing) of each thing with the 95 % limit of its permutation null."""
     names = list(dict.fromkeys(name for parts in found.values() for name in parts))
     with figures.drawing(path, dependence_rows(found)) as plt:
-        size = (3.1 * len(found) + 1.8, 0.27 * len(names) + 1.5)
+        size = (3.1 * len(found) + 1.8, 0.27 * len(names) + 1.9)
         figure, axes = plt.subplots(1, len(found), figsize=size, layout="constrained", squeeze=False, sharey=True)
         figures.headline(figure, _what_counts(found))
         for place, (choice, parts) in zip(axes[0], found.items(), strict=True):
-            _against_null(place, [parts[name] for name in names])
+            _against_null(place, {names.index(name): each for name, each in parts.items()})
             place.set_title(choice, fontsize=9.5)
             place.set_xlabel("mutual information, nats")
         axes[0, 0].set_yticks(range(len(names)), names)
-        axes[0, 0].invert_yaxis()
-        axes[0, -1].legend(fontsize=7.5, loc="lower right", bbox_to_anchor=(1, 1), handlelength=1.5)
+        axes[0, 0].set_ylim(len(names) - 0.4, -0.6)
+        figures.note(
+            figure,
+            f"Grey: 95 % of shuffled labels or shifted maps, whole identities together. Dot: beyond chance at 5 % when "
+            f"all {len(names)} are tried. Cross: not.",
+        )
     return path
 
 
 def _what_counts(found: Dependences) -> str:
-    """The strongest that stand out when it is counted how many were tried (Bonferroni)."""
+    """The strongest of those that are clear, and how many more there are."""
     choice, parts = next(iter(found.items()))
-    clear = [name for name, each in parts.items() if each.p <= 0.05 / len(parts)]
-    told = ", ".join(sorted(clear, key=lambda name: -parts[name].information)[:3]) or "nothing beyond chance"
+    clear = [name for name, each in parts.items() if each.clear(len(parts))]
+    clear.sort(key=lambda name: -parts[name].excess)
+    more = f" and {len(clear) - 3} more" if len(clear) > 3 else ""
+    told = f"{', '.join(clear[:3])}{more}" if clear else "nothing beyond chance"
     return f"What the choice of {choice} depends on: {told}"
 
 
-def _against_null(axes: Any, found: Sequence[Dependence]) -> None:
+def _against_null(axes: Any, found: Mapping[int, Dependence]) -> None:
     """On a logarithmic scale, since what a place tells and what a class tells differ by orders of magnitude."""
-    for row, each in enumerate(found):
-        clear = each.information > each.limit
+    for row, each in found.items():
+        clear = each.clear(len(found))
         colour = OKABE_ITO[0] if clear else figures.LEVEL_COLOURS[5]
-        axes.plot([FLOOR, max(each.limit, FLOOR)], [row, row], color=LIGHT.line, linewidth=7, solid_capstyle="butt",
-                  label="95 % of shuffled" if row == 0 else None)  # fmt: skip
+        axes.plot([FLOOR, max(each.limit, FLOOR)], [row, row], color=LIGHT.line, linewidth=7, solid_capstyle="butt")
         axes.plot(max(each.information, FLOOR), row, marker="o" if clear else "x", color=colour, markersize=6,
                   linestyle="none")  # fmt: skip
-        axes.annotate(f"{each.information:.3f}", (max(each.information, FLOOR), row), xytext=(7, 0),
+        axes.annotate(f"{each.information:.2g}", (max(each.information, FLOOR), row), xytext=(7, 0),
                       textcoords="offset points", va="center", fontsize=7.5, color=LIGHT.quiet)  # fmt: skip
     axes.set_xscale("log")
     axes.set_xlim(FLOOR, 4)
@@ -119,78 +125,78 @@ def _key(figure: Any, names: Sequence[str]) -> None:
     figure.legend(handles=patches, loc="outside right center", fontsize=8, handlelength=1)
 
 
-def expert_rows(experts: Floats, levels: Sequence[str]) -> list[dict[str, Any]]:
+def expert_rows(experts: Floats, levels: Sequence[str], groups: NDArray[Any] | None = None) -> list[dict[str, Any]]:
     """Tidy rows of gates (B x N x L x E): level, expert, mean, load, dead, entropies and information of the level."""
     rows: list[dict[str, Any]] = []
     for k, level in enumerate(levels):
-        found = summarise(experts[:, :, k])
+        found = summarise(experts[:, :, k], groups)
         gone = dead(found.mean, found.load)
         rows += [
-            {"level": level, "expert": e, "mean": float(found.mean[e]), "load": float(found.load[e]), "dead": bool(gone[e]),
+            {"level": level, "expert": e, "mean": float(found.mean[e]), "mean_low": float(found.low[e]),
+             "mean_high": float(found.high[e]), "load": float(found.load[e]), "dead": bool(gone[e]),
              "entropy_of_mean": found.entropy_of_mean, "mean_entropy": found.mean_entropy,
-             "mutual_information": found.mutual_information}
+             "mutual_information": found.mutual_information, "information_low": found.information_low,
+             "information_high": found.information_high}
             for e in range(experts.shape[-1])
         ]  # fmt: skip
     return rows
 
 
-def draw_experts(path: Path, experts: Floats, levels: Sequence[str]) -> Path:
+def draw_experts(path: Path, experts: Floats, levels: Sequence[str], groups: NDArray[Any] | None = None) -> Path:
     """Draw mean gate and load of every expert within its level; an even spread and dead experts are marked."""
-    rows = expert_rows(experts, levels)
-    count = experts.shape[-1]
+    rows = expert_rows(experts, levels, groups)
     gone = sum(row["dead"] for row in rows)
+    most = max(rows, key=lambda row: row["mutual_information"])
     with figures.drawing(path, rows) as plt:
         figure, axes = plt.subplots(
-            1, len(levels), figsize=(2.3 * len(levels) + 0.8, 2.6), layout="constrained", squeeze=False, sharey=True
+            1, len(levels), figsize=(2.3 * len(levels) + 0.8, 2.9), layout="constrained", squeeze=False, sharey=True
         )
         figures.headline(
-            figure, f"Experts within each level: {gone or 'none'} of {len(rows)} {'is' if gone == 1 else 'are'} dead"
+            figure,
+            f"Experts within each level: {gone or 'none'} of {len(rows)} {'is' if gone == 1 else 'are'} dead; the patch "
+            f"tells {most['mutual_information']:.2f} of {np.log(experts.shape[-1]):.2f} nats at most ({most['level']})",
         )
         for k, (place, level) in enumerate(zip(axes[0], levels, strict=True)):
-            own = [row for row in rows if row["level"] == level]
-            for e, row in enumerate(own):
-                place.bar(
-                    e - 0.2,
-                    row["mean"],
-                    width=0.38,
-                    color=figures.colour_of_level(k),
-                    label="mean gate" if e == 0 else None,
-                )
-                place.bar(e + 0.2, row["load"], width=0.38, color=LIGHT.quiet, label="load" if e == 0 else None)
-                if row["dead"]:
-                    place.text(e, 0.02, "dead", ha="center", fontsize=8, color=figures.MARK)
-            place.axhline(1 / count, color=LIGHT.ink, linewidth=0.9, linestyle=":")
-            place.set_xticks(range(count), [str(e) for e in range(count)])
-            place.set(xlabel="expert", ylim=(0, 1))
-            place.set_title(f"{level}: I = {own[0]['mutual_information']:.3f} nats", fontsize=9.5)
+            _gates(place, [row for row in rows if row["level"] == level], figures.colour_of_level(k))
         axes[0, 0].set_ylabel("share (dotted: even)")
-        axes[0, -1].legend(fontsize=7.5, handlelength=1)
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=8, handlelength=1)
     return path
 
 
-def draw_prompts(path: Path, weights: Floats, prompts: Sequence[str], levels: Sequence[str]) -> Path:
+def _gates(axes: Any, rows: Sequence[Mapping[str, Any]], colour: str) -> None:
+    """Mean gates with their 95 % intervals beside the load of one level."""
+    at = np.arange(len(rows))
+    means = [row["mean"] for row in rows]
+    errors = np.abs(np.array([[row["mean_low"], row["mean_high"]] for row in rows]).T - means)
+    axes.bar(at - 0.2, means, yerr=errors, width=0.38, color=colour, label="mean gate", error_kw={"linewidth": 1})
+    axes.bar(at + 0.2, [row["load"] for row in rows], width=0.38, color=LIGHT.quiet, label="load")
+    for e in (e for e, row in enumerate(rows) if row["dead"]):
+        axes.text(e, 0.03, "dead", ha="center", fontsize=8, color=figures.MARK)
+    axes.axhline(1 / len(rows), color=LIGHT.ink, linewidth=0.9, linestyle=":")
+    axes.set_xticks(at, [str(row["expert"]) for row in rows])
+    axes.set(xlabel="expert", ylim=(0, 1))
+    axes.set_title(f"{rows[0]['level']}: I = {rows[0]['mutual_information']:.3f} nats", fontsize=9.5)
+
+
+def draw_prompts(
+    path: Path, weights: Floats, prompts: Sequence[str], levels: Sequence[str], groups: NDArray[Any] | None = None
+) -> Path:
     """Draw mean weights of the same references under several prompts (P x B x N x L), and how much the prompt says."""
     means = weights.mean(axis=tuple(range(1, weights.ndim - 1)))
+    found = prompt_information(weights, groups)
     rows = [
-        {"prompt": prompt, "level": level, "mean": float(means[p, k])}
-        for p, prompt in enumerate(prompts)
-        for k, level in enumerate(levels)
-    ]
-    found = prompt_information(weights)
+        {"prompt": prompt, "level": level, "mean": float(means[p, k]), **found.row("information")}
+        for p, prompt in enumerate(prompts) for k, level in enumerate(levels)
+    ]  # fmt: skip
     with figures.drawing(path, rows) as plt:
-        figure, axes = plt.subplots(figsize=(7.4, 0.36 * len(prompts) + 1.5), layout="constrained")
-        share = found / np.log(len(levels))
-        figures.headline(figure, f"The prompt explains {found:.4f} nats of the level, {share:.1%} of what is possible")
+        figure, axes = plt.subplots(figsize=(7.4, 0.36 * len(prompts) + 1.7), layout="constrained")
+        share = found.value / np.log(max(len(levels), 2))
+        told = f"The prompt explains {found.value:.4f} nats of the level [{found.low:.4f}, {found.high:.4f}]"
+        figures.headline(figure, f"{told}, {share:.1%} of what is possible")
         starts = np.zeros(len(prompts))
         for k, level in enumerate(levels):
-            axes.barh(
-                range(len(prompts)),
-                means[:, k],
-                left=starts,
-                height=0.62,
-                color=figures.colour_of_level(k),
-                label=level,
-            )
+            colour = figures.colour_of_level(k)
+            axes.barh(range(len(prompts)), means[:, k], left=starts, height=0.62, color=colour, label=level)
             starts += means[:, k]
         axes.set_yticks(range(len(prompts)), [prompt if len(prompt) < 48 else f"{prompt[:46]}…" for prompt in prompts])
         axes.invert_yaxis()

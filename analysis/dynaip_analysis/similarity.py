@@ -53,22 +53,44 @@ def permuted_cka(one: NDArray[Any], other: NDArray[Any], *, shuffles: int = 99, 
     return np.array([(a[np.ix_(order, order)] * b).sum() / scale for order in orders])
 
 
-def nearest_shares(features: NDArray[Any], labels: NDArray[np.int64]) -> Floats:
-    """Whether the nearest other case (cosine of centred features) has the same label, one a case; NaN where none could."""
+def nearest(features: NDArray[Any], apart: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """The nearest other case of each (cosine of centred features), among those that differ in ``apart``; -1 if there is none."""
     x = np.asarray(features, np.float64)
     x = x - x.mean(axis=0)
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    likeness = x @ x.T
-    np.fill_diagonal(likeness, -np.inf)
-    same = labels[likeness.argmax(axis=1)] == labels
-    return np.where(_partners(labels) > 0, same, np.nan).astype(np.float64)
+    likeness = np.where(_others(len(x), apart), x @ x.T, -np.inf)
+    return np.where(np.isfinite(likeness.max(axis=1)), likeness.argmax(axis=1), -1)
 
 
-def nearest_by_chance(labels: NDArray[np.int64]) -> float:
+def nearest_shares(features: NDArray[Any], labels: NDArray[np.int64], apart: NDArray[np.int64] | None = None) -> Floats:
+    """Whether the nearest other case has the same label, one a case; NaN where none could, or the label is below zero.
+
+    ``apart`` leaves cases out that share its value: those of one instance, if categories are asked for. Cases without a label
+    are nobody's neighbours.
+    """
+    known = np.flatnonzero(labels >= 0)
+    apart = np.arange(len(labels)) if apart is None else apart
+    found = np.full(len(labels), np.nan)
+    same = labels[known][nearest(np.asarray(features)[known], apart[known])] == labels[known]
+    possible = _partners(labels[known], apart[known])[0] > 0
+    found[known] = np.where(possible, same, np.nan)
+    return found
+
+
+def nearest_by_chance(labels: NDArray[np.int64], apart: NDArray[np.int64] | None = None) -> float:
     """The share that a neighbour drawn evenly would reach, exactly, over the cases that have a partner."""
-    partners = _partners(labels)
-    return float(partners[partners > 0].mean() / (len(labels) - 1)) if (partners > 0).any() else float("nan")
+    known = labels >= 0
+    partners, others = _partners(labels[known], None if apart is None else apart[known])
+    possible = partners > 0
+    return float((partners[possible] / others[possible]).mean()) if possible.any() else float("nan")
 
 
-def _partners(labels: NDArray[np.int64]) -> Floats:
-    return np.bincount(labels)[labels].astype(np.float64) - 1
+def _partners(labels: NDArray[np.int64], apart: NDArray[np.int64] | None) -> tuple[Floats, Floats]:
+    """How many cases that may be a neighbour have the same label, and how many there are."""
+    others = _others(len(labels), apart)
+    return (others & (labels[:, None] == labels)).sum(axis=1).astype(float), others.sum(axis=1).astype(float)
+
+
+def _others(count: int, apart: NDArray[np.int64] | None) -> NDArray[np.bool_]:
+    """Which cases may be neighbours of which."""
+    return ~np.eye(count, dtype=bool) if apart is None else apart[:, None] != apart

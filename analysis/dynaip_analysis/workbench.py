@@ -24,7 +24,7 @@ SUITE = "user"
 """Suite of a case made from the user's own picture: nothing is known of it, so it is not scored."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Workbench:
     """One adapter, ready to generate."""
 
@@ -39,6 +39,9 @@ class Workbench:
         """Load a RUN with its pipeline, and what it was evaluated with."""
         loaded = dynaip.load(run)
         return cls(Path(run).name, loaded.pipe, loaded.dyna, loaded.dyna.backbone, evaluation_if_named(run))
+
+    def __repr__(self) -> str:
+        return f"{self.name}: {type(self.pipe).__name__} with {self.dyna.summary()}"
 
     def cases(self, suite: str, count: int, seed: int = 0) -> list[Case]:
         """The first cases of a suite of the run's benchmark; a suite whose size is an option of it grows if it must."""

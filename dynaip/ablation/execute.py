@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,6 +43,10 @@ class AblationResult:
     failed: tuple[str, ...]
     """Names of the arms that have no scores."""
     report: Path
+
+    def _repr_html_(self) -> str:
+        failed = f"<p>failed: {escape(', '.join(self.failed))}</p>" if self.failed else ""
+        return f"{self.results.to_html(index=False, float_format='{:.3f}'.format)}{failed}"
 
 
 def ablate(

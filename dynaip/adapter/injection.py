@@ -53,7 +53,7 @@ class ReferenceEvent:
     term: Tensor
     """b x t x d, after scale, region and weight, as it was added."""
     output: Tensor
-    """What it was added to, at the same rows and tokens, b x t x d."""
+    """What the base gives at the same rows and tokens, without any reference, b x t x d."""
     weight: float
     """g_b of the policy (times the intervention)."""
     grid: tuple[int, int]
@@ -319,32 +319,30 @@ class Injector:
         injection = cast(Injection, self.injection)
         groups = injection.regional if tokens == "image" else injection.everywhere
         total = output
-        for slot, parts in zip(cast(list[Slot], injection.slots), groups, strict=True):
+        for slot, found in zip(cast(list[Slot], injection.slots), groups, strict=True):
             weight = place.weights[branch] * _factor(place.factors.get(branch), slot.number)
             if weight == 0:
                 continue
             kept = place.kept.get((self.attention.name(branch), slot.number))
             key, value = kept or project(place.pairs[branch], slot, query)
             key, value = key.to(query), value.to(query)
-            for group in parts:
-                term = reference_term(
-                    looking(query, group), spread(key, group), spread(value, group), group.scale * weight, self.backend
-                )
-                term = term.to(total.dtype)
+            for group in found:
+                parts = looking(query, group), spread(key, group), spread(value, group)
+                term = reference_term(*parts, group.scale * weight, self.backend).to(total.dtype)
                 if self.observers:
-                    self._observe(place, weight, tokens, slot, group, (query, key, value), term, total)
+                    self._observe(place, weight, tokens, slot, group, parts, term, output)
                 total = scatter(total, term, group)
         return total
 
     def _observe(
         self, place: _Place, weight: float, tokens: Branch, slot: Slot, group: Group,
-        parts: tuple[Tensor, Tensor, Tensor], term: Tensor, total: Tensor,
+        parts: tuple[Tensor, Tensor, Tensor], term: Tensor, output: Tensor,
     ) -> None:  # fmt: skip
         call = cast(ForwardPass, self.call)
         query, key, value = parts
         # On the CPU: a watcher that reads them must not wait for the device.
         samples = torch.arange(call.batch) if group.samples is None else group.samples
-        output = total if group.samples is None else total[group.samples]
+        output = output if group.samples is None else output[group.samples.to(output.device)]
         event = ReferenceEvent(
             block=place.number,
             branch=tokens,
@@ -352,9 +350,9 @@ class Injector:
             reference=slot.number,
             samples=samples,
             queries_index=group.index,
-            query=looking(query, group),
-            key=spread(key, group),
-            value=spread(value, group),
+            query=query,
+            key=key,
+            value=value,
             term=term,
             output=output if group.index is None else output[:, group.index],
             weight=weight,

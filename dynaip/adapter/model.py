@@ -22,6 +22,7 @@ from dynaip.adapter.injection import BlockScale, Injector, ReferenceEvent, forge
 from dynaip.adapter.layout import AutoLayout, Layout, LayoutFinder
 from dynaip.adapter.prepare import layout_finder, slot_maker
 from dynaip.adapter.reference import Reference, as_samples
+from dynaip.adapter.shown import Shown
 from dynaip.adapter.slots import Slot
 from dynaip.config import AdapterConfig, ComponentSpec, ExperimentConfig
 from dynaip.contracts import (
@@ -55,7 +56,7 @@ class Specs:
         return cls(config.backbone, config.encoder, config.fusion, config.decoupling, config.adapter)
 
 
-class DynaIP(nn.Module):
+class DynaIP(Shown, nn.Module):
     """The adapter. Its weights are those of the fusion strategy and of K, V; base and encoder stay frozen.
 
     ``model`` is the backbone's signature: family, width, heads, numbers of blocks, width of the pooled prompt.
@@ -256,8 +257,7 @@ class DynaIP(nn.Module):
         condition: Tensor | None = None,
     ) -> FusedReference:
         """Fuse level features (each B x N x C_l) into reference tokens (B x M x D); ``coefficients`` are gamma_l."""
-        if condition is not None:
-            condition = condition.to(self.device, torch.float32)
+        condition = None if condition is None else condition.to(self.device, torch.float32)
         return self.fusion(features, coefficients=coefficients, condition=condition)
 
     # -- generation ---------------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from dynaip.errors import InputError
 
 _MARKS = re.compile(r"</w>|^##|[▁Ġ\s]")
 """What tokenizers add to a piece of a word: CLIP's and BERT's marks, sentencepiece's and byte-level spaces."""
+INSIDE = "##"
+"""What stands before a piece that goes on with the word of the piece before it, as in BERT: ``cor`` and ``##gi``."""
 
 
 class _HeardError(Exception):
@@ -65,8 +67,25 @@ def _without_padding(tokenizer: Any, ids: Sequence[int]) -> list[int]:
 
 
 def pieces_of(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    """Tokens without their tokenizer's marks; a mark that stands alone is ``▁``."""
-    return [_piece(tokenizer, str(token)) or "▁" for token in tokenizer.convert_ids_to_tokens(ids)]
+    """Tokens without their tokenizer's marks; a mark that stands alone is ``▁``, and pieces inside a word begin with ``##``."""
+    tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(ids)]
+    pieces = [_piece(tokenizer, token) or "▁" for token in tokens]
+    special = set(getattr(tokenizer, "all_special_tokens", ()))
+    inside = _inside(tokens)
+    for place in range(1, len(pieces)):
+        letters = clean(pieces[place - 1])[-1:].isalnum() and pieces[place][0].isalnum()
+        if letters and inside[place] and special.isdisjoint(tokens[place - 1 : place + 1]):
+            pieces[place] = INSIDE + pieces[place]
+    return pieces
+
+
+def _inside(tokens: Sequence[str]) -> list[bool]:
+    """Whether each token goes on without a space, by marks at the ends (CLIP), inside (BERT) or at the starts of words."""
+    if any(token.endswith("</w>") for token in tokens):
+        return [False, *(not before.endswith("</w>") for before in tokens[:-1])]
+    if any(token.startswith(("▁", "Ġ")) for token in tokens):
+        return [not token.startswith(("▁", "Ġ")) for token in tokens]
+    return [token.startswith("##") for token in tokens]
 
 
 def _piece(tokenizer: Any, token: str) -> str:
@@ -99,12 +118,15 @@ def places_of(word: str, tokens: Sequence[str]) -> list[int]:
 
 
 def _length(wanted: str, tokens: Sequence[str], start: int) -> int:
-    """How many tokens from ``start`` spell the word; 0 if they do not."""
+    """How many tokens from ``start`` spell the word as a whole; 0 if they do not: ``star`` is no word of ``starfish``."""
+    if tokens[start].startswith(INSIDE):
+        return 0
     spelt = ""
     for length, token in enumerate(tokens[start:], start=1):
         spelt += clean(token).lower()
         if not spelt or not wanted.startswith(spelt):
             return 0
         if spelt == wanted:
-            return length
+            goes_on = "".join(tokens[start + length : start + length + 1]).startswith(INSIDE)
+            return 0 if goes_on else length
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated
@@ -17,7 +18,7 @@ def analyze(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="What to look at: attention, interventions, routing, granularity, decoupling, or a section of a plugin.",
+            help="What to look at: attention, interventions, routing, granularity, decoupling, judges, or a plugin's section.",
         ),
     ],
     ref: Annotated[Path | None, typer.Option("--ref", metavar="IMAGE", help="A reference of your own.")] = None,
@@ -46,8 +47,23 @@ def analyze(
         raise InputError("--prompt is empty; say what to generate, or leave it out to take cases of the benchmark")
     section = build(what, overridden({}, set_ or ()), f"analyze {what}")
     folder = _writable(out or _folder(run))
-    for figure in section.analyse(AnalysisRequest(run, folder, ref, prompt, seed, labelled)):
-        typer.echo(f"wrote {figure} and {figure.with_suffix('.parquet').name}")
+    with _working(f"{what} of {run}"):
+        figures = section.analyse(AnalysisRequest(run, folder, ref, prompt, seed, labelled))
+    for figure in figures:
+        table = figure.with_suffix(".parquet")
+        typer.echo(f"wrote {figure} and {table.name}" if table.is_file() else f"wrote {figure}")
+
+
+def _working(text: str) -> AbstractContextManager[object]:
+    """A spinner with the time that went by, on a terminal alone; it leaves nothing behind."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    shown = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console,
+                     transient=True, disable=not console.is_terminal)  # fmt: skip
+    shown.add_task(text, total=None)
+    return shown
 
 
 def _folder(run: str) -> Path:

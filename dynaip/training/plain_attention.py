@@ -16,10 +16,14 @@ def plain_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return weights.to(value.dtype) @ value
 
 
-def _choose(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **options: Any) -> Tensor:
-    if attn_mask is None and not any(options.values()):
+def _choose(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, **options: Any,
+) -> Tensor:  # fmt: skip
+    # torch's own MultiheadAttention gives mask, dropout and causality by position.
+    if attn_mask is None and not dropout_p and not is_causal and not any(options.values()):
         return plain_attention(query, key, value)
-    return FUSED(query, key, value, attn_mask=attn_mask, **options)
+    return FUSED(query, key, value, attn_mask, dropout_p, is_causal, **options)
 
 
 class PlainAttention:

@@ -65,12 +65,55 @@ def test_attention_that_follows_a_planted_mask_is_told_from_attention_that_does_
     assert found["image branch"]["energy_inside"].low > found["text branch"]["energy_inside"].high
     for name in ("centre prior", "shuffled reference, image", "shuffled reference, text", "text branch"):
         assert found[name]["average_precision"].high < 0.7
-    assert found["text branch"]["energy_inside"].value == pytest.approx(found["text branch"]["area"].value, abs=0.02)
+    for metric, luck in found["chance"].items():
+        # Both are means over 16 cases; the pointing game is 0 or 1 in each.
+        spread = 0.25 if metric == "pointing_game" else 0.05
+        assert found["text branch"][metric].value == pytest.approx(luck.value, abs=spread)
     said = agreement.headline(rows)
     assert "the image branch (1.00) beats it" in said
+    assert "In average precision" in said
     assert "the text branch" in said and "the text branch (1" not in said
     assert "beats" not in said.partition("the text branch")[2]
     path = agreement.draw(tmp_path / "agreement.png", rows)
     table = read_rows(path.with_suffix(".parquet"))
     assert {row["metric"] for row in table} == {"average_precision", "energy_inside", "pointing_game"}
     assert all(row["low"] <= row["value"] <= row["high"] for row in table)
+    assert "chance" not in {row["map"] for row in table}
+    drawn = {row["metric"]: row["chance"] for row in table}
+    assert drawn == {metric: found["chance"][metric].value for metric in drawn}
+
+
+@pytest.mark.parametrize(("total", "inside"), [((8, 8), 12), ((3, 3), 1), ((4, 4), 16)])
+def test_chance_is_the_mean_over_random_maps(total: tuple[int, int], inside: int) -> None:
+    """On few patches a random order has an average precision well above the subject's share."""
+    rng, mask = np.random.default_rng(0), np.zeros(total)
+    mask.flat[:inside] = 1
+    drawn = [rng.random(total) for _ in range(2000)]
+    for metric, value in agreement.chance(mask).items():
+        mean = np.mean([agreement.MEASURES[metric](each, mask) for each in drawn])
+        assert value == pytest.approx(mean, abs=0.03)
+    assert np.isnan(agreement.chance(np.zeros(total))["average_precision"])
+
+
+def test_few_cases_beat_nothing() -> None:
+    masks = [blob(seed) for seed in range(4)]
+    maps = [{"image": on_grid(mask)} for mask in masks]
+    said = agreement.headline(agreement.agreement(maps, masks, list("abcd")))
+    assert "the image branch (1.00) is not told apart from it" in said
+
+
+def test_references_of_one_case_are_no_shuffle_and_are_drawn_together() -> None:
+    """Two references a case: the shuffled map is of another case, and a case counts once in the interval."""
+    masks = [blob(seed) for seed in range(12)]
+    maps = [{"image": on_grid(mask)} for mask in masks]
+    cases, places = [f"case {k // 2}" for k in range(12)], [k % 2 for k in range(12)]
+    rows = agreement.agreement(maps, masks, cases, places)
+    shuffled = [row for row in rows if row["map"].startswith("shuffled")]
+    for k, row in enumerate(shuffled):
+        other = on_grid(masks[2 * (k // 2 + 1) % 12])
+        assert row["average_precision"] == agreement.average_precision(other, on_grid(masks[k]))
+    found = figures.estimates(agreement._by_case(rows), "map")["shuffled reference, image"]["average_precision"]
+    assert found.cases == 6
+    assert found.value == pytest.approx(np.mean([row["average_precision"] for row in shuffled]))
+    alone = agreement.agreement(maps[:2], masks[:2], ["a", "a"])
+    assert not any(row["map"].startswith("shuffled") for row in alone)

@@ -123,6 +123,7 @@ def test_measures() -> None:
     assert rows[0]["branch"] == "image"
     assert rows[0]["share"] == pytest.approx(0.35)
     assert rows[0]["effective_tokens"] == pytest.approx(1)
+    assert rows[0]["entropy"] == pytest.approx(0)
     assert rows[0]["effective_low"] == pytest.approx(1)
     assert rows[0]["tokens"] == 4
 
@@ -144,6 +145,42 @@ def test_query_points_start_at_the_largest_share_and_spread() -> None:
     assert points[0] == (3, 0)
     assert points[1] == (0, 3)
     assert len(set(points)) == 3
+    share[:, 1:] = np.nan
+    assert attention.query_points(share)[:2] == [(3, 0), (0, 0)]
+    assert all(column == 0 for _, column in attention.query_points(share))
+    assert attention.query_points(np.full((2, 2), np.nan)) == []
+
+
+def test_places_outside_a_region_are_left_out(tmp_path: Path) -> None:
+    """The reference's region is the last column: places elsewhere saw nothing of it, and draw no empty map."""
+    found = joint()
+    outside = [0, 1, 3, 4]
+    for part, place in ((found.attention, (..., outside, slice(None))), (found.share, (..., outside))):
+        values = part["image"].values.copy()
+        values[place] = np.nan
+        part["image"] = Named(values, part["image"].axes)
+    views = places.views(found, attention.maps(found, GRID))
+    assert [view.token for view in views] == [(1, 2), (0, 2)]
+    assert all(view.image is not None and np.isfinite(view.image).all() for view in views)
+    picture = Image.new("RGB", (30, 20), "teal")
+    assert places.draw(tmp_path / "p.png", picture, picture, views).is_file()
+    found.share["image"] = Named(np.full((1, 2, 1, 1, 6), np.nan), found.share["image"].axes)
+    assert places.views(found, attention.maps(found, GRID)) == []
+
+
+def test_long_prompts_show_the_largest_words_in_order() -> None:
+    from matplotlib.figure import Figure
+
+    share = np.linspace(1, 2, 40)
+    share[3] = 9
+    found = attention.BranchMaps({"text": share}, {}, {}, (1, 1))
+    axes = Figure().subplots()
+    attention._words(axes, found, [f"word{k}withmanyletters" for k in range(40)])
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(labels) == attention.BARS
+    assert labels[0] == "word3with…"
+    assert labels[1:] == [f"word{k}wit…" for k in range(27, 40)]
+    assert "14 of 40 words" in axes.get_title()
 
 
 def test_figures_and_their_tables(tmp_path: Path) -> None:

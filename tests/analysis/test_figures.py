@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from PIL import Image
 
 from dynaip_analysis import figures
 
@@ -14,3 +16,9 @@ def test_tables_keep_columns_that_only_later_rows_have(tmp_path: Path) -> None:
     found = pq.read_table(figures.write_table(tmp_path / "table.parquet", rows)).to_pylist()
     assert found[1] == rows[1]
     assert found[0] == rows[0] | {"value_low": None, "chance": None}
+
+
+def test_a_figure_of_its_own_draws_itself_in_a_notebook() -> None:
+    with figures.own_figure((2, 1)) as figure:
+        figure.add_subplot().plot([0, 1])
+    assert Image.open(BytesIO(figure._repr_png_())).size == (220, 110)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -67,15 +68,34 @@ def curve() -> granularity.Sweep:
 
 
 def test_curves_recover_what_a_coefficient_moves(tmp_path: Path) -> None:
-    assert [each.name for each in curve().settings] == ["as routed", "low × 0.5", "low × 2", "high × 0.5", "high × 2"]
+    names = [each.name for each in curve().settings]
+    assert names == ["as routed", "low × 0.5", "low × 2", "high × 0.5", "high × 2", "no reference"]
     rows = granularity.curve_rows(curve(), granularity.estimates(curve().scores))
     main = {(row["level"], row["gamma"]): row["value"] for row in rows if row["metric"] == "cp_main"}
     assert main["low", 2.0] - main["low", 0.5] == pytest.approx(0.45)
     assert main["high", 2.0] == main["high", 0.5] == main["low", 1.0] == main["high", 1.0]
-    title = granularity._moved(rows, curve().scores)
-    assert title == "The coefficient of low moves main most: by 0.45 [0.45, 0.45]"
+    assert {row["moved"] for row in rows if row["metric"] == "cp_emblem" and row["level"]} == {0}
+    assert granularity._moved(rows).startswith("The coefficient of low moves main most: by 0.45, more than chance (0.")
+    assert [row["metric"] for row in rows if row["level"] is None] == ["cp", "pf", "leak", "cp_main", "cp_emblem"]
     path = granularity.draw_curves(tmp_path / "curves.png", curve())
     assert len(pq.read_table(path.with_suffix(".parquet"))) == len(rows)
+
+
+def test_the_largest_of_many_spans_is_chance_in_nineteen_worlds_of_twenty() -> None:
+    """Scores that no coefficient moves, with cases that differ: three attributes, two levels, five settings."""
+    chosen = granularity.curves(LEVELS, gammas=(0.25, 0.5, 2.0, 4.0))
+    beyond = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        own = rng.random((12, 3))
+        scores = [
+            {"setting": each.name, "case": f"c{k}",
+             **{f"cp_{a}": float(rng.random() < own[k, a]) for a in range(3)}}
+            for each in chosen for k in range(12)
+        ]  # fmt: skip
+        spans, limit = granularity._spans(granularity.Sweep(chosen, [], [], {}, scores))
+        beyond += max(spans.values()) > limit
+    assert beyond <= 6
 
 
 def test_figures_and_their_tables(tmp_path: Path) -> None:

@@ -19,7 +19,16 @@ from dynaip.report.section import AnalysisRequest
 from dynaip.report.sections import build
 from dynaip.report.tables import read_rows
 from dynaip_analysis import causal_map, workbench
-from dynaip_analysis.interventions import Intervention, cells, intervene, sweep, together, windows_of
+from dynaip_analysis.interventions import (
+    UNTOUCHED,
+    Intervention,
+    Sweep,
+    cells,
+    intervene,
+    sweep,
+    together,
+    windows_of,
+)
 
 Make = Callable[..., Any]
 
@@ -118,8 +127,60 @@ def test_factors_at_addresses() -> None:
     swap = together([Intervention("swap", blocks=[1]), Intervention("scale", factor=0.25)])
     assert swap("image", 1, 0.0) == (0.0, 0.25)
     assert swap("image", 0, 0.0) == (0.25, 0.0)
-    with pytest.raises(InputError, match="one swap at a time"):
-        together([Intervention("swap"), Intervention("swap")])
+    back = together([Intervention("swap"), Intervention("swap", blocks=[1])])
+    assert back("image", 0, 0.0) == (0.0, 1.0)
+    assert back("image", 1, 0.0) == (1.0, 0.0), "a swap of a swap is the first reference again"
+    assert together([Intervention("drop", blocks=[1])], lambda *at: (0.5, 0.25, 2.0))("text", 0, 0.0) == (
+        0.5,
+        0.25,
+        2.0,
+    )
+    assert together([Intervention("swap")], lambda *at: (0.5,))("text", 0, 0.0) == (0.0, 1.0)
+
+
+def test_nested_interventions_are_one(bench: Bench) -> None:
+    """Swaps of two blocks, one inside the other, are the swap of both; scales multiply."""
+    one, other = bench.cases("s", 2)
+    both = [Case("x", "s", one.prompt, (*one.references, *other.references), one.seed, one.size)]
+    for whole, parts in (
+        (Intervention("swap", blocks=[0, 1]), [Intervention("swap", blocks=[0]), Intervention("swap", blocks=[1])]),
+        (Intervention("scale", factor=0.25), [Intervention("scale", factor=0.5)] * 2),
+        (Intervention("swap", blocks=[]), [Intervention("swap"), Intervention("swap")]),
+    ):
+        with intervene(bench.dyna, whole):
+            wanted = np.asarray(bench.generate(both)[0])
+        with intervene(bench.dyna, parts[0]), intervene(bench.dyna, parts[1]):
+            np.testing.assert_array_equal(np.asarray(bench.generate(both)[0]), wanted)
+
+
+def test_a_swap_without_a_second_reference_is_refused(bench: Bench) -> None:
+    one, other, third = bench.cases("s", 3)
+    three = Case("x", "s", "a mug", (*one.references, *other.references, *third.references), 0, (32, 32))
+    for wrong in (one, three):
+        with pytest.raises(InputError, match="give two for every prompt"), intervene(bench.dyna, Intervention("swap")):
+            bench.generate([wrong])
+    assert not bench.pipe.transformer._forward_pre_hooks.keys() - {bench.dyna.injector.handles[0].id}
+
+
+def test_addresses_without_a_term_are_refused(bench: Bench) -> None:
+    """The policy of the fixture closes the text branch at inference: a sweep over it would find nothing, and mean nothing."""
+    with pytest.raises(InputError, match=r"nothing is added to the text branch .* decoupling=coupled"):
+        sweep(bench, bench.cases("s", 2), windows=1, branches=["text"])
+    with pytest.raises(InputError, match="nothing is added in block 7; it is in blocks 0, 1"):
+        sweep(bench, bench.cases("s", 2), windows=1, blocks=[7])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"kind": "dorp"}, "one of drop, scale, swap, not 'dorp'. Did you mean drop?"),
+        ({"branch": "joint"}, "branch is image or text"),
+        ({"blocks": 3}, r"a list such as \[0, 1\]"),
+    ],
+)
+def test_a_misspelt_intervention_is_refused(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        Intervention(**wrong)
 
 
 def test_windows_hold_equal_numbers_of_steps() -> None:
@@ -139,7 +200,73 @@ def test_the_null_of_flipped_signs() -> None:
     planted[3] += 0.2
     assert (causal_map.t_of(planted) > causal_map.null_of(planted)).tolist() == [k == 3 for k in range(20)]
     assert causal_map.t_of(np.zeros((1, 4))) == 0
+    assert np.isnan(causal_map.t_of(np.full((2, 3), np.nan))).all()
+
+
+@pytest.mark.parametrize("cases", [6, 8, 16])
+def test_intervals_cover_what_they_say(cases: int) -> None:
+    rng = np.random.default_rng(cases)
+    rows = [
+        {
+            "cell": name,
+            "case": str(k),
+            "change": 0.0,
+            **{f"m{j}": 0.0 if name == UNTOUCHED else value for j, value in enumerate(draws)},
+        }
+        for name in (UNTOUCHED, *(cell.name for cell in cells(["image"], [0], 1)))
+        for k, draws in enumerate(rng.normal(size=(cases, 150)))
+    ]
+    found = causal_map.effects(Sweep("drop", 0.0, cells(["image"], [0], 1), [(0.0, np.inf)], rows, {}))
+    covered = [row["low"] <= 0 <= row["high"] for row in found if row["metric"] != "change"]
+    assert 0.92 < np.mean(covered) < 0.98
+
+
+@pytest.mark.parametrize("cases", [2, 3, 4, 5])
+def test_few_cases_cannot_stand_out(cases: int) -> None:
+    """All 2^n sign patterns are alike in pairs: with five cases the rarest pair is 1 in 16, more than 1 in 20."""
+    rng = np.random.default_rng(cases)
+    same = np.full((3, cases), 0.25)
+    for found in [
+        same,
+        *rng.choice([-0.25, 0.25, 0.5, 1 / 3], size=(200, 6, cases)),
+        *rng.normal(size=(200, 6, cases)),
+    ]:
+        assert not (causal_map.t_of(found) > causal_map.null_of(found) * causal_map.ROUNDING).any()
+    assert (causal_map.t_of(np.full((3, 6), 0.25)) > causal_map.null_of(np.full((3, 6), 0.25))).all()
+
+
+def test_a_change_of_pixels_has_no_null(bench: Bench, tmp_path: Path) -> None:
+    found = sweep(bench, bench.cases("s", 6), windows=1, branches=["image"])
+    rows = causal_map.effects(found)
+    assert all(np.isnan(row["null"]) and not row["stands_out"] for row in rows if row["metric"] == "change")
+    assert all(np.isfinite(row["null"]) for row in rows if row["metric"] == "likeness")
+    cell = next(row for row in rows if row["metric"] == "change" and row["block"] == 1 and row["window"] == 0)
+    assert cell["low"] <= cell["effect"] <= cell["high"]
+    assert "0 is what a term without any effect gives" in causal_map._reading(rows, "change")
+
+
+def test_metrics_that_are_no_oracle() -> None:
+    names = ["change", "clip_i", "clip_t"]
+    assert causal_map.drawn_metrics(names, "drop") == ["clip_i", "clip_t"]
+    assert causal_map.drawn_metrics([*names, "other_change", "other_clip_i"], "swap") == [
+        "clip_i",
+        "clip_t",
+        "other_clip_i",
+    ]
+    assert causal_map.drawn_metrics(["change"], "drop") == ["change"]
+    assert causal_map.drawn_metrics(["change", "cp", "leak", "cp_colours"], "drop") == ["cp", "leak"]
     assert np.isnan(causal_map.null_of(np.ones((3, 1))))
+
+
+def test_a_sweep_as_a_table(bench: Bench) -> None:
+    found = sweep(bench, bench.cases("single", 2), windows=1, branches=["image"], blocks=[0])
+    table = found.table()
+    assert table.index[0] == "untouched"
+    assert len(table) == 1 + len(found.cells)
+    own = [row["likeness"] for row in found.scores if row["cell"] == found.cells[0].name]
+    assert table.loc[found.cells[0].name, "likeness"] == pytest.approx(np.mean(own))
+    assert repr(found) == "Sweep of drop at 4 places on 2 cases: table() has the scores"
+    assert "<table" in found._repr_html_()
 
 
 def test_a_swap_needs_two_cases(bench: Bench) -> None:
@@ -167,9 +294,17 @@ def test_the_headline_names_what_stands_out_over_all_steps_alone() -> None:
 
     def cell(block: int, window: int, effect: float, clear: bool) -> dict[str, object]:
         return {"metric": "cp", "branch": "image", "block": block, "window": window, "from": 0.0, "to": 0.5,
-                "effect": effect, "stands_out": clear, "null": 2.8}  # fmt: skip
+                "effect": effect, "stands_out": clear, "null": 2.8, "cases": 8}  # fmt: skip
 
     rows = [cell(0, 0, -0.01, False), cell(2, 0, -0.12, False), cell(2, -1, -0.34, True), cell(-1, -1, -0.78, True)]
     said = causal_map.headline(rows, "cp", "drop")
-    assert said.endswith("no more than chance does; block 2 of the image branch over all steps does (−0.34)")
-    assert causal_map.headline(rows[:2], "cp", "drop").endswith("changes CP no more than chance does")
+    assert said.endswith(
+        "by no more than 8 cases tell from chance; in block 2 of the image branch over all steps it does (−0.34)"
+    )
+    assert causal_map.headline(rows[:2], "cp", "drop").endswith("changes CP by no more than 8 cases tell from chance")
+    halved = [row | {"factor": 0.5} for row in rows[:1]]
+    assert causal_map.headline(halved, "cp", "scale").startswith("Scaling the reference term by 0.5 in one block")
+    steady = [*rows, cell(3, 0, -0.05, True)]
+    said = causal_map.headline(steady, "cp", "drop")
+    assert "changes CP most in block 3" in said, "a larger effect that is not beyond chance must not hide it"
+    assert causal_map.headline([cell(0, 0, 0.0, False) | {"null": np.nan}], "cp", "drop").endswith("does not change CP")

@@ -23,6 +23,17 @@ def test_choosing_by_label() -> None:
     assert kept.values.tolist() == [[2, 0], [5, 3]]
 
 
+def test_labels_of_other_types() -> None:
+    found = Named(np.arange(6.0).reshape(2, 3), {"head": range(2), "step": [0.0, 1 / 3, 2 / 3]})
+    assert found.sel(step=0.33).values.tolist() == [1, 4], "as a drawing writes it"
+    assert found.sel(head=range(1, 2)).axes["head"] == [1]
+    assert found.sel(step=np.array([0.67, 0.0])).axes["step"] == [2 / 3, 0.0]
+    assert found.sel(head=np.int64(1), step=0).values == 3
+    for wrong in ({"step": 0.4}, {"head": -3}, {"head": slice(0, 1)}, {"step": 7}):
+        with pytest.raises(InputError, match="axis"):
+            found.sel(**wrong)
+
+
 def test_means_leave_out_what_was_never_seen() -> None:
     values = array().values.copy()
     values[0, 0] = np.nan
@@ -37,10 +48,27 @@ def test_tidy_rows() -> None:
 def test_unknown_labels_and_axes_are_named() -> None:
     with pytest.raises(InputError, match="no 'joint'; it has image, text"):
         array().sel(branch="joint")
+    with pytest.raises(InputError, match="'step' has no -4"):
+        array().sel(step=-4)
     with pytest.raises(InputError, match="the axes are branch, step"):
         array().mean("head")
     with pytest.raises(ValueError, match="do not fit"):
         Named(np.zeros(3), {"step": [0]})
+
+
+def test_told_in_one_line() -> None:
+    assert repr(array()) == "Named(branch 2, step 3; values from 0 to 5)"
+    assert array().mean().told() == "a single number, 2.5"
+    assert Named(np.full(2, np.nan), {"step": [0, 1]}).told() == "step 2; nothing was seen"
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a.safetensors is not there"):
+        load(str(tmp_path / "a.safetensors"))
+    save(str(tmp_path / "a.safetensors"), {"a": array()})
+    (tmp_path / "a.json").unlink()
+    with pytest.raises(InputError, match=r"a.json is not there"):
+        load(tmp_path / "a.safetensors")
 
 
 def test_files(tmp_path: Path) -> None:

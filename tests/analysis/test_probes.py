@@ -52,8 +52,45 @@ def test_control_labels_stay_with_the_identity_if_the_factor_does() -> None:
     assert row["chance"] == 0.25
     assert row["shuffled"] < row["accuracy"] - 0.4
     assert row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"]
-    expected = (row["accuracy"] - row["shuffled"]) / 0.75
+    expected = (row["accuracy"] - row["shuffled"]) / (1 - row["shuffled"])
     assert row["selectivity"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("of_identity", [True, False])
+def test_values_of_unequal_number(of_identity: bool) -> None:
+    """One in ten: guessing the common value is worth nothing, neither with the true labels nor with shuffled ones."""
+    rng = np.random.default_rng(2)
+    groups = np.repeat(np.arange(100), 3)
+    rare = (rng.random(100) < 0.1)[groups] if of_identity else rng.random(300) < 0.1
+    values = rare.astype(np.int64)
+    planted = 3 * rare[:, None] + 0.1 * rng.normal(size=(300, 4))
+    (read,) = probe(planted, {"rare": values}, groups)
+    assert read.accuracy().value == 1
+    assert read.selectivity().value == pytest.approx(1)
+    assert read.shuffled().value == pytest.approx(0.5, abs=0.15)
+    (noise,) = probe(rng.normal(size=(300, 4)), {"rare": values}, groups)
+    assert noise.selectivity().low < 0 < noise.selectivity().high
+    assert noise.accuracy().value == pytest.approx(0.5, abs=0.2)
+
+
+def test_a_weak_sign_of_a_rare_value_is_not_drowned() -> None:
+    """Two normal distributions 1.5 deviations apart, parted at the mean of all (0.15): half of 0.56 + 0.91 is named rightly.
+
+    The value with the higher score would be the common one nearly always.
+    """
+    rng = np.random.default_rng(3)
+    groups = np.repeat(np.arange(400), 2)
+    values = (rng.random(800) < 0.1).astype(np.int64)
+    (found,) = probe(1.5 * values[:, None] + rng.normal(size=(800, 1)), {"rare": values}, groups)
+    assert found.accuracy().value == pytest.approx(0.735, abs=0.05)
+
+
+def test_pictures_whose_value_is_unknown_take_no_part() -> None:
+    known = np.where(np.arange(len(POSE)) % 3 == 0, -1, POSE)
+    (found,) = probe(features(POSE), {"pose": known}, GROUPS)
+    assert found.cases == (known >= 0).sum()
+    assert found.classes == 3
+    assert found.accuracy().value > 0.9
 
 
 def test_values_of_a_single_identity_cannot_be_probed() -> None:

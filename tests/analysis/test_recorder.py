@@ -137,6 +137,23 @@ def test_the_estimate_is_the_plan_of_the_run_and_merging_is_said(
         estimate(dyna, **told, budget="20kB")
 
 
+def test_what_a_notebook_shows(adapter: Make, tiny_flux: Any) -> None:
+    dyna = adapter()
+    with record(dyna) as found:
+        assert found._repr_html_() == "<p>nothing was recorded yet</p>"
+        generate(dyna, tiny_flux)
+    assert repr(found).startswith("Recording of\n  attention, image: block ")
+    assert "<th" in found._repr_html_()
+    assert found.plans[0].words() in repr(found)
+    assert len(repr(found)) < 3000
+
+
+def test_a_request_of_another_type_is_refused(adapter: Make) -> None:
+    with pytest.raises(InputError, match=r"attention is True, False or AttentionRequest\(...\), not dict"):
+        with record(adapter(), attention={"heads": "each"}):
+            pass
+
+
 def test_hooks_are_gone_after_an_exception(adapter: Make, tiny_flux: Any) -> None:
     dyna = adapter()
     plain, before = generate(dyna, tiny_flux), hooks_of(tiny_flux.transformer)
@@ -166,13 +183,146 @@ def test_nested_records_and_a_training_step(adapter: Make, tiny_flux: Any) -> No
     assert dyna.fusion.router is not None
 
 
+@pytest.mark.parametrize("fullgraph", [False, True])
+def test_compiled_blocks(fullgraph: bool, adapter: Make, tiny_flux: Any) -> None:
+    """Maps are those of blocks that are not compiled, also where a break of the graph would be an error."""
+    dyna = adapter()
+    joint = JointRequest(words=["mug"])
+    with record(dyna, joint=joint, prompts=PROMPTS) as wanted:
+        generate(dyna, tiny_flux)
+    for block in (*tiny_flux.transformer.transformer_blocks, *tiny_flux.transformer.single_transformer_blocks):
+        block.compile(backend="eager", fullgraph=fullgraph)
+    plain = generate(dyna, tiny_flux)
+    with record(dyna, joint=joint, prompts=PROMPTS) as found:
+        recorded = generate(dyna, tiny_flux)
+    for one, other in zip(plain, recorded, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for (part, branch, one), (_, _, other) in zip(wanted.maps(), found.maps(), strict=True):
+        np.testing.assert_allclose(one.values, other.values, atol=1e-5, err_msg=f"{part} {branch}")
+
+
+def test_shares_are_of_the_output_without_any_reference(adapter: Make, tiny_flux: Any) -> None:
+    """The second of two references is held against what the base gives, not against what the first one added to."""
+    dyna, base, terms = adapter(), [], []
+    attention = tiny_flux.transformer.transformer_blocks[0].attn
+    handle = attention.register_forward_hook(lambda module, args, output: base.append(output[0].clone()), prepend=True)
+    two = [Reference(Image.new("RGB", (8, 8), colour)) for colour in ("red", "blue")]
+    with record(dyna) as found, dyna.observe(terms.append), dyna.references(*two):
+        dyna.backbone.generate(tiny_flux, ["a mug"], seeds=[1], size=(32, 48), num_inference_steps=1)
+    handle.remove()
+    for sent in [each for each in terms if each.block == 0]:
+        wanted = sent.term.norm(dim=-1) / base[0].norm(dim=-1)
+        got = found.share["image"].sel(block=0, step=0, reference=sent.reference).values
+        np.testing.assert_allclose(got, wanted.numpy(), rtol=1e-4)
+
+
+def test_weights_of_steps_in_which_a_branch_is_closed(adapter: Make, tiny_flux: Any) -> None:
+    dyna = adapter()
+    late = {"use": "scheduled", "image": {"progress": [[0.4, 1.0], [1.0, 1.0]]}, "text": {"progress": 0.0}}
+    with record(dyna) as found, dyna.references(Reference(Image.new("RGB", (8, 8))), decoupling=late):
+        dyna.backbone.generate(tiny_flux, ["a mug"], seeds=[1], size=(32, 48), num_inference_steps=4)
+    assert found.weight["image"].sel(block=0).values.tolist() == [0, 0, 1, 1]
+    assert np.isnan(found.attention["image"].values[:, :2]).all()
+    assert np.isfinite(found.attention["image"].values[:, 2:]).all()
+
+
+def test_a_recording_without_references_says_so(
+    adapter: Make, tiny_flux: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    dyna = adapter()
+    with record(dyna) as found:
+        dyna.backbone.generate(tiny_flux, ["a mug"], seeds=[1], size=(32, 48), num_inference_steps=1)
+    assert "no pass inside record(...) had a reference in an open branch" in caplog.text
+    assert "nothing yet" in repr(found)
+    with pytest.raises(InputError, match="axis 'branch' has no 'image'; it has nothing"):
+        print(found.attention["image"])
+
+
+def test_a_second_run_of_another_size_is_refused_before_it_begins(adapter: Make, tiny_flux: Any) -> None:
+    dyna, passes, before = adapter(), [], hooks_of(tiny_flux.transformer)
+    handle = tiny_flux.transformer.register_forward_hook(lambda *_: passes.append(1))
+    one, two = ([Reference(Image.new("RGB", (8, 8)))] * count for count in (1, 2))
+    options = {"seeds": [1], "size": (32, 48), "num_inference_steps": 1}
+
+    def run(*references: Reference) -> None:
+        with dyna.references(*references):
+            dyna.backbone.generate(tiny_flux, ["a mug"], **options)
+
+    with record(dyna):
+        run(*one)
+        with pytest.raises(InputError, match="references 1, then 2"):
+            run(*two)
+    assert len(passes) == 1
+    handle.remove()
+    assert hooks_of(tiny_flux.transformer) == before
+
+
+def test_features_and_routing_keep_within_their_part(
+    adapter: Make, tiny_flux: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    dyna = adapter()
+    with pytest.raises(InputError, match="the features of the references need"):
+        with record(dyna, attention=False, features=True, budget=1000):
+            generate(dyna, tiny_flux)
+    with record(dyna, attention=False, features=True) as found:
+        generate(dyna, tiny_flux)
+    calls = len(found.features)  # one a reference
+    size = sum(value.nbytes for call in found.features for value in call.values())
+    size += sum(fused.weights.nbytes for fused in found.routing)
+    with record(dyna, attention=False, features=True, budget=size + 100) as kept:
+        for _ in range(3):
+            generate(dyna, tiny_flux)
+    assert len(kept.features) == len(kept.routing) == calls
+    assert caplog.text.count("later calls are left out") == 1
+
+
+def test_requests_for_what_is_not_there(adapter: Make, tiny_flux: Any) -> None:
+    dyna = adapter()
+    with pytest.raises(InputError, match=r"attention: there is no block \[9\]; the blocks are 0, 1"):
+        with record(dyna, attention=AttentionRequest(blocks=[0, 9])):
+            pass
+    with pytest.raises(InputError, match=r"joint attention: there is no block \[9\]; the blocks are 0, 1, 2"):
+        with record(dyna, joint=JointRequest(points={"p": (0.5, 0.5)}, blocks=[9])):
+            pass
+    with (
+        pytest.raises(InputError, match="3 prompts were named, but the batch holds 2"),
+        record(dyna, prompts=["a"] * 3),
+    ):
+        generate(dyna, tiny_flux)
+    for wrong, words in (
+        ({"words": "mug"}, "words are a list"),
+        ({"words": ["a"], "points": {"a": (0, 0)}}, "named twice"),
+    ):
+        with pytest.raises(InputError, match=words):
+            JointRequest(**wrong)
+
+
+def test_the_estimate_of_joint_attention_is_the_plan_of_the_run(adapter: Make, tiny_flux: Any) -> None:
+    dyna, joint = adapter(), JointRequest(words=["mug"], regions={"left": (0.0, 0.0, 0.5, 1.0)})
+    with record(dyna, attention=False, joint=joint, prompts=PROMPTS, budget="2MB") as found:
+        generate(dyna, tiny_flux)
+    told = estimate(dyna, size=(64, 48), steps=2, samples=2, text_tokens=24, joint=joint, budget="2MB")
+    assert [told] == found.plans
+
+
+def test_imported_from_the_package_when_it_is_asked_for() -> None:
+    import dynaip_analysis
+
+    assert dynaip_analysis.record is record
+    assert "estimate" in dir(dynaip_analysis)
+    with pytest.raises(AttributeError, match="no attribute 'recrod'"):
+        dynaip_analysis.recrod  # noqa: B018
+
+
 def test_saved_read_back_and_drawn_without_a_model(adapter: Make, tiny_flux: Any, tmp_path: Path) -> None:
     dyna = adapter()
     joint = JointRequest(words=["mug"], blocks=[0])
     with record(dyna, joint=joint, prompts=PROMPTS, features=True) as found:
         generate(dyna, tiny_flux)
-    found.save(tmp_path / "maps.safetensors")
-    back = Recording.load(tmp_path / "maps.safetensors")
+    found.save(str(tmp_path / "maps.safetensors"))
+    back = Recording.load(str(tmp_path / "maps.safetensors"))
+    with pytest.raises(InputError, match=r"none\.safetensors is not there"):
+        Recording.load(tmp_path / "none.safetensors")
     assert [(part, branch) for part, branch, _ in back.maps()] == [(part, branch) for part, branch, _ in found.maps()]
     for (_, _, one), (_, _, other) in zip(found.maps(), back.maps(), strict=True):
         np.testing.assert_array_equal(one.values, other.values)
@@ -232,11 +382,23 @@ def test_words_that_are_not_there(adapter: Make) -> None:
         JointRequest()
 
 
-@pytest.mark.parametrize(("text", "size"), [("512MB", 512_000_000), ("2 GB", 2_000_000_000), ("1.5k", 1500), (7, 7)])
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("512MB", 512_000_000),
+        ("2 GB", 2_000_000_000),
+        ("1.5k", 1500),
+        (7, 7),
+        (1e9, 10**9),
+        ("2GiB", 2**31),
+        ("1TB", 10**12),
+    ],
+)
 def test_sizes(text: int | str, size: int) -> None:
     assert parse_bytes(text) == size
 
 
-def test_a_size_that_is_none() -> None:
+@pytest.mark.parametrize("wrong", ["much", "-1", -5, 0, True])
+def test_a_size_that_is_none(wrong: Any) -> None:
     with pytest.raises(InputError, match="write for example"):
-        parse_bytes("much")
+        parse_bytes(wrong)

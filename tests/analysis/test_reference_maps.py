@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dynaip.errors import InputError
-from dynaip_analysis.reduction import entropy_of
+from dynaip_analysis.reduction import attention_weights, weights_and_entropy
 from dynaip_analysis.reference_maps import AttentionRequest, Facts, ReferenceKeeper, layout_of
 
 HEADS, TOKENS, KEYS, WIDTH = 3, 6, 5, 4
@@ -58,7 +58,6 @@ def test_maps_equal_the_full_softmax() -> None:
     np.testing.assert_allclose(got.sum(-1), 1, atol=1e-5)
     share = (sent.term.norm(dim=-1) / sent.output.norm(dim=-1)).numpy()
     np.testing.assert_allclose(found["share"]["image"].sel(block=0, step=0.0, reference=0).values, share, rtol=1e-5)
-    assert found["weight"]["image"].values.item() == 0.5
     entropy = -(weights_of(sent) * weights_of(sent).log()).sum(-1)
     np.testing.assert_allclose(
         found["entropy"]["image"].sel(block=0, step=-1, reference=0).values, entropy.numpy(), atol=1e-5
@@ -156,6 +155,20 @@ def test_a_tight_budget_merges_steps_by_their_mean(steps: int | None) -> None:
     assert len(single.axes["step"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"branches": "image"}, "branches='image' must be some of image, text, in a list"),
+        ({"branches": ["joint"]}, "must be some of image, text"),
+        ({"heads": "all"}, "heads='all' must be mean or each"),
+        ({"weighting": "size"}, "weighting='size' must be even or share"),
+    ],
+)
+def test_a_misspelt_request_is_refused(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        AttentionRequest(**wrong)
+
+
 def test_a_budget_below_one_step_is_refused_before_anything_is_seen() -> None:
     with pytest.raises(
         InputError, match=r"one step needs [\d.]+ kB .* and the budget is 10 kB; give more, or record fewer"
@@ -186,9 +199,47 @@ def test_passes_of_two_sizes_are_refused() -> None:
 
 
 def test_entropy_of_rows_with_zeros() -> None:
-    """Against the definition in double precision, with p log p = 0 at 0."""
-    weights = (torch.randn(3, 2, 5, 7) * 20).softmax(-1)
-    weights[0, 0, 0], weights[0, 0, 1] = torch.eye(7)[2], torch.full((7,), 1 / 7)
-    wanted = torch.special.entr(weights.double()).sum(-1)
-    torch.testing.assert_close(entropy_of(weights).double(), wanted, atol=1e-6, rtol=1e-6)
-    assert entropy_of(weights)[0, 0, :2].tolist() == pytest.approx([0.0, np.log(7)], abs=1e-6)
+    """Against the definition in double precision, with p log p = 0 at 0; one key alone, and all alike."""
+    torch.manual_seed(15)
+    query, key = torch.randn(3, 2, 5, 4) * 20, torch.randn(3, 2, 7, 4) * 20
+    query[0, 0, 0] = 0
+    weights, entropy = weights_and_entropy(query, key)
+    exact = (query.double() @ key.double().mT / 2).softmax(-1)
+    assert (exact < 1e-44).any(), "weights below what float32 can hold"
+    torch.testing.assert_close(weights, attention_weights(query, key))
+    torch.testing.assert_close(weights.double(), exact, atol=1e-4, rtol=0)
+    torch.testing.assert_close(entropy.double(), torch.special.entr(exact).sum(-1), atol=1e-3, rtol=0)
+    assert entropy[0, 0, 0].item() == pytest.approx(np.log(7), abs=1e-6)
+    assert weights_and_entropy(query, key[:, :, :1])[1].abs().max() == 0
+
+
+def test_weights_of_closed_blocks_are_zero() -> None:
+    """Two passes at one progress, of which the second leaves block 1 closed; a third in which nothing is open."""
+    keeper = ReferenceKeeper(AttentionRequest(), facts(blocks={"image": [0, 1]}), 10**8)
+    keeper.weigh(0.0, {"image": {0: 0.5, 1: 0.2}})
+    keeper.see(event(16))
+    keeper.weigh(0.0, {"image": {0: 0.5}})
+    keeper.weigh(0.5, {})
+    found = keeper.results()
+    np.testing.assert_allclose(found["weight"]["image"].values, [[0.5, 0.0], [0.1, 0.0]])
+    assert found["weight"]["image"].axes["step"] == [0.0, 0.5]
+    assert np.isnan(found["attention"]["image"].sel(step=0.5).values).all()
+
+
+def test_passes_that_find_no_room_are_refused_before_they_run() -> None:
+    keeper = ReferenceKeeper(AttentionRequest(), facts(blocks={"image": [0]}), 10**8)
+    keeper.check(facts(blocks={"image": [0]}))
+    for change, words in (
+        ({"samples": 1}, "samples 2, then 1"), ({"references": [0, 1]}, "references 1, then 2"), ({"keys": 9}, "keys 5, then 9"),
+        ({"grid": (3, 2)}, "another size"), ({"blocks": {"image": [0], "text": [0]}}, "the text branch was closed"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=words):
+            keeper.check(facts(**({"blocks": {"image": [0]}} | change)))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"branches": "image"}, {"branches": ["texts"]}, {"heads": "all"}, {"weighting": "size"}]
+)
+def test_requests_that_mean_nothing(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        AttentionRequest(**wrong)

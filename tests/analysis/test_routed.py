@@ -47,8 +47,8 @@ def test_a_router_that_reads_the_prompt_gets_it(adapter: Callable[..., Any], tin
     weights = under_prompts(bench(dyna, tiny_flux), cases(), PROMPTS)
     assert weights.shape == (2, *found.weights.shape)
     np.testing.assert_allclose(weights[0][0], found.weights[0], atol=1e-5)
-    assert prompt_information(weights) > 1e-4
-    granularity.check_steering(dyna, pictures[0])
+    assert prompt_information(weights).value > 1e-4
+    granularity.check_steering(dyna)
     with pytest.raises(InputError, match="reads the prompt"):
         routed(bench(dyna, tiny_flux), [replace(case, prompt="") for case in cases()])
 
@@ -64,7 +64,7 @@ def test_a_fusion_without_levels_to_steer_says_so_at_once(adapter: Callable[...,
     dyna = adapter(fusion="concat")
     assert routed(bench(dyna, tiny_flux), cases()) is None
     with pytest.raises(ConfigError, match="concat has no weights over levels"):
-        granularity.check_steering(dyna, cases()[0].references[0].image)
+        granularity.check_steering(dyna)
 
 
 def test_the_title_counts_how_many_were_tried() -> None:
@@ -83,10 +83,10 @@ def test_figures_and_their_tables(tmp_path: Path) -> None:
     path = routing_figures.draw_choice(tmp_path / "choice.png", images, {"level": weights}, LEVELS, (2, 2))
     rows = pq.read_table(path.with_suffix(".parquet")).to_pylist()
     assert rows[2] == {"of": "level", "image": 0, "row": 1, "column": 0, "level": "high", "weight": 1.0}
-    found = {"levels": dependences(weights, {"kind": np.array([0, 1])}, shuffles=19)}
+    found = {"levels": dependences(weights, {"kind": np.array([0, 1])}, (2, 2), shuffles=19)}
     path = routing_figures.draw_dependence(tmp_path / "dependence.png", found)
     rows = pq.read_table(path.with_suffix(".parquet")).to_pylist()
-    assert [row["of"] for row in rows] == ["place of the patch", "kind"]
+    assert [row["of"] for row in rows] == ["patch position", "kind"]
     assert rows[0]["information"] == pytest.approx(np.log(2))
     gates = np.zeros((2, 4, 3, 2))
     gates[..., 0] = 1
@@ -94,4 +94,17 @@ def test_figures_and_their_tables(tmp_path: Path) -> None:
     rows = pq.read_table(path.with_suffix(".parquet")).to_pylist()
     assert [row["dead"] for row in rows] == [False, True] * 3
     path = routing_figures.draw_prompts(tmp_path / "prompts.png", np.stack([weights, weights]), PROMPTS, LEVELS)
-    assert len(pq.read_table(path.with_suffix(".parquet"))) == 6
+    rows = pq.read_table(path.with_suffix(".parquet")).to_pylist()
+    assert len(rows) == 6
+    assert rows[0]["information"] == pytest.approx(0, abs=1e-12)
+
+
+def test_what_has_no_position_is_left_out_of_its_panel(tmp_path: Path) -> None:
+    """A router for each image over experts for each patch."""
+    found = Dependence(0.5, 0.1, 0.2, 0.002)
+    both = {"levels": {"kind": found}, "experts of low": {"patch position": found, "kind": found}}
+    path = routing_figures.draw_dependence(tmp_path / "dependence.png", both)
+    rows = pq.read_table(path.with_suffix(".parquet")).to_pylist()
+    assert [(row["choice"], row["of"]) for row in rows] == [
+        ("levels", "kind"), ("experts of low", "patch position"), ("experts of low", "kind"),
+    ]  # fmt: skip

@@ -63,8 +63,8 @@ def test_figures_and_their_tables(tmp_path: Path) -> None:
     table = pq.read_table(path.with_suffix(".parquet")).to_pylist()
     assert path.stat().st_size > 2000
     assert len(table) == 2 * 8 * 3
-    assert {"image": 1, "row": 0, "column": 3, "level": "high", "weight": 1.0} in table
-    path = routing.draw_summary(tmp_path / "summary.png", {"a": routing.summarise(weights)}, LEVELS)
+    assert {"image": 1, "row": 0, "column": 3, "level": "high", "weight": 1.0, "mean_of_all": 0.5} in table
+    path = routing.draw_summary(tmp_path / "summary.png", {"a": routing.summarise(weights)}, {"a": LEVELS})
     assert pq.read_table(path.with_suffix(".parquet")).to_pylist()[0]["mutual_information"] == pytest.approx(np.log(2))
 
 
@@ -78,3 +78,46 @@ def test_intervals_over_images() -> None:
     coin = 1.96 * 0.5 / np.sqrt(100)
     assert kinds.low[[0, 2]] == pytest.approx([0.5 - coin] * 2, abs=0.02)
     assert kinds.high[[0, 2]] == pytest.approx([0.5 + coin] * 2, abs=0.02)
+
+
+def test_images_of_one_identity_are_drawn_again_together() -> None:
+    """Two kinds of identities, each seen ten times: the doubt is that of ten coins, not of a hundred."""
+    weights = np.repeat(np.eye(3)[[0, 2] * 5][:, None], 8, axis=1).repeat(10, axis=0)
+    found = routing.summarise(weights, np.repeat(np.arange(10), 10))
+    coin = 1.96 * 0.5 / np.sqrt(10)
+    assert found.low[0] == pytest.approx(0.5 - coin, abs=0.06)
+    assert found.high[0] == pytest.approx(0.5 + coin, abs=0.06)
+
+
+def test_a_tie_loads_all_that_share_it() -> None:
+    found = routing.summarise(np.full((2, 4, 3), 1 / 3))
+    assert found.load == pytest.approx([1 / 3] * 3)
+
+
+def test_adapters_with_other_levels_stand_beside_each_other(tmp_path: Path) -> None:
+    summaries = {
+        "three": routing.summarise(planted_by_place(2)),
+        "two": routing.summarise(np.full((2, 4, 2), 0.5)),
+        "one": routing.summarise(np.ones((2, 4, 1))),
+    }
+    levels = {"three": LEVELS, "two": ("low", "high"), "one": ("high",)}
+    path = routing.draw_summary(tmp_path / "summary.png", summaries, levels)
+    rows = pq.read_table(path.with_suffix(".parquet")).to_pylist()
+    assert [(row["adapter"], row["level"], row["mean"]) for row in rows] == [
+        ("three", "low", 0.5), ("three", "mid", 0.0), ("three", "high", 0.5),
+        ("two", "low", 0.5), ("two", "high", 0.5), ("one", "high", 1.0),
+    ]  # fmt: skip
+
+
+def test_one_image_has_no_interval(tmp_path: Path) -> None:
+    found = routing.summarise(planted_by_place(1))
+    assert np.isnan([*found.low, found.information_high]).all()
+    path = routing.draw_summary(tmp_path / "summary.png", {"a": found}, {"a": LEVELS})
+    assert pq.read_table(path.with_suffix(".parquet")).to_pylist()[0]["mean"] == 0.5
+
+
+def test_titles_of_summaries() -> None:
+    alone = routing.summarise(np.ones((3, 8, 1)))
+    assert routing._told("a", alone, ["high"]) == "a: high is the only level"
+    by_image = routing.summarise(np.eye(2)[[0, 1, 1]])
+    assert routing._told("b", by_image, ["low", "high"]) == "b: high leads with 0.67; the image tells 0.64 of 0.69 nats"

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.neighbors import NearestNeighbors
 
-from dynaip_analysis.similarity import cka_matrix, nearest_by_chance, nearest_shares, permuted_cka, unbiased_cka
+from dynaip_analysis.similarity import (
+    cka_matrix,
+    nearest,
+    nearest_by_chance,
+    nearest_shares,
+    permuted_cka,
+    unbiased_cka,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -67,3 +75,31 @@ def test_chance_of_neighbours_is_what_random_features_reach() -> None:
     labels = np.repeat(np.arange(10), 4)
     found = [np.nanmean(nearest_shares(RNG.normal(size=(40, 5)), labels)) for _ in range(60)]
     assert np.mean(found) == pytest.approx(nearest_by_chance(labels), abs=0.03)
+
+
+def test_neighbours_as_in_sklearn() -> None:
+    points, labels = RNG.normal(size=(60, 6)), RNG.integers(0, 4, 60)
+    centred = points - points.mean(axis=0)
+    expected = NearestNeighbors(n_neighbors=2, metric="cosine").fit(centred).kneighbors(centred)[1][:, 1]
+    np.testing.assert_array_equal(nearest(points), expected)
+    np.testing.assert_array_equal(nearest_shares(points, labels), labels[expected] == labels)
+
+
+def test_categories_are_asked_of_other_instances() -> None:
+    """Two pictures of each instance, which are each other's nearest; beyond them the categories are mixed."""
+    instance = np.repeat(np.arange(20), 2)
+    category = np.repeat([0, 1], 20)
+    points = RNG.normal(size=(20, 8))[instance] + 0.01 * RNG.normal(size=(40, 8))
+    assert np.mean(nearest_shares(points, category)) == 1
+    found = [np.mean(nearest_shares(RNG.normal(size=(20, 8))[instance], category, instance)) for _ in range(60)]
+    assert np.mean(found) == pytest.approx(nearest_by_chance(category, instance), abs=0.03)
+    assert nearest_by_chance(category, instance) == pytest.approx(18 / 38)
+    assert np.isnan(nearest_by_chance(instance, instance))
+    assert set(nearest(points, np.zeros(40, np.int64))) == {-1}
+
+
+def test_cases_without_a_label_are_no_neighbours() -> None:
+    points = np.array([[1.0, 0], [1.0, 0.01], [1.0, 0.2], [-1, 0], [-1, 0.1]])
+    labels = np.array([0, -1, 0, 1, 1])
+    np.testing.assert_array_equal(nearest_shares(points, labels), [1, np.nan, 1, 1, 1])
+    assert nearest_by_chance(labels) == pytest.approx(1 / 3)

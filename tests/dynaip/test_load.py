@@ -28,6 +28,7 @@ def test_a_run_folder_paints_as_its_parts_do(adapter: Make, tiny_flux: Any, tmp_
     assert pipe is loaded.pipe
     assert again.attached
     assert next(pipe.transformer.parameters()).dtype == torch.float32
+    assert repr(loaded).startswith("FluxPipeline with DynaIP of ")
     image = loaded.generate("a star", REFERENCE, seed=3, num_inference_steps=2)
     assert image.size == (64, 64)
     assert ImageChops.difference(image, expected).getbbox() is None

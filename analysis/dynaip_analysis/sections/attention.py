@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +58,11 @@ class AttentionSection(RunSection[AttentionConfig]):
 
     def _agreement(self, bench: Workbench, cases: Sequence[Case]) -> list[Row]:
         """Rows over all cases whose references' masks the benchmark knows, some generated at a time."""
-        from dynaip_analysis import agreement, attention
+        from dynaip_analysis import agreement
         from dynaip_analysis.recorder import AttentionRequest, record
+        from dynaip_analysis.seen import mask_seen_by
 
-        known = [case for case in cases if case.references[0].mask is not None][: self.config.masked]
+        known = [case for case in cases if any(each.mask is not None for each in case.references)][: self.config.masked]
         maps: list[Any] = []
         for start in range(0, len(known), BATCH):
             batch = known[start : start + BATCH]
@@ -68,11 +70,15 @@ class AttentionSection(RunSection[AttentionConfig]):
                 bench.dyna, attention=AttentionRequest(weighting="share"), routing=False, budget=self.config.budget
             ) as found:
                 bench.generate(batch, decoupling=bench.every_branch)
-            for k, case in enumerate(batch):
-                words = len(bench.words(case.prompt))
-                maps.append(attention.maps(found, bench.dyna.encoder.grid, sample=k, words=words).looked_at)
-        masks = [case.references[0].mask() for case in known if case.references[0].mask is not None]
-        return agreement.agreement(maps, masks, [case.id for case in known]) if len(known) > 1 and all(maps) else []
+            maps += [
+                _looked_at(bench, found, k, case, number) for k, case in enumerate(batch) for number in _masked(case)
+            ]
+        places = [(case, number) for case in known for number in _masked(case)]
+        masks = [mask_seen_by(bench.dyna.encoder, case.references[number].mask()) for case, number in places]
+        names = [case.id for case, _ in places]
+        if len(known) < 2 or not all(maps):
+            return []
+        return agreement.agreement(maps, masks, names, [number for _, number in places])
 
     def tell(self, chosen: Sequence[Chosen], out: Path) -> SectionContent:
         """Say what the tables of attention show, beside its figures."""
@@ -94,21 +100,41 @@ BATCH = 8
 """Cases that are recorded together for the agreement with masks."""
 
 
-def _draw_case(bench: Workbench, recording: Recording, k: int, case: Case, image: Image, out: Path) -> list[Path]:
-    from dynaip_analysis import attention, places
+def _masked(case: Case) -> list[int]:
+    """References of a case whose subject's place is known."""
+    return [number for number, each in enumerate(case.references) if each.mask is not None]
 
-    words, reference = bench.words(case.prompt), case.references[0].image
-    found = attention.maps(recording, bench.dyna.encoder.grid, sample=k, words=len(words))
-    paths = [attention.draw(out / f"attention-{k}.png", reference, image, found, words)]
-    views = places.views(recording, found, sample=k)
-    return [*paths, places.draw(out / f"attention-{k}-places.png", reference, image, views)] if views else paths
+
+def _looked_at(bench: Workbench, recording: Recording, sample: int, case: Case, number: int) -> Mapping[str, Any]:
+    from dynaip_analysis import attention
+
+    words = len(bench.words(case.prompt))
+    return attention.maps(recording, bench.dyna.encoder.grid, sample=sample, reference=number, words=words).looked_at
+
+
+def _draw_case(bench: Workbench, recording: Recording, k: int, case: Case, image: Image, out: Path) -> list[Path]:
+    """One figure of the branches and one of places for every reference of a case, over what the encoder sees of it."""
+    from dynaip_analysis import attention, places
+    from dynaip_analysis.seen import seen_by
+
+    words, paths = bench.words(case.prompt), list[Path]()
+    for number, each in enumerate(case.references):
+        several = len(case.references) > 1
+        stem = f"attention-{k}-reference{number + 1}" if several else f"attention-{k}"
+        name = f"reference {number + 1} of {len(case.references)}" if several else "the reference"
+        reference = seen_by(bench.dyna.encoder, each.image)
+        found = attention.maps(recording, bench.dyna.encoder.grid, sample=k, reference=number, words=len(words))
+        paths.append(attention.draw(out / f"{stem}.png", reference, image, found, words, name))
+        views = places.views(recording, found, sample=k)
+        paths += [places.draw(out / f"{stem}-places.png", reference, image, views, name)] if views else []
+    return paths
 
 
 CAPTIONS = {
     "attention-blocks": "Size of the reference term by block and denoising progress, on one scale.",
     "attention-spread": "Effective number of reference tokens by block; dashed: an even spread, and a single token.",
     "attention-agreement": "Attention over the reference against the subject's mask: means with 95 % intervals over cases, "
-    "beside a centre prior, the maps of another case, and chance (the subject's area).",
+    "beside a centre prior, the maps of another case, and chance (a random map).",
 }  # fmt: skip
 
 
@@ -117,13 +143,13 @@ def _caption(name: str) -> str:
         return CAPTIONS[name]
     if name.endswith("-places"):
         return (
-            "What three places of the image look at: the reference through the image branch, the reference through words "
+            "What places of the image look at: the reference through the image branch, the reference through words "
             "and the text branch, and the image itself; and back, which places look at the marked patch. One scale."
         )
     return (
-        "Top: the reference, the image, where in the image the reference term is large, and which reference patches each "
-        "branch looks at (one scale; 1 is an even spread). Bottom: how large the term is at every word, what two words "
-        "look at, and which places of the image look at them."
+        "Top: what the encoder sees of the reference, the image, where in the image the reference term is large, and which "
+        "reference patches each branch looks at (one scale; 1 is an even spread). Bottom: how large the term is at every "
+        "word, what two words look at, and which places of the image look at them."
     )
 
 
@@ -147,7 +173,8 @@ def _follows(rows: Sequence[Row]) -> str:
 def _means(rows: Sequence[Row], column: str) -> dict[str, float]:
     branches = dict.fromkeys(str(row["branch"]) for row in rows)
     values = {branch: [float(row[column]) for row in rows if row["branch"] == branch] for branch in branches}
-    return {branch: sum(found) / len(found) for branch, found in values.items()}
+    values = {branch: [value for value in found if isfinite(value)] for branch, found in values.items()}
+    return {branch: sum(found) / len(found) for branch, found in values.items() if found}
 
 
 def _shares(rows: Sequence[Row]) -> str:

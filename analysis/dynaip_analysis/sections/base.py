@@ -66,6 +66,8 @@ class RunSection(ReportSection, Generic[Config]):
     """How many of the chosen runs are looked into."""
     generates = True
     """Whether a picture of the user's own needs a prompt."""
+    identities = 1
+    """How many identities the user's labelled pictures must show."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -115,9 +117,9 @@ class RunSection(ReportSection, Generic[Config]):
                     f"{option} is an option of sections in a report; an analysis of one run takes {instead}"
                 )
         if request.labelled is not None:
-            from dynaip_analysis.labels import labelled_folder
+            from dynaip_analysis.labels import labelled_folder, require_identities
 
-            labelled_folder(request.labelled)
+            require_identities(labelled_folder(request.labelled), self.identities, request.labelled)
         if request.reference is None:
             if request.prompt is not None and request.labelled is None:
                 raise InputError("--prompt goes with a picture of your own: give it with --ref IMAGE")

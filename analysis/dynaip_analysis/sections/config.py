@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -55,10 +55,10 @@ class GranularityConfig(SectionConfig):
     """Cases that are drawn."""
     gammas: list[PositiveFloat] = Field(default_factory=lambda: [4.0])
     """Coefficients that each level is weighed with, beside each level alone."""
-    curve: list[PositiveFloat] = Field(default_factory=lambda: [0.25, 0.5, 2.0, 4.0])
+    curve: list[PositiveFloat] = Field(default_factory=lambda: [0.0625, 0.25, 4.0, 16.0])
     """Coefficients of the curves that `dynaip analyze` draws."""
     probed: PositiveInt = 480
-    """Pictures that `dynaip analyze` probes every layer of the encoder with."""
+    """Pictures that `dynaip analyze` probes every layer of the encoder with, at most; of `--labelled` whole identities."""
 
 
 class DecouplingConfig(SectionConfig):
@@ -95,5 +95,13 @@ class InterventionsConfig(SectionConfig):
     """Parts that the denoising steps are split into."""
     branches: list[Literal["image", "text"]] = Field(default_factory=list)
     """Branches that are changed; empty for all that are open."""
-    decoupling: str | None = None
-    """Policy at inference; None for the adapter's own."""
+    decoupling: str | dict[str, Any] | None = None
+    """Policy at inference, by its name or with options; None for the adapter's own."""
+
+
+class JudgesConfig(SectionConfig):
+    """Options of the section on judges."""
+
+    order: int = Field(5, ge=0, le=100)
+    cases: PositiveInt = 96
+    """Cases that `dynaip analyze` generates and lets every metric of the run judge."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dynaip.errors import ConfigError, InputError
 from dynaip.report.section import AnalysisRequest, SectionContent
 from dynaip.report.tables import Row, read_rows
 from dynaip_analysis.sections.base import Chosen, RunSection
@@ -19,11 +21,31 @@ if TYPE_CHECKING:
     from dynaip_analysis.labels import Labelled
     from dynaip_analysis.workbench import Workbench
 
+logger = logging.getLogger(__name__)
+
 
 class GranularitySection(RunSection[GranularityConfig]):
     """The same cases under other fusion coefficients."""
 
     name = "granularity"
+    identities = 5
+
+    def __init__(self, config: GranularityConfig) -> None:
+        super().__init__(config)
+        self._made: dict[tuple[Any, ...], tuple[list[Image.Image], list[dict[str, Any]]]] = {}
+
+    def analyse(self, request: AnalysisRequest) -> Sequence[Path]:
+        """Look into one run; only at the encoder's layers if nothing can be generated, and say why."""
+        self._check(request)
+        bench = self.bench(request.run)
+        why = _not_steered(bench, request)
+        if not why:
+            return super().analyse(request)
+        labelled = self._labelled(bench, request)
+        if labelled is None:
+            raise InputError(why)
+        logger.warning("only the layers of the encoder are looked at: %s", why)
+        return self._layers(bench, labelled, request.out)
 
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
         """Draw granularity for the chosen arms; give the figures."""
@@ -31,7 +53,7 @@ class GranularitySection(RunSection[GranularityConfig]):
 
         bench = self.bench(request.run)
         cases = self.cases(bench, request, self.config.cases)
-        granularity.check_steering(bench.dyna, cases[0].references[0].image)
+        granularity.check_steering(bench.dyna)
         settings = granularity.settings(list(bench.dyna.encoder.levels), self.config.gammas)
         sweep = self._sweep(bench, cases, settings)
         paths = [granularity.draw_strip(out / "granularity.png", sweep)]
@@ -53,16 +75,18 @@ class GranularitySection(RunSection[GranularityConfig]):
         return [*paths, *self._layers(bench, labelled, out)] if labelled else paths
 
     def _sweep(self, bench: Workbench, cases: Sequence[Case], settings: Sequence[Setting]) -> Sweep:
-        """Generate and score the cases under every setting."""
+        """Generate and score the cases under every setting; a setting of another sweep is not generated again."""
         from dynaip_analysis.granularity import Sweep
 
         images: dict[str, list[Image.Image]] = {}
         scores: list[dict[str, Any]] = []
         for setting in settings:
-            bare = not any(setting.coefficients.values())
-            made = bench.generate(cases, granularity=None if bare else setting.coefficients, bare=bare)
-            images[setting.name] = made[: self.config.shown]
-            found = bench.score(cases, made)
+            key = (id(bench), tuple(case.id for case in cases), *setting.coefficients.items())
+            if key not in self._made:
+                bare = not any(setting.coefficients.values())
+                made = bench.generate(cases, granularity=None if bare else setting.coefficients, bare=bare)
+                self._made[key] = made[: self.config.shown], bench.score(cases, made)
+            images[setting.name], found = self._made[key]
             scores += [
                 {"setting": setting.name, "case": case.id, **row} for case, row in zip(cases, found, strict=bool(found))
             ]
@@ -72,10 +96,10 @@ class GranularitySection(RunSection[GranularityConfig]):
 
     def _labelled(self, bench: Workbench, request: AnalysisRequest) -> Labelled | None:
         """The user's labelled pictures, or what the benchmark knows of its references; None if that is nothing."""
-        from dynaip_analysis.labels import labelled_cases, labelled_folder, labelled_subjects
+        from dynaip_analysis.labels import at_most, labelled_cases, labelled_folder, labelled_subjects
 
         if request.labelled:
-            return labelled_folder(request.labelled)
+            return at_most(labelled_folder(request.labelled), self.config.probed, request.seed)
         if request.reference:
             return None
         cases = bench.cases(self.config.suite, self.config.probed, request.seed)
@@ -84,17 +108,21 @@ class GranularitySection(RunSection[GranularityConfig]):
     def _layers(self, bench: Workbench, labelled: Labelled, out: Path) -> list[Path]:
         """Probes, similarity, neighbours, pixels and colours of every layer."""
         from dynaip_analysis import layer_figures
-        from dynaip_analysis.layers import every_layer, held_out, read_layers
+        from dynaip_analysis.labels import require_identities, varied_first
+        from dynaip_analysis.layers import as_seen, every_layer, held_out, read_layers
 
+        require_identities(labelled, self.identities)
+        labelled = varied_first(labelled)
         encoder, levels = every_layer(bench.dyna), bench.dyna.encoder.levels
-        shown = self.config.shown
+        shown = min(self.config.shown, len(labelled.images))
         readings = read_layers(encoder, labelled.images, held_out(labelled.groups), shown)
         serving = {str(layer): level for level, layer in levels.items() if str(layer) in readings}
         layers = layer_figures.Layers(readings, labelled, serving)
-        images = labelled.images[:shown]
+        images = [as_seen(encoder, image) for image in labelled.images[:shown]]
         paths = [
             layer_figures.draw_layers(out / "granularity-layers.png", layers),
             layer_figures.draw_colours(out / "granularity-colours.png", images, layers),
+            layer_figures.draw_neighbours(out / "granularity-neighbours.png", layers, shown),
         ]
         probes = layers.probes()
         if any(probes.values()):
@@ -116,6 +144,19 @@ class GranularitySection(RunSection[GranularityConfig]):
         lead = f"Generated by {chosen[0].words()}; only the coefficients of the fusion change. "
         lead += _sentence(read_rows(table))
         return SectionContent("What each level preserves", lead, figures, [("Means with 95 % intervals", table)])
+
+
+def _not_steered(bench: Workbench, request: AnalysisRequest) -> str:
+    """Why no coefficients can be swept; nothing if they can."""
+    from dynaip_analysis.granularity import check_steering
+
+    if bench.evaluation is None and request.reference is None:
+        return f"{bench.name} names no benchmark to take cases from; give a picture with --ref and a --prompt"
+    try:
+        check_steering(bench.dyna)
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def _sentence(rows: Sequence[Row]) -> str:

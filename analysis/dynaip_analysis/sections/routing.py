@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,10 @@ from dynaip_analysis.sections.base import Chosen, RunSection
 from dynaip_analysis.sections.config import RoutingConfig
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from dynaip.contracts import Case
+    from dynaip_analysis.labels import Ints
     from dynaip_analysis.routed import Routed
     from dynaip_analysis.workbench import Workbench
 
@@ -26,26 +31,28 @@ class RoutingSection(RunSection[RoutingConfig]):
     runs = 2
     generates = False
 
+    def __init__(self, config: RoutingConfig) -> None:
+        super().__init__(config)
+        self._looked: dict[str, Looked] = {}
+
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
         """Draw routing for the chosen arms; give the figures."""
         from dynaip_analysis import routing
 
         summaries: dict[str, Any] = {}
         paths: list[Path] = []
-        levels: list[str] = []
+        levels: dict[str, list[str]] = {}
         for each in chosen:
-            bench = self.bench(each.run)
-            cases = self.cases(bench, request, self.config.cases)
-            found = self._routed(bench, cases)
+            looked = self._look(each.run, request)
+            found = looked.found
             if found is None:
                 continue
-            levels = list(bench.dyna.encoder.levels)
-            summary = summaries[each.label] = routing.summarise(found.weights)
+            names = levels[each.label] = list(looked.bench.dyna.encoder.levels)
+            summary = summaries[each.label] = routing.summarise(found.weights, looked.groups)
             if not paths and found.weights.ndim == 3:
-                shown = self.config.shown
-                images = [case.references[0].image for case in cases[:shown]]
-                weights, grid = found.weights[:shown], bench.dyna.encoder.grid
-                paths.append(routing.draw(out / "routing.png", images, weights, levels, grid, summary))
+                grid = looked.bench.dyna.encoder.grid
+                weights = found.weights[looked.shown]
+                paths.append(routing.draw(out / "routing.png", looked.images, weights, names, grid, summary))
         if not summaries:
             raise InputError(f"{' and '.join(each.label for each in chosen)}: the fusion has no router")
         return [*paths, routing.draw_summary(out / "routing-summary.png", summaries, levels)]
@@ -54,51 +61,69 @@ class RoutingSection(RunSection[RoutingConfig]):
         """Draw which level and expert leads at each patch, and what the choice depends on."""
         from dynaip_analysis import routing_figures
 
-        bench = self.bench(chosen.run)
-        cases = self.cases(bench, request, self.config.cases)
-        found = self._routed(bench, cases)
-        levels, grid, shown = list(bench.dyna.encoder.levels), bench.dyna.encoder.grid, self.config.shown
-        images = [case.references[0].image for case in cases[:shown]]
+        looked = self._look(chosen.run, request)
+        found, images, shown = looked.found, looked.images, looked.shown
+        levels, grid = list(looked.bench.dyna.encoder.levels), looked.bench.dyna.encoder.grid
         paths: list[Path] = []
-        if found is not None and found.weights.ndim == 3:
-            leads = {"leading level": found.weights[:shown]}
+        if found is not None and found.weights.ndim == 3 and len(levels) > 1:
+            leads = {"leading level": found.weights[shown]}
             paths.append(routing_figures.draw_choice(out / "routing-choice.png", images, leads, levels, grid))
         if found is not None and found.experts is not None:
-            paths.append(routing_figures.draw_experts(out / "routing-experts.png", found.experts, levels))
-            gates = {f"experts of {level}": found.experts[:shown, :, k] for k, level in enumerate(levels)}
+            path = out / "routing-experts.png"
+            paths.append(routing_figures.draw_experts(path, found.experts, levels, looked.groups))
+            gates = {f"experts of {level}": found.experts[shown][:, :, k] for k, level in enumerate(levels)}
             names = [f"expert {e}" for e in range(found.experts.shape[-1])]
             path = out / "routing-expert-maps.png"
             paths.append(routing_figures.draw_choice(path, images, gates, names, grid, key="expert"))
-        if found is not None and len(cases) > 1:
-            paths.append(
-                routing_figures.draw_dependence(out / "routing-dependence.png", _dependences(bench, cases, found))
-            )
-        return [*paths, *self._prompts(bench, cases, out)]
+        if found is not None and len(looked.cases) > 1:
+            parts = {name: each for name, each in _dependences(looked, found).items() if each}
+            if parts:
+                paths.append(routing_figures.draw_dependence(out / "routing-dependence.png", parts))
+        return [*paths, *self._prompts(looked, out)]
 
-    def _prompts(self, bench: Workbench, cases: Sequence[Case], out: Path) -> list[Path]:
+    def _prompts(self, looked: Looked, out: Path) -> list[Path]:
         """The same references under several prompts, where the router reads the prompt."""
         from dynaip_analysis import routing_figures
         from dynaip_analysis.routed import under_prompts
 
-        prompts = list(dict.fromkeys(case.prompt for case in cases))[: self.config.prompts]
+        bench, count = looked.bench, self.config.prompts
+        prompts = list(dict.fromkeys(case.prompt for case in looked.cases))[:count]
         if not getattr(bench.dyna.fusion, "uses_condition", False) or len(prompts) < 2:
             return []
-        weights = under_prompts(bench, cases[: self.config.prompts], prompts)
-        levels = list(bench.dyna.encoder.levels)
-        return [routing_figures.draw_prompts(out / "routing-prompts.png", weights, prompts, levels)]
+        chosen = looked.distinct(count)
+        weights = under_prompts(bench, [looked.cases[k] for k in chosen], prompts)
+        path, groups = out / "routing-prompts.png", looked.groups[chosen]
+        return [routing_figures.draw_prompts(path, weights, prompts, list(bench.dyna.encoder.levels), groups)]
 
-    def _routed(self, bench: Workbench, cases: Sequence[Case]) -> Routed | None:
-        """Weights of the patches alone: a class token in front is dropped."""
-        from dataclasses import replace
+    def _look(self, run: str, request: AnalysisRequest) -> Looked:
+        """What the router of a RUN chose for the cases, looked at once."""
+        if run not in self._looked:
+            bench = self.bench(run)
+            cases, labels, groups = self._known(bench, request)
+            self._looked[run] = Looked(bench, cases, labels, groups, _routed(bench, cases), self.config.shown)
+        return self._looked[run]
 
-        from dynaip_analysis import routing
-        from dynaip_analysis.routed import routed
+    def _known(self, bench: Workbench, request: AnalysisRequest) -> tuple[list[Case], Mapping[str, Ints], Ints]:
+        """Cases with every factor that is known of their references, and which of them show one identity."""
+        from dynaip.contracts import Case, CaseReference
+        from dynaip_analysis.labels import codes, labelled_cases, labelled_folder, pictures_of
+        from dynaip_analysis.workbench import SUITE
 
-        found = routed(bench, cases)
-        if found is None or found.weights.ndim == 2:
-            return found
-        experts = None if found.experts is None else routing.patches(found.experts, bench.dyna.encoder.grid)
-        return replace(found, weights=routing.patches(found.weights, bench.dyna.encoder.grid), experts=experts)
+        if request.labelled and not request.reference:
+            labelled = labelled_folder(request.labelled)
+            prompt = request.prompt or ""
+            parts = [(CaseReference(image),) for image in labelled.images]
+            return (
+                [Case(str(k), SUITE, prompt, one, k) for k, one in enumerate(parts)],
+                labelled.factors,
+                labelled.groups,
+            )
+        cases = self.cases(bench, request, self.config.cases)
+        if known := labelled_cases(cases, [] if request.reference else bench.columns()):
+            return cases, known.factors, known.groups
+        subjects = [case.references[0].subject for case in cases]
+        labels = {"subject": codes(subjects)} if len(set(subjects)) > 1 else {}
+        return cases, labels, pictures_of(cases)
 
     def tell(self, chosen: Sequence[Chosen], out: Path) -> SectionContent:
         """Say what the tables of routing show, beside its figures."""
@@ -111,21 +136,66 @@ class RoutingSection(RunSection[RoutingConfig]):
         return SectionContent("What the router does", " ".join(_sentences(rows)), figures, tables)
 
 
-def _dependences(bench: Workbench, cases: Sequence[Case], found: Routed) -> Mapping[str, Any]:
-    """Of levels, and of experts within each level: place of the patch, category, and every factor that the cases know."""
-    from dynaip_analysis.dependence import dependences
-    from dynaip_analysis.labels import codes, labelled_cases
+@dataclass(frozen=True)
+class Looked:
+    """What the router of one adapter chose."""
 
-    known = labelled_cases(cases)
-    labels = dict(known.factors) if known else {}
-    subjects = [case.references[0].subject for case in cases]
-    if not labels and len(set(subjects)) > 1:
-        labels = {"subject": codes(subjects)}
-    parts = {"levels": dependences(found.weights, labels)}
+    bench: Workbench
+    cases: Sequence[Case]
+    labels: Mapping[str, Ints]
+    """Factor -> index of its value, one a case."""
+    groups: Ints
+    """Cases that show one identity share a number."""
+    found: Routed | None
+    """None if the fusion has no router."""
+    most: int
+    """References that are drawn."""
+
+    def distinct(self, count: int) -> list[int]:
+        """The first cases with different pictures."""
+        from dynaip_analysis.labels import pictures_of
+
+        first: dict[int, int] = {}
+        for k, picture in enumerate(pictures_of(self.cases)):
+            first.setdefault(int(picture), k)
+        return list(first.values())[:count]
+
+    @cached_property
+    def shown(self) -> list[int]:
+        """Cases whose maps are drawn."""
+        return self.distinct(self.most)
+
+    @property
+    def images(self) -> list[Image.Image]:
+        """Their references, as the encoder sees them."""
+        from dynaip_analysis.layers import as_seen
+
+        return [as_seen(self.bench.dyna.encoder, self.cases[k].references[0].image) for k in self.shown]
+
+
+def _routed(bench: Workbench, cases: Sequence[Case]) -> Routed | None:
+    """Weights of the patches alone: a class token in front is dropped."""
+    from dynaip_analysis import routing
+    from dynaip_analysis.routed import routed
+
+    found = routed(bench, cases)
+    if found is None:
+        return None
+    grid = bench.dyna.encoder.grid
+    weights = found.weights if found.weights.ndim == 2 else routing.patches(found.weights, grid)
+    experts = None if found.experts is None else routing.patches(found.experts, grid)
+    return replace(found, weights=weights, experts=experts)
+
+
+def _dependences(looked: Looked, found: Routed) -> Mapping[str, Any]:
+    """Of levels, and of experts within each level: place of the patch, and every factor that the cases know."""
+    from dynaip_analysis.dependence import dependences
+
+    encoder = looked.bench.dyna.encoder
+    parts = {"levels": found.weights} if len(encoder.levels) > 1 else {}
     if found.experts is not None:
-        for k, level in enumerate(bench.dyna.encoder.levels):
-            parts[f"experts of {level}"] = dependences(found.experts[:, :, k], labels)
-    return parts
+        parts |= {f"experts of {level}": found.experts[:, :, k] for k, level in enumerate(encoder.levels)}
+    return {name: dependences(weights, looked.labels, encoder.grid, looked.groups) for name, weights in parts.items()}
 
 
 def _sentences(rows: Sequence[Row]) -> list[str]:

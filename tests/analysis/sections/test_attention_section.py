@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,19 @@ class Bench:
             found.append(Case(f"c{k}", suite, "a large mug on sea", (reference,), k, (48, 32)))
         return found
 
+    def of_two(self, suite: str, count: int, seed: int = 0) -> list[Case]:
+        """Cases of two subjects in halves of the image, the second one on a wide picture."""
+        found: list[Case] = []
+        for one, other in zip(Bench.cases(self, suite, count), Bench.cases(self, suite, count + 1)[1:], strict=True):
+            first, second = one.references[0], other.references[0]
+            wide = replace(
+                second, image=second.image.resize((64, 32)), region=(0.5, 0.0, 1.0, 1.0), mask=lambda: np.eye(32, 64)
+            )
+            found.append(replace(one, references=(replace(first, region=(0.0, 0.0, 0.5, 1.0)), wide)))
+        return found
+
     def generate(self, cases: Sequence[Case], *, decoupling: Any = None) -> list[Image.Image]:
-        references = [[Reference(each.image) for each in case.references] for case in cases]
+        references = [[Reference(each.image, region=each.region) for each in case.references] for case in cases]
         prompts, seeds = [case.prompt for case in cases], [case.seed for case in cases]
         with self.dyna.references(*references, decoupling=decoupling):
             return self.dyna.backbone.generate(self.pipe, prompts, seeds=seeds, size=(48, 32), num_inference_steps=1)
@@ -74,3 +86,29 @@ def test_figures_tables_and_words(
     assert "in the image branch" in content.lead
     assert "average precision of 0." in content.lead
     assert len(content.tables) == 2
+
+
+def test_every_reference_of_a_case(
+    adapter: Callable[..., Any], tiny_flux: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two subjects with regions: figures of each, maps where it may act, and masks in the part that the encoder sees."""
+    bench = Bench(adapter(), tiny_flux)
+    monkeypatch.setattr(bench, "cases", bench.of_two)
+    monkeypatch.setattr(workbench.Workbench, "open", classmethod(lambda cls, run: bench))
+    figures = build("attention", {"cases": 1, "masked": 2}).analyse(AnalysisRequest("run", tmp_path))
+    assert [path.name for path in figures[:4]] == [
+        "attention-0-reference1.png", "attention-0-reference1-places.png",
+        "attention-0-reference2.png", "attention-0-reference2-places.png",
+    ]  # fmt: skip
+    for number, columns in ((1, {0, 1}), (2, {2, 3})):
+        rows = read_rows(tmp_path / f"attention-0-reference{number}.parquet")
+        seen = {
+            row["column"]
+            for row in rows
+            if row["map"] == "share" and row["branch"] == "image" and np.isfinite(row["value"])
+        }
+        assert seen == columns
+        rows = read_rows(tmp_path / f"attention-0-reference{number}-places.parquet")
+        assert {row["token_column"] for row in rows} <= columns
+    assert figures[-1].name == "attention-agreement.png"
+    assert {row["cases"] for row in read_rows(figures[-1].with_suffix(".parquet"))} == {2}

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from dynaip.config import ComponentSpec, EvaluationConfig
-from dynaip.errors import InputError
+from dynaip.errors import ConfigError, InputError
 from dynaip.registry import registry
 from dynaip.report.section import AnalysisRequest
 from dynaip.report.sections import build
@@ -82,13 +82,48 @@ def test_every_layer_of_labelled_pictures(tiny_clip_folder: Path, tmp_path: Path
     section._check(request)
     labelled = section._labelled(None, request)
     paths = section._layers(SimpleNamespace(dyna=dyna), labelled, request.out)
-    assert [path.stem for path in paths] == ["granularity-layers", "granularity-colours", "granularity-probes"]
+    assert [path.stem for path in paths] == [
+        "granularity-layers", "granularity-colours", "granularity-neighbours", "granularity-probes",
+    ]  # fmt: skip
     rows = read_rows(request.out / "granularity-probes.parquet")
     assert [(row["layer"], row["level"]) for row in rows] == [
         ("0", None), ("1", "low"), ("2", None), ("3", None), ("4", "high"),
     ]  # fmt: skip
     assert rows[0]["factor"] == "category"
     assert rows[0]["accuracy"] == 1, "the patches' own colour says it"
+
+
+def test_without_coefficients_the_layers_of_the_encoder_remain(
+    bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuses(*_: Any, **__: Any) -> None:
+        raise ConfigError("no weights over levels")
+
+    monkeypatch.setattr("dynaip_analysis.granularity.check_steering", refuses)
+    paths = build("granularity", {"probed": 24, "shown": 2}).analyse(AnalysisRequest("tiny", tmp_path))
+    assert [path.stem for path in paths][:2] == ["granularity-layers", "granularity-colours"]
+    assert "only the layers of the encoder are looked at: no weights over levels" in caplog.text
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (16, 16)).save(picture)
+    with pytest.raises(InputError, match="no weights over levels"):
+        build("granularity").analyse(AnalysisRequest("tiny", tmp_path, picture, "a mug"))
+
+
+def test_routing_of_labelled_pictures(bench: Workbench, tmp_path: Path) -> None:
+    for kind in ("mug", "toy"):
+        for name in range(3):
+            for k in range(2):
+                path = tmp_path / "pictures" / kind / str(name) / f"{k}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (32, 32), (40 * name, 90 * k, 200 if kind == "mug" else 0)).save(path)
+    request = AnalysisRequest("tiny", tmp_path / "out", labelled=tmp_path / "pictures")
+    section = build("routing", {"shown": 2})
+    section.analyse(request)
+    rows = read_rows(tmp_path / "out" / "routing-dependence.parquet")
+    assert [row["of"] for row in rows] == ["patch position", "category"]
+    looked = next(iter(section._looked.values()))  # type: ignore[attr-defined]
+    assert len(looked.cases) == 12
+    np.testing.assert_array_equal(looked.groups, np.repeat(np.arange(6), 2))
 
 
 def test_labelled_pictures_are_checked_before_a_model_is_loaded(tmp_path: Path) -> None:
@@ -98,5 +133,7 @@ def test_labelled_pictures_are_checked_before_a_model_is_loaded(tmp_path: Path) 
     for kind in ("a", "b"):
         (picture / kind).mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(picture / kind / "1.png")
+    with pytest.raises(InputError, match="need 5 of them; there are 2"):
+        build("granularity").analyse(AnalysisRequest("no-such-run", tmp_path, labelled=picture))
     with pytest.raises(InputError, match="needs a --prompt"):
         build("decoupling").analyse(AnalysisRequest("no-such-run", tmp_path, labelled=picture))

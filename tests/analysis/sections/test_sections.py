@@ -14,6 +14,7 @@ import torch
 import yaml
 from PIL import Image
 
+from dynaip.config import EvaluationConfig
 from dynaip.contracts import Case, CaseReference, FusedReference
 from dynaip.errors import InputError
 from dynaip.registry import registry
@@ -44,6 +45,10 @@ class Adapter:
 
 class Bench:
     """Stands for a workbench; CP is what the coefficients of level low are, so that the figures are known."""
+
+    evaluation = EvaluationConfig.model_validate(
+        {"benchmark": {"use": "microworld"}, "suites": ["single"], "metrics": [{"use": "oracle"}]}
+    )
 
     def __init__(self) -> None:
         self.dyna = Adapter()

@@ -46,6 +46,7 @@ def test_a_failed_arm_does_not_stop_the_others(ablation_file: Write, tmp_path: P
     result = ablate(config, tmp_path / "out", report=False)
     assert [name.rpartition("-")[0] for name in result.failed] == ["broken"]
     assert set(result.results["arm"]) == {"fine"}
+    assert f"<p>failed: {result.failed[0]}</p>" in result._repr_html_()
     status = next((tmp_path / "out" / "arms").glob("broken-*")) / "status.json"
     assert "does not fit the 2 double-stream blocks" in json.loads(status.read_text())["error"]
 

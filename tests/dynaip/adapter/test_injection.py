@@ -272,6 +272,22 @@ def test_observers_hear_what_was_added(adapter: Make, tiny_flux: Any) -> None:
     assert events[1].term.shape == (1, 24, 128)
 
 
+def test_observers_hear_the_output_without_any_term(adapter: Make, tiny_flux: Any) -> None:
+    """The size of a term beside the output must not depend on the order in which references are given."""
+    dyna = adapter(decoupling="coupled", adapter={"token_width": 16, "blocks": [0]})
+    events: list[Any] = []
+    with dyna.references(Reference(picture(1)), Reference(picture(2))), dyna.observe(events.append):
+        paint(tiny_flux, num_inference_steps=1)
+    assert [(event.branch, event.reference) for event in events] == [
+        ("image", 0),
+        ("image", 1),
+        ("text", 0),
+        ("text", 1),
+    ]
+    assert torch.equal(events[0].output, events[1].output)
+    assert torch.equal(events[2].output, events[3].output)
+
+
 def test_interventions(adapter: Make, tiny_flux: Any) -> None:
     dyna = adapter()
     bare = paint(tiny_flux)

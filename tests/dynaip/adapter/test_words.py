@@ -35,8 +35,32 @@ def marked(*tokens: str) -> Any:
 )
 def test_marks_of_tokenizers_are_taken_off(tokens: tuple[str, ...]) -> None:
     found = pieces_of(marked(*tokens), range(3))
-    assert found == ["a", "cor", "gi"]
+    assert found == ["a", "cor", "##gi"]
     assert places_of("corgi", found) == [1, 2]
+    for part in ("cor", "gi"):
+        with pytest.raises(InputError, match=f"no '{part}' among the text tokens a cor ##gi"):
+            places_of(part, found)
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        ("star</w>", "-</w>", "sha", "ped</w>", ",</w>"),
+        ("▁star", "-", "sha", "ped", ","),
+        ("Ġstar", "-", "sha", "ped", ","),
+    ],
+    ids=["CLIP", "T5", "Qwen"],
+)
+def test_punctuation_ends_words(tokens: tuple[str, ...]) -> None:
+    found = pieces_of(marked(*tokens), range(5))
+    assert found == ["star", "-", "sha", "##ped", ","]
+    assert places_of("star", found) == [0]
+    assert places_of("shaped", found) == [2, 3]
+    assert places_of("star-shaped", found) == [0, 1, 2, 3]
+
+
+def test_tokenizers_without_marks_have_whole_words() -> None:
+    assert pieces_of(marked("<s>", "a", "star", "fish", "</s>"), range(5)) == ["<s>", "a", "star", "fish", "</s>"]
 
 
 def test_words_beyond_ascii() -> None:

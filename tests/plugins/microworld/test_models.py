@@ -31,6 +31,10 @@ def test_plain_attention_equals_the_fused_kernel() -> None:
         torch.testing.assert_close(F.scaled_dot_product_attention(query=q, key=k, value=v), fused)
         masked = F.scaled_dot_product_attention(q, k, v, attn_mask=torch.eye(9, dtype=torch.bool))
     torch.testing.assert_close(masked, v)
+    layer = torch.nn.MultiheadAttention(8, 2, batch_first=True, dtype=torch.float64)
+    wanted = layer(q[0], k[0], v[0], need_weights=False)[0]
+    with PlainAttention():
+        torch.testing.assert_close(layer(q[0], k[0], v[0], need_weights=False)[0], wanted)
 
 
 def test_packing_is_that_of_the_pipeline() -> None:
