@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -72,10 +73,16 @@ def weighted_mean(values: Floats, weights: Floats, groups: NDArray[Any], *, seed
     count = int(members.max()) + 1
     top = np.bincount(members, weights * values, minlength=count)
     bottom = np.bincount(members, weights, minlength=count)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=DRAWS)
+    drawn = _drawn(count, seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         draws = (drawn @ top) / (drawn @ bottom)
     return Sampled(float(top.sum() / bottom.sum()), draws)
+
+
+@lru_cache(maxsize=16)
+def _drawn(count: int, seed: int) -> Floats:
+    """How often each of ``count`` groups is drawn, one row a draw."""
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float64)
 
 
 def halved(value: float, gaps: Floats, *, seed: int = 0) -> Sampled:
