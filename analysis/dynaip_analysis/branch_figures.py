@@ -30,7 +30,7 @@ def draw_carried(path: Path, found: Carried, families: Mapping[str, str]) -> Pat
     )
     with figures.drawing(path, rows) as plt:
         figure, axes = plt.subplots(figsize=(7.2, 0.36 * (len(factors) + 3) + 1.4), layout="constrained")
-        figures.headline(figure, verdict(index_of(family_means(found, families))))
+        figures.headline(figure, verdict(family_means(found, families)))
         labels = _factor_points(axes, found, factors, families)
         _family_points(axes, family_means(found, families), len(labels), labels)
         axes.set_yticks([place for place, _ in labels], [text for _, text in labels])
@@ -46,10 +46,15 @@ def draw_carried(path: Path, found: Carried, families: Mapping[str, str]) -> Pat
     return path
 
 
-def verdict(index: Sampled | None) -> str:
-    """What the index of decoupling says, in words."""
+def verdict(means: Mapping[tuple[str, str], Sampled]) -> str:
+    """What the index of decoupling says, in words; without one, what each branch's term carries."""
+    index = index_of(means)
     if index is None:
-        return "What the term of each branch carries"
+        parts = [
+            f"{branch} branch, {FAMILY_NAMES[family]}: {figures.spoken('selectivity', it.row('it'), 'it')}"
+            for (branch, family), it in means.items()
+        ]
+        return f"What its term carries: {'; '.join(parts)}" if parts else "What the term of each branch carries"
     told = figures.spoken("index", index.row("index"), "index")
     if not index.decided:
         return f"The branches do not part beyond chance: {told}"
@@ -210,16 +215,18 @@ def draw_training(
             for k, branch in enumerate(dict.fromkeys(row["branch"] for row in own if row["step"] is not None)):
                 colour = figures.BRANCH_COLOURS.get(branch, colours.get(branch, LIGHT.ink))
                 _course(place, [row for row in own if row["branch"] == branch], colour, branch, k - 1)
-            for row in own:
-                if row["step"] is None:
-                    place.axhline(row["value"], color=LIGHT.quiet, linewidth=1.2, linestyle="--", label="no reference")
+            for row in [row for row in own if row["step"] is None]:
+                place.axhline(row["value"], color=LIGHT.quiet, linewidth=1.2, linestyle="--", label="no reference")
             place.axhline(0, color=LIGHT.ink, linewidth=0.8, linestyle=":")
             place.set_title(MEASURES[measure], fontsize=9.5)
+        figures.note(figure, "Lines: 95 % intervals, of selectivity over identities, of scores over cases.")
         for unused in axes.flat[len(measures) :]:
             unused.set_visible(False)
+        for last in axes.flat[max(len(measures) - columns, 0) : len(measures)]:
+            last.tick_params(labelbottom=True)
+            last.set_xlabel("training step")
+            last.locator_params(axis="x", nbins=6, integer=True)
         _legend(figure, axes)
-        for place in axes[-1]:
-            place.set_xlabel("training step")
     return path
 
 

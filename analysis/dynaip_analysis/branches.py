@@ -11,6 +11,7 @@ says, 0 if they carry the same, negative if they part the other way.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynaip.contracts import Case
+from dynaip.errors import DynaIPError
 from dynaip.training import checkpoints
 from dynaip_analysis.labels import AGNOSTIC, SPECIFIC, Labelled
 from dynaip_analysis.probes import Probe, probe_halves
 from dynaip_analysis.recorder import AttentionRequest, record
 from dynaip_analysis.resampling import Sampled, mean
 from dynaip_analysis.workbench import Workbench
+
+logger = logging.getLogger(__name__)
 
 STEPS = 4
 BATCH = 32
@@ -110,10 +114,10 @@ def carried_rows(found: Carried, families: Mapping[str, str]) -> list[dict[str, 
 
 
 @contextmanager
-def weights_of(dyna: Any, folder: Path) -> Iterator[None]:
-    """The adapter with the weights of a checkpoint; its own are back afterwards, bit for bit."""
+def weights_of(dyna: Any, weights: Mapping[str, Any]) -> Iterator[None]:
+    """The adapter with other weights (of a checkpoint, say); its own are back afterwards, bit for bit."""
     own = {name: value.detach().clone() for name, value in dyna.state_dict().items()}
-    dyna.load_state_dict(checkpoints.load(folder).adapter)
+    dyna.load_state_dict(dict(weights))
     try:
         yield
     finally:
@@ -142,10 +146,15 @@ def over_training(
     bench: Workbench, folders: Sequence[Path], look: Callable[[], tuple[Carried, Sequence[Mapping[str, Any]]]],
     families: Mapping[str, str],
 ) -> list[Moment]:  # fmt: skip
-    """Look with the weights of every checkpoint."""
+    """Look with the weights of every checkpoint; one that cannot be read is left out, with a line in the log."""
     moments: list[Moment] = []
     for folder in folders:
-        with weights_of(bench.dyna, folder):
+        try:
+            weights = checkpoints.load(folder).adapter
+        except DynaIPError as error:
+            logger.warning("%s; it is left out", error)
+            continue
+        with weights_of(bench.dyna, weights):
             found, scores = look()
         means = family_means(found, families)
         moments.append(Moment(checkpoints.step_of(folder), means, index_of(means), scores))

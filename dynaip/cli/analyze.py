@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
@@ -16,7 +18,7 @@ def analyze(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="What to look at: attention, interventions, routing, granularity, decoupling or judges.",
+            help="What to look at: attention, interventions, routing, granularity, decoupling, judges, or a plugin's section.",
         ),
     ],
     ref: Annotated[Path | None, typer.Option("--ref", metavar="IMAGE", help="A reference of your own.")] = None,
@@ -43,12 +45,39 @@ def analyze(
 
     if prompt is not None and not prompt.strip():
         raise InputError("--prompt is empty; say what to generate, or leave it out to take cases of the benchmark")
-    folder = out or _folder(run)
-    for figure in build(what, overridden({}, set_ or ())).analyse(
-        AnalysisRequest(run, folder, ref, prompt, seed, labelled)
-    ):
-        typer.echo(f"wrote {figure} and {figure.with_suffix('.parquet').name}")
+    section = build(what, overridden({}, set_ or ()), f"analyze {what}")
+    folder = _writable(out or _folder(run))
+    with _working(f"{what} of {run}"):
+        figures = section.analyse(AnalysisRequest(run, folder, ref, prompt, seed, labelled))
+    for figure in figures:
+        table = figure.with_suffix(".parquet")
+        typer.echo(f"wrote {figure} and {table.name}" if table.is_file() else f"wrote {figure}")
+
+
+def _working(text: str) -> AbstractContextManager[object]:
+    """A spinner with the time that went by, on a terminal alone; it leaves nothing behind."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    shown = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console,
+                     transient=True, disable=not console.is_terminal)  # fmt: skip
+    shown.add_task(text, total=None)
+    return shown
 
 
 def _folder(run: str) -> Path:
     return Path(run) / "analysis" if Path(run).is_dir() else Path(f"analysis-{Path(run).name}")
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, checked before minutes are spent on what goes into it; ``InputError`` if nothing can be written there."""
+    parent = next(each for each in (folder, *folder.parents) if each.exists())
+    if not parent.is_dir():
+        raise InputError(f"{parent} is a file; choose a folder with --out")
+    try:
+        with TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}); choose another place with --out") from error
+    return folder

@@ -59,9 +59,9 @@ def wanted(directory: Path) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def build(name: str, options: Mapping[str, Any] | None = None) -> ReportSection:
-    """Build a section by name, with its options."""
-    spec = ComponentSpec.parse("report_section", {"use": name, **(options or {})}, "report")
+def build(name: str, options: Mapping[str, Any] | None = None, path: str = "report") -> ReportSection:
+    """Build a section by name, with its options; ``path`` is what errors call the place that they were given at."""
+    spec = ComponentSpec.parse("report_section", {"use": name, **(options or {})}, path)
     return cast("ReportSection", registry().build(spec))
 
 

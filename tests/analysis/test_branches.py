@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -48,13 +49,16 @@ def test_decoupled_branches_are_told_apart() -> None:
     expected = means["image", "specific"].value - means["image", "agnostic"].value
     expected -= means["text", "specific"].value - means["text", "agnostic"].value
     assert index.value == pytest.approx(expected)
-    assert "image branch leans to what the subject is" in branch_figures.verdict(index)
+    assert "image branch leans to what the subject is" in branch_figures.verdict(means)
 
 
 def test_the_other_way_round_and_not_at_all() -> None:
-    other = branches.index_of(branches.family_means(branches.carried(terms("pose", "colour"), LABELLED), FAMILIES))
+    means = branches.family_means(branches.carried(terms("pose", "colour"), LABELLED), FAMILIES)
+    other = branches.index_of(means)
     assert other is not None and other.high < -1
-    assert "the other way" in branch_figures.verdict(other)
+    assert "the other way" in branch_figures.verdict(means)
+    told = branch_figures.verdict({key: it for key, it in means.items() if key[0] == "text"})
+    assert told.startswith("What its term carries: text branch, concept-specific: selectivity")
     same = terms("colour", "colour")
     alike = branches.index_of(
         branches.family_means(branches.carried({**same, "text": same["image"]}, LABELLED), FAMILIES)
@@ -140,7 +144,7 @@ def test_weights_of_a_checkpoint_come_and_go(tmp_path: Path) -> None:
     assert [folder.name for folder in chosen] == ["step-000010", "step-000030", "step-000040"]
 
     def fail() -> None:
-        with branches.weights_of(model, chosen[1]):
+        with branches.weights_of(model, checkpoints.load(chosen[1]).adapter):
             assert float(model.weight.detach().mean()) == 30
             raise ZeroDivisionError
 
@@ -148,3 +152,21 @@ def test_weights_of_a_checkpoint_come_and_go(tmp_path: Path) -> None:
         fail()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert branches.chosen_checkpoints(tmp_path / "nothing", 3) == []
+
+
+def test_a_damaged_checkpoint_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = torch.nn.Linear(2, 2)
+    for step in (10, 20, 30):
+        weights = {name: torch.full_like(value, step) for name, value in model.state_dict().items()}
+        checkpoints.save(tmp_path / "checkpoints", checkpoints.Checkpoint(step, weights, {}, {}), keep=9)
+    (tmp_path / "checkpoints" / "step-000020" / checkpoints.ADAPTER).write_bytes(b"half")
+    seen: list[float] = []
+
+    def look() -> tuple[branches.Carried, list[Any]]:
+        seen.append(float(model.weight.detach().mean()))
+        return {}, []
+
+    bench: Any = SimpleNamespace(dyna=model)
+    moments = branches.over_training(bench, branches.chosen_checkpoints(tmp_path, 9), look, {})
+    assert ([each.step for each in moments], seen) == ([10, 30], [10.0, 30.0])
+    assert "step-000020: adapter.safetensors is damaged; it is left out" in caplog.text

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", bound=SectionConfig)
 
+REPORT_ONLY = {"run": "RUN, its first argument", "seed": "--seed"}
+"""Options that an analysis of one run would not read -> what it reads instead."""
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -108,6 +111,11 @@ class RunSection(ReportSection, Generic[Config]):
         return self.tell([Chosen(**each) for each in stored], directory / "analysis")
 
     def _check(self, request: AnalysisRequest) -> None:
+        for option, instead in REPORT_ONLY.items():
+            if option in self.config.model_fields_set:
+                raise InputError(
+                    f"{option} is an option of sections in a report; an analysis of one run takes {instead}"
+                )
         if request.labelled is not None:
             from dynaip_analysis.labels import labelled_folder, require_identities
 

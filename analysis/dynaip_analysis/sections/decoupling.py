@@ -90,6 +90,8 @@ class DecouplingSection(RunSection[DecouplingConfig]):
 
         moments = branches.over_training(bench, folders, look, labelled.families)
         without = self._through(bench, few, {"neither": None})[1]
+        if len(moments) < 2:
+            return paths
         path = out / "decoupling-training.png"
         return [*paths, branch_figures.draw_training(path, moments, decoupling.COLOURS, without)]
 

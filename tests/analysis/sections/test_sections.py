@@ -196,3 +196,10 @@ def test_what_the_user_gave_is_checked_before_a_model_is_loaded(
     given = {**changes, "reference": tmp_path / changes["reference"]} if "reference" in changes else changes
     with pytest.raises(InputError, match=words):
         build("attention").analyse(AnalysisRequest("no-such-run", tmp_path, **given))
+
+
+def test_options_of_a_report_are_refused_by_an_analysis(bench: None, tmp_path: Path) -> None:
+    """They would be read by nobody: RUN and --seed say the same."""
+    for option, value, instead in (("run", "elsewhere", "RUN"), ("seed", 3, "--seed")):
+        with pytest.raises(InputError, match=f"{option} is an option of sections in a report.*{instead}"):
+            build("decoupling", {option: value}).analyse(AnalysisRequest("microworld", tmp_path))

@@ -20,7 +20,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[AnalysisRequest]:
 
     def analyse(self: Any, request: AnalysisRequest) -> list[Path]:
         heard.append(request)
-        return [request.out / "routing.png"]
+        request.out.mkdir(parents=True)
+        (request.out / "routing.parquet").touch()
+        return [request.out / "routing.png", request.out / "alone.svg"]
 
     monkeypatch.setattr(RoutingSection, "analyse", analyse)
     return heard
@@ -29,10 +31,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[AnalysisRequest]:
 def test_a_run_folder_keeps_its_analyses(tmp_path: Path, asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyze", str(tmp_path), "routing"]) == 0
     assert asked[0].out == tmp_path / "analysis"
-    assert "routing.png and routing.parquet" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "routing.png and routing.parquet" in told
+    assert told.rstrip().endswith("alone.svg"), "a section of a plugin may leave no table"
 
 
-def test_the_shipped_adapter_writes_here(asked: list[Any]) -> None:
+def test_the_shipped_adapter_writes_here(tmp_path: Path, asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     assert main(["analyze", "microworld", "routing", "--seed", "3"]) == 0
     assert asked[0] == AnalysisRequest("microworld", Path("analysis-microworld"), seed=3)
 
@@ -62,3 +67,14 @@ def test_mistakes_are_one_line(arguments: list[str], words: str, capsys: pytest.
     error = capsys.readouterr().err
     assert words in error
     assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("place", ["file", "file/deeper", "missing/deeper"])
+def test_a_place_that_cannot_be_written_is_said_before_work_begins(
+    place: str, tmp_path: Path, asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    code = main(["analyze", "microworld", "routing", "--out", str(tmp_path / place)])
+    assert (code, bool(asked)) == ((2, False) if place.startswith("file") else (0, True))
+    if code:
+        assert "is a file; choose a folder with --out" in capsys.readouterr().err
