@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dynaip.config import AblationConfig, ComponentSpec, ExperimentConfig, PolicyConfig
 from dynaip.config.experiment import fingerprint
+from dynaip.config.yaml_text import dump
 from dynaip.errors import InputError
 from dynaip.runs import write_text
 
@@ -80,7 +79,7 @@ class Plan:
 
     def write(self, path: Path) -> None:
         """Write ``plan.yaml``."""
-        write_text(path, yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True))
+        write_text(path, dump(self.resolved()))
 
 
 def _arm_entry(arm: Arm) -> dict[str, Any]:

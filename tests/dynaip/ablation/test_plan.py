@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dynaip.ablation.plan import make_plan
 from dynaip.config import load_ablation
+from dynaip.report.tables import read_mapping
 
 
 def test_demo_is_eight_arms_from_four_trainings() -> None:
@@ -74,3 +75,10 @@ def test_matched_parameters(ablation_file: Callable[..., Path]) -> None:
     widths = {"low": 24, "mid": 24, "high": 24}
     sizes = [count(arm.config.fusion, widths=widths, dim=16, condition_dim=None) for arm in plan.arms]
     assert max(sizes) / min(sizes) < 1.02
+
+
+def test_options_of_sections_come_back_from_the_plan(ablation_file: Callable[..., Path], tmp_path: Path) -> None:
+    """They are read as they stand in the file, keys and all, and written as plain YAML of either version."""
+    wanted = {"interventions": {"in_report": True, "kind": "swap", "branches": ["image"]}, "routing": False}
+    make_plan(load_ablation(ablation_file({"report": wanted}))).write(tmp_path / "plan.yaml")
+    assert read_mapping(tmp_path / "plan.yaml")["report"] == wanted
