@@ -22,7 +22,8 @@ from dynaip.report.style import LIGHT, OKABE_ITO, SEQUENTIAL, figure_style, sett
 from dynaip_analysis.resampling import fair_level
 
 BRANCH_COLOURS: Mapping[str, str] = {"image": OKABE_ITO[0], "text": OKABE_ITO[1]}
-LEVEL_COLOURS: Sequence[str] = ("#E69F00", "#009E73", "#0072B2", "#CC79A7", "#D55E00", "#56B4E9")
+LEVEL_COLOURS: Sequence[str] = ("#E69F00", "#009E73", "#1F3A7A", "#CC79A7", "#8C6D1F", "#56B4E9")
+"""Apart in lightness for three levels, so that print without colours tells them too."""
 MARK = "#D55E00"
 DIVERGING = "PuOr"
 """Orange below zero, purple above: told apart by colour-blind people."""

@@ -46,7 +46,8 @@ class Probe:
     """Weights by the shuffled labels, such that every value counts alike there too."""
     groups: Ints = field(repr=False)
     halves: Floats | None = field(default=None, repr=False)
-    """Selectivity in one half of the identities minus that in the other, each probed for itself, one a halving."""
+    """Selectivity in one half of the identities minus that in the other, each probed for itself, one a halving; as large as
+    it would be if a half's bootstrap were wider than the whole's by the square root of two."""
 
     @property
     def cases(self) -> int:
@@ -122,29 +123,39 @@ def probe_halves(
 ) -> list[Probe]:
     """Probe as ``probe`` does, with intervals that hold the training of the classifiers too.
 
-    With too few identities for two halves, or for a factor that no half can be asked for, they stay those of the bootstrap.
+    Fewer identities teach less, so that a half is more uncertain than its size says; the bootstraps of halves and whole tell
+    by how much. With too few identities for two halves, or for a factor that no half can be asked for, intervals stay those of
+    the bootstrap.
     """
     found = probe(features, factors, groups, seed=seed)
     names = np.unique(groups)
     if len(names) < 2 * FOLDS:
         return found
     rng = np.random.default_rng(seed)
-    gaps: dict[str, list[float]] = {each.factor: [] for each in found}
+    wholes = {each.factor: each.selectivity(seed) for each in found}
+    gaps: dict[str, list[float]] = {name: [] for name in wholes}
     for _ in range(halvings):
         first = np.isin(groups, rng.permutation(names)[: len(names) // 2])
         one, other = (_selectivities(features, factors, groups, part, seed) for part in (first, ~first))
-        for name, own in gaps.items():
-            own.append(one.get(name, np.nan) - other.get(name, np.nan))
+        for name, whole in wholes.items():
+            a, b = one.get(name), other.get(name)
+            gaps[name].append(np.nan if a is None or b is None else _scaled(a, b, whole))
     known = {name: np.array(own) for name, own in gaps.items() if np.isfinite(own).any()}
     return [replace(each, halves=known.get(each.factor)) for each in found]
 
 
 def _selectivities(
     features: NDArray[Any], factors: Mapping[str, Ints], groups: Ints, part: NDArray[np.bool_], seed: int
-) -> dict[str, float]:
+) -> dict[str, Sampled]:
     """Selectivity of every factor among some of the cases."""
     own = {name: values[part] for name, values in factors.items()}
-    return {each.factor: each.selectivity().value for each in probe(features[part], own, groups[part], seed=seed)}
+    return {each.factor: each.selectivity(seed) for each in probe(features[part], own, groups[part], seed=seed)}
+
+
+def _scaled(one: Sampled, other: Sampled, whole: Sampled) -> float:
+    """The difference of two halves, if their spread were that of the whole times the square root of two."""
+    spread = np.sqrt((np.nanvar(one.draws) + np.nanvar(other.draws)) / 2)
+    return float((one.value - other.value) * np.sqrt(2) * np.nanstd(whole.draws) / spread) if spread > 0 else np.nan
 
 
 def usable(values: Ints, groups: Ints) -> Ints:

@@ -16,7 +16,7 @@ from dynaip.ablation.answer import minus, summarise
 from dynaip.errors import InputError
 from dynaip.report.directory import AblationDirectory
 from dynaip.report.gallery import gallery
-from dynaip.report.pictures import figure
+from dynaip.report.pictures import figure, printed_width
 from dynaip.report.section import SectionContent
 from dynaip.report.sections import contents, prepare_sections
 from dynaip.report.tables import read_rows, write_csv
@@ -109,11 +109,15 @@ def _section(name: str, content: SectionContent | None, error: str) -> dict[str,
         "name": name.rpartition(":")[2],
         "title": content.title if content else name.rpartition(":")[2].capitalize(),
         "paragraphs": content.lead.split("\n\n") if content else [],
-        "figures": [(uri, caption) for path, caption in content.figures if (uri := figure(path))] if content else [],
+        "figures": _figures(content) if content else [],
         "tables": [(caption, rows[:TABLE_ROWS], len(rows), file) for caption, rows, file in tables if rows],
         "error": error,
         "shown": bool(content or error),
     }
+
+
+def _figures(content: SectionContent) -> list[tuple[str, str, int | None]]:
+    return [(uri, caption, printed_width(path)) for path, caption in content.figures if (uri := figure(path))]
 
 
 def _figure(value: Any, digits: int = 3) -> str:

@@ -41,6 +41,18 @@ def _thumbnail(image: Image.Image) -> str:
     return data_uri(target.getvalue(), "image/webp")
 
 
+def printed_width(path: Path) -> int | None:
+    """Width in CSS pixels (96 an inch) that shows a PNG's type as large as it was set; None if it names no resolution."""
+    if path.suffix.lower() != ".png" or not path.is_file():
+        return None
+    try:
+        with Image.open(path) as image:
+            dots = float(image.info.get("dpi", (0, 0))[0])
+            return round(image.width * 96 / dots) if dots > 1 else None
+    except OSError:
+        return None
+
+
 def figure(path: Path) -> str | None:
     """A figure (PNG or SVG) as it is, as data URI; None if it is missing or of another type."""
     kind = TYPES.get(path.suffix.lower())

@@ -128,12 +128,14 @@ class DecouplingSection(RunSection[DecouplingConfig]):
 
 
 def _sentence(rows: Sequence[Row]) -> str:
+    from dynaip_analysis import figures
+
     parts: list[str] = []
     for metric in ("cp", "pf", "leak"):
         found = next((row for row in rows if row["branch"] == "image branch" and row["metric"] == metric), None)
         if found:
             low, high = found["difference_low"], found["difference_high"]
-            clear = "clear" if low > 0 or high < 0 else "not told apart from zero"
-            parts.append(f"{metric.upper() if metric != 'leak' else metric} {found['difference']:+.3f} ({clear})")
+            clear = "" if low > 0 or high < 0 else ", not told apart from zero"
+            parts.append(figures.spoken(metric, found, "difference") + clear)
     against = "both branches" if any(row["branch"] == "both branches" for row in rows) else "no reference"
-    return f"Image branch alone against {against}: {', '.join(parts)}." if parts else ""
+    return f"Image branch alone minus {against}: {'; '.join(parts)}." if parts else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dynaip.report.pictures import LONGEST, figure, picture
+from dynaip.report.pictures import LONGEST, figure, picture, printed_width
 
 
 def decoded(uri: str) -> Image.Image:
@@ -41,3 +41,12 @@ def test_what_is_no_picture_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text("<p>")
     assert figure(tmp_path / "a.html") is None
     assert figure(tmp_path / "missing.svg") is None
+
+
+def test_figures_are_shown_as_large_as_they_were_set(tmp_path: Path) -> None:
+    """800 pixels at 160 dots an inch are 5 inches, 480 CSS pixels; without a resolution nothing is said."""
+    Image.new("RGB", (800, 40)).save(tmp_path / "set.png", dpi=(160, 160))
+    Image.new("RGB", (800, 40)).save(tmp_path / "bare.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    assert printed_width(tmp_path / "set.png") == 480
+    assert all(printed_width(tmp_path / name) is None for name in ("bare.png", "broken.png", "missing.png", "a.svg"))
