@@ -219,7 +219,6 @@ def draw_training(
                 place.axhline(row["value"], color=LIGHT.quiet, linewidth=1.2, linestyle="--", label="no reference")
             place.axhline(0, color=LIGHT.ink, linewidth=0.8, linestyle=":")
             place.set_title(MEASURES[measure], fontsize=9.5)
-        figures.note(figure, "Lines: 95 % intervals, of selectivity over identities, of scores over cases.")
         for unused in axes.flat[len(measures) :]:
             unused.set_visible(False)
         for last in axes.flat[max(len(measures) - columns, 0) : len(measures)]:
@@ -235,7 +234,11 @@ def _legend(figure: Any, axes: Any) -> None:
     entries = {
         name: handle for place in axes.flat for handle, name in zip(*place.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=len(entries), fontsize=8)
+    shown = figure.legend(
+        list(entries.values()), list(entries), loc="outside lower center", ncols=max(len(entries), 1), fontsize=8,
+        title="vertical lines: 95 % intervals, of what terms carry over identities, of scores over cases",
+    )  # fmt: skip
+    shown.get_title().set(fontsize=7.5, color=LIGHT.quiet)
 
 
 def _course(axes: Any, rows: Sequence[Mapping[str, Any]], colour: str, branch: str, place: int) -> None:
