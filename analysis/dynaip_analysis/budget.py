@@ -64,10 +64,15 @@ class Plan:
         )
 
 
-def make_plan(what: str, layout: Layout, steps: int | None, budget: int, scratch: int = 0) -> Plan:
-    """Fit a layout and ``scratch`` bytes into ``budget``; ``InputError`` with the sizes if a single step does not fit."""
+def make_plan(
+    what: str, layout: Layout, steps: int | None, budget: int, scratch: int = 0, copies: int = 4
+) -> Plan:  # fmt: skip
+    """Fit a layout, ``copies`` of a chunk and ``scratch`` bytes into ``budget``.
+
+    ``InputError`` with the sizes if a single step does not fit.
+    """
     chunk = max(4096, min(CHUNK, budget // 32))
-    per_step, work = layout.bytes, 4 * chunk + scratch
+    per_step, work = layout.bytes, copies * chunk + scratch
     room = (budget - work) // max(per_step, 1)
     if room < 1:
         raise InputError(

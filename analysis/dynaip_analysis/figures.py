@@ -211,9 +211,7 @@ def draw_numbers(
         axes.imshow(np.where(leaks, np.nan, values), vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         if leaks.any():
             axes.imshow(np.where(leaks, values, np.nan), cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto")
-            note(
-                figure, "Means with 95 % intervals over cases. leak: white is chance, purple a copy of the reference's"
-            )
+            note(figure, "Means with 95 % intervals over cases. leak: white is chance, purple is copied context")
         for (i, j), value in np.ndenumerate(values):
             tone = "white" if (abs(value) > 0.6 if leaks[j] else value < 0.65) else "black"
             it = list(found.values())[i][metrics[j]]

@@ -19,6 +19,8 @@ from dynaip_analysis.reduction import mass_on, rows_from
 from dynaip_analysis.reference_maps import Facts, Heads, check_heads
 from dynaip_analysis.store import Store
 
+WORK = 8
+"""Chunks that are held at once: two buffers, queries and keys of some heads, and what the parts of a product take."""
 COPIES = 6
 """Copies of some heads' queries and keys that exist while they are joined and rotated."""
 
@@ -78,7 +80,8 @@ def joint_plan(request: JointRequest, facts: Facts, blocks: Sequence[int], text_
     steps = facts.steps if facts.steps is None else -(-facts.steps // request.every)
     tokens = text_tokens + facts.grid[0] * facts.grid[1]
     scratch = 4 * facts.samples * facts.heads * len(request.names) * tokens
-    return make_plan("joint attention", joint_layout(request, facts, blocks, text_tokens), steps, budget, scratch)
+    layout = joint_layout(request, facts, blocks, text_tokens)
+    return make_plan("joint attention", layout, steps, budget, scratch, WORK)
 
 
 class JointKeeper:

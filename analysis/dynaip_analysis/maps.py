@@ -159,6 +159,7 @@ class Map(Named):
                     _label(rows, self.axes[rows][i]), rotation=0, ha="right", va="center", fontsize=8
                 )
             figures.scale_bar(figure, drawn, places, "value, one scale")
+            figure.draw_without_rendering()  # the first layout does not know yet how wide the labels at the side are
         return figure
 
     def to_html(self, picture: Image.Image | None = None, *, caption: str = "") -> str:

@@ -166,7 +166,7 @@ class _Session:
         if self.listener is None and (hooks.injection is None or hooks.injection.samples == 0):
             return
         phase = hooks.injection.phase if hooks.injection else "inference"
-        call = hooks.call or self._read(transformer, args, kwargs, phase)
+        call = hooks.read or self._read(transformer, args, kwargs, phase)
         if call.negative:
             return
         steps = getattr(self.dyna.pipe, "_num_timesteps", None) if phase == "inference" else None

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -22,18 +23,43 @@ def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) ->
 
 def logits_of(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
     """q K^T / sqrt(d/H) in float32 (b x H x t x M), minus infinity at keys that do not count."""
-    rows, keys = query.float().flatten(0, 1), key.float().flatten(0, 1)
-    # The scale is part of the product: no scaled copy of the queries is made.
-    logits = torch.baddbmm(rows.new_zeros(()), rows, keys.mT, beta=0, alpha=query.shape[-1] ** -0.5)
-    logits = logits.unflatten(0, query.shape[:2])
+    logits = _products(query, key).unflatten(0, query.shape[:2])
     return logits if mask is None else logits.masked_fill(~mask[:, None, None, :], float("-inf"))
 
 
-def weights_and_entropy(query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax over the keys, per head (b x H x t x M), and the entropy of its rows in nats (b x H x t), in float32."""
-    logs = logits_of(query, key).log_softmax(dim=-1)
-    weights = logs.exp()
-    return weights, logs.mul_(weights).sum(dim=-1).neg_()
+def _products(query: Tensor, key: Tensor, out: Tensor | None = None) -> Tensor:
+    """Logits with batch and heads in one axis; the scale is part of the product, so no scaled copy of the queries is made."""
+    rows, keys = query.float().flatten(0, 1), key.float().flatten(0, 1)
+    return torch.baddbmm(rows.new_zeros(()), rows, keys.mT, beta=0, alpha=query.shape[-1] ** -0.5, out=out)
+
+
+class Workspace:
+    """Two buffers to work in, again and again: fresh ones for every chunk scatter the heap, which then outgrows a budget."""
+
+    def __init__(self) -> None:
+        self._held: Tensor | None = None
+
+    def two(self, shape: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Two float32 tensors of a shape, with whatever was in them; what was given before is overwritten."""
+        count = math.prod(shape)
+        if self._held is None or self._held.device != device or self._held.shape[1] < count:
+            self._held = None
+            self._held = torch.empty(2, count, device=device)
+        first, second = (part[:count].view(*shape) for part in self._held)
+        return first, second
+
+
+def weights_and_entropy(query: Tensor, key: Tensor, work: Workspace | None = None) -> tuple[Tensor, Tensor]:
+    """Softmax over the keys, per head (b x H x t x M), and the entropy of its rows in nats (b x H x t), in float32.
+
+    The softmax lies in ``work`` until the next call with it. No gradients.
+    """
+    size, heads, queries, _ = query.shape
+    one, two = (work or Workspace()).two((size * heads, queries, key.shape[2]), query.device)
+    logs = torch.log_softmax(_products(query, key, out=one), dim=-1, out=two)
+    weights = torch.exp(logs, out=one)
+    entropy = logs.mul_(weights).sum(dim=-1).neg_()
+    return weights.unflatten(0, (size, heads)), entropy.unflatten(0, (size, heads))
 
 
 def chunks(batch: int, heads: int, queries: int, keys: int, chunk: int) -> Iterator[tuple[slice, slice]]:
@@ -46,17 +72,31 @@ def chunks(batch: int, heads: int, queries: int, keys: int, chunk: int) -> Itera
             yield slice(head, min(head + at_once, heads)), slice(query, min(query + together, queries))
 
 
+def spans(queries: int, row: int, chunk: int) -> Iterator[slice]:
+    """Slices of queries, ``row`` bytes each, that fit into ``chunk`` bytes together; one at least."""
+    together = max(1, chunk // row)
+    for start in range(0, queries, together):
+        yield slice(start, min(start + together, queries))
+
+
 def log_sum_exp(query: Tensor, key: Tensor, mask: Tensor | None = None, chunk: int = CHUNK) -> Tensor:
-    """lse of every row, b x H x t, in float32."""
-    found = query.new_empty(query.shape[:3], dtype=torch.float32)
+    """lse of every row, b x H x t, in float32; the last key has to count (an image token: ``mask`` marks text)."""
+    found, work = query.new_empty(query.shape[:3], dtype=torch.float32), Workspace()
     for head, part in chunks(len(query), query.shape[1], query.shape[2], key.shape[2], chunk):
-        found[:, head, part] = logits_of(query[:, head, part], key[:, head], mask).logsumexp(dim=-1)
+        lse = found[:, head, part]
+        one, two = work.two((lse.shape[0] * lse.shape[1], lse.shape[2], key.shape[2]), query.device)
+        logits = _products(query[:, head, part], key[:, head], out=one).unflatten(0, lse.shape[:2])
+        if mask is not None:
+            logits.masked_fill_(~mask[:, None, None, :], float("-inf"))
+        # log p = logit - lse at any key that counts; on a CPU the softmax's kernel is several times as fast as logsumexp.
+        logs = torch.log_softmax(one, dim=-1, out=two).unflatten(0, lse.shape[:2])
+        torch.sub(logits[..., -1], logs[..., -1], out=lse)
     return found
 
 
 def columns(query: Tensor, key: Tensor, lse: Tensor, mask: Tensor | None = None) -> Tensor:
     """Columns of the softmax over all keys at the keys given alone: b x H x t x (keys given)."""
-    return (logits_of(query, key, mask) - lse[..., None]).exp()
+    return logits_of(query, key, mask).sub_(lse[..., None]).exp_()
 
 
 def mass_on(

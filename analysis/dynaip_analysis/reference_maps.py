@@ -16,7 +16,7 @@ from dynaip.contracts import Branch
 from dynaip.errors import InputError
 from dynaip_analysis.budget import Layout, Plan, make_plan
 from dynaip_analysis.maps import Branches, Map, region_on
-from dynaip_analysis.reduction import chunks, weights_and_entropy
+from dynaip_analysis.reduction import CHUNK, Workspace, spans, weights_and_entropy
 from dynaip_analysis.store import Store
 
 Heads = Literal["mean", "each"]
@@ -114,7 +114,7 @@ COUNTED_BY = {
 
 def reference_plan(request: AttentionRequest, facts: Facts, budget: int) -> Plan:
     """Fit a recording of reference attention into ``budget`` bytes; ``InputError`` if one step does not fit."""
-    scratch = 4 * facts.samples * max(facts.queries.values()) * facts.keys
+    scratch = 4 * facts.samples * facts.keys * facts.width  # a copy of the keys in float32
     return make_plan("reference attention", layout_of(request, facts), facts.steps, budget, scratch)
 
 
@@ -134,7 +134,8 @@ class ReferenceKeeper:
         }
         self.masks = self._masks()
         self.mass = "mass" if request.weighting == "share" else "seen"
-        self.later = Later()
+        self.later = Later(self.plan.chunk)
+        self.work = Workspace()
         self.heard = False
         """Whether any reference term came."""
         self.store.before_merge = self.later.flush
@@ -222,30 +223,21 @@ class ReferenceKeeper:
     def _add_attention(
         self, sums: Mapping[str, Any], block: int, at: _Place, event: Any, mass: Tensor | None
     ) -> None:  # fmt: skip
-        heads, queries, keys = event.query.shape[1], event.query.shape[2], event.key.shape[2]
-        mean = None
-        for head, part in chunks(len(event.query), heads, queries, keys, self.plan.chunk):
-            weights, entropy = weights_and_entropy(event.query[:, head, part], event.key[:, head])
-            self._add(at, sums["entropy"][block], entropy, part, head)
+        """Some queries at a time with all their heads, so that the mean over heads is whole when it is added."""
+        key, (rows, heads, queries) = event.key.float(), event.query.shape[:3]
+        for part in spans(queries, 4 * rows * heads * event.key.shape[2], self.plan.chunk):
+            weights, entropy = weights_and_entropy(event.query[:, :, part], key, self.work)
+            self._add(at, sums["entropy"][block], entropy, part)
             if self.masks is not None:
                 inside = torch.einsum("bhtm,gm->bght", weights, self.masks.to(weights.device))
-                self._add(at, sums["energy"][block], inside, part, head)
+                self._add(at, sums["energy"][block], inside, part)
             if mass is not None:
-                weights = weights * mass[:, None, part, None]
-            if self.request.heads == "each":
-                self._add(at, sums["attention"][block], weights, part, head, keys=True)
-                continue
-            # Heads are summed where they were computed: a map crosses to the host once.
-            if weights.shape[1:3] == (heads, queries):
-                mean = weights.mean(dim=1)
-                continue
-            mean = weights.new_zeros(len(weights), queries, keys) if mean is None else mean
-            mean[:, part] += weights.sum(dim=1) / heads
-        if mean is not None:
-            self._add(at, sums["attention"][block], mean, keys=True)
+                weights *= mass[:, None, part, None]
+            each = self.request.heads == "each"
+            self._add(at, sums["attention"][block], weights if each else weights.mean(dim=1), part, keys=True)
 
-    def _add(self, at: _Place, array: Any, values: Tensor, *where: slice, keys: bool = False) -> None:
-        self.later.do(values, lambda found: at.add(array, found, *where, keys=keys))
+    def _add(self, at: _Place, array: Any, values: Tensor, part: slice = slice(None), *, keys: bool = False) -> None:
+        self.later.do(values, lambda found: at.add(array, found, part, keys=keys))
 
     def results(self, words: Sequence[Sequence[str]] = ()) -> dict[str, Branches]:
         """Means by name and branch; what was never seen is NaN."""
@@ -284,15 +276,11 @@ class _Place:
         self.span = _span(self.rows)
         self.reference = reference
 
-    def add(
-        self, array: Any, values: Any, part: slice = slice(None), head: slice | None = None, *, keys: bool = False
-    ) -> None:  # fmt: skip
-        """Add values (b x ... x t (x M)) in place; ``head`` names the heads that the axis before the queries holds."""
+    def add(self, array: Any, values: Any, part: slice = slice(None), *, keys: bool = False) -> None:
+        """Add values (b x ... x t (x M)) of some of the queries in place."""
         own, columns = array[:, self.reference], self.columns[part]
         rest = (slice(None),) if keys else ()
-        middle: tuple[Any, ...] = (slice(None),) * (own.ndim - 2 - keys)
-        if head is not None:
-            middle = (*middle[:-1], head)
+        middle = (slice(None),) * (own.ndim - 2 - keys)
         span = _span(columns)
         if span is not None and self.span is not None:
             own[(self.span, *middle, span, *rest)] += values
@@ -316,8 +304,10 @@ def _span(index: Any) -> slice | None:
 class Later:
     """Copies from a GPU run beside its work: sums are added once they have arrived; on a CPU at once."""
 
-    def __init__(self, waiting: int = 16) -> None:
-        self.waiting = waiting
+    def __init__(self, room: int = CHUNK) -> None:
+        self.room = room
+        """Bytes that may wait on the host."""
+        self.waiting = 0
         self.queue: deque[tuple[Any, Tensor, Callable[[Any], None]]] = deque()
 
     def do(self, values: Tensor, add: Callable[[Any], None]) -> None:
@@ -330,7 +320,8 @@ class Later:
         arrived = torch.cuda.Event()
         arrived.record()
         self.queue.append((arrived, host, add))
-        while len(self.queue) > self.waiting:
+        self.waiting += host.nbytes
+        while self.waiting > self.room:
             self._next()
 
     def flush(self) -> None:
@@ -340,5 +331,6 @@ class Later:
 
     def _next(self) -> None:
         arrived, host, add = self.queue.popleft()
+        self.waiting -= host.nbytes
         arrived.synchronize()
         add(host.numpy())

@@ -115,6 +115,9 @@ class Injector:
         self.observers: list[Callable[[ReferenceEvent], None]] = []
         self.block_scale: BlockScale | None = None
         self.call: ForwardPass | None = None
+        """The pass that runs, if anything is added in it."""
+        self.read: ForwardPass | None = None
+        """The pass that runs, whatever it sees; None where no references are active."""
         self.backend: str | None = None
         """Attention backend of the base in this pass; None is torch's own."""
         self.marks = PassMarks(transformer)
@@ -177,7 +180,7 @@ class Injector:
 
     def _close(self) -> None:
         """Shut every branch of every block and let go of what was held for a pass."""
-        self.call = None
+        self.call = self.read = None
         if self.injection is not None and self.injection.finder is not None:
             self.injection.finder.call = None
         for place in self.places:
@@ -204,7 +207,7 @@ class Injector:
             return
         self._follow(module)
         context = self.marks.read(args, kwargs) if injection.phase == "inference" else None
-        call = self.backbone.read_pass(module, args, kwargs, context)
+        call = self.read = self.backbone.read_pass(module, args, kwargs, context)
         if call.negative:
             return
         if call.batch % injection.samples:

@@ -148,7 +148,10 @@ def test_drawings() -> None:
     assert len(limits) == 1, "one scale"
     raw = BytesIO()
     figure.savefig(raw, format="png")
-    assert Image.open(raw).width > 100
+    drawn = Image.open(raw)
+    assert drawn.width > 100
+    edge = np.asarray(drawn.convert("L"))[:, 0]
+    assert edge.min() == edge.max(), "no label is cut off at the side"
     page = attention().to_html(picture, caption='what "<script>" looks at')
     assert "<script>" not in page
     assert "&lt;script&gt;" in page

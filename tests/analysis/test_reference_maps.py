@@ -145,7 +145,7 @@ def test_chosen_branches_and_blocks() -> None:
 def test_a_tight_budget_merges_steps_by_their_mean(steps: int | None) -> None:
     sent = [event(k, progress=k / 4) for k in range(4)]
     exact = kept(*sent, steps=steps)["attention"]["image"]
-    one, work = layout_of(AttentionRequest(), FACTS).bytes, 4 * 4096 + 4 * 2 * TOKENS * KEYS
+    one, work = layout_of(AttentionRequest(), FACTS).bytes, 4 * 4096 + 4 * 2 * KEYS * FACTS.width
     found = kept(*sent, budget=work + 2 * one, steps=steps)["attention"]["image"]
     assert found.axes["step"] == [0.125, 0.625]
     np.testing.assert_allclose(found.sel(step=0.125).values, exact.sel(step=[0.0, 0.25]).mean("step").values, atol=1e-6)
@@ -184,7 +184,7 @@ def test_the_plan_says_what_it_does() -> None:
     plan = ReferenceKeeper(AttentionRequest(), big, 2 * 10**9).plan
     per_step = 19 * 4 * (4096 * 577 + 24 * 4096 + 2 * 4096 + 2)
     assert plan.per_step == per_step
-    assert plan.work == 4 * plan.chunk + 4 * 4096 * 577
+    assert plan.work == 4 * plan.chunk + 4 * 577 * FACTS.width
     room = (2 * 10**9 - plan.work) // per_step
     assert (plan.stride, plan.groups) == (math.ceil(28 / room), math.ceil(28 / math.ceil(28 / room))) == (4, 7)
     assert plan.bytes <= plan.budget
