@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from dynaip.adapter.formats import CONFIG, WEIGHTS, fill, read_weights
+from dynaip.adapter.files import CONFIG, WEIGHTS, fill, read_weights
 from dynaip.adapter.model import DynaIP
 from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment
 from dynaip.evaluation.scoring import benchmark_cases, score, summary
