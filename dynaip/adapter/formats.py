@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from dynaip.adapter.attention import BRANCHES
 from dynaip.config import AdapterConfig, ComponentSpec
-from dynaip.config.explain import explained
 from dynaip.contracts import Branch
 from dynaip.errors import InputError, MismatchError
 from dynaip.models import local_folder
+from dynaip.registry.explain import explained
 
 if TYPE_CHECKING:
     from dynaip.adapter.model import DynaIP
@@ -36,7 +36,7 @@ Model = TypeVar("Model", bound="DynaIP")
 
 def describe(adapter: DynaIP) -> dict[str, Any]:
     """Give ``config.json``: qualified names, options, and what the weights depend on."""
-    from dynaip import __version__
+    from dynaip.version import __version__
 
     specs = adapter.specs
     return {
