@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
@@ -37,6 +38,9 @@ REGIONS: dict[str, Box] = {
     "bottom right": (0.5, 0.5, 1.0, 1.0),
 }
 """The slot of a place in scenes of several subjects: left, top, right, bottom in [0, 1]."""
+
+MIXTURE: Mapping[int, float] = {1: 0.5, 2: 0.33, 3: 0.1, 4: 0.07}
+"""Share of scenes by number of subjects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,20 @@ def sample_scene(rng: np.random.Generator, subjects: int = 1, split: Split | Non
         illumination=_pick(rng, UNPROMPTED["illumination"]),
         jitter=int(rng.integers(2**31)),
     )
+
+
+def draw(seed: int, count: int, split: Split | None = "train", mixture: Mapping[int, float] = MIXTURE) -> list[Scene]:
+    """`count` scenes by chance; the same seed always draws the same ones."""
+    rng = np.random.default_rng(seed)
+    subjects = rng.choice(list(mixture), size=count, p=list(mixture.values()))
+    return [sample_scene(rng, int(number), split) for number in subjects]
+
+
+def another_context(rng: np.random.Generator, scene: Scene, number: int) -> Scene:
+    """Subject ``number`` of a scene, alone, in a context drawn anew."""
+    subject = scene.subjects[number]
+    drawn = sample_scene(rng, 1, None)
+    return replace(drawn, subjects=(replace(drawn.subjects[0], category=subject.category, identity=subject.identity),))
 
 
 def region(scene: Scene, k: int) -> Box:

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .render import SIZE
-from .vocabulary import ATTRIBUTES, COUNTS
-from .world import Box
+from ..world.render import SIZE
+from ..world.scenes import Box
+from ..world.vocabulary import ATTRIBUTES, COUNTS
 
 QUESTIONS: dict[str, tuple[str, ...]] = {**ATTRIBUTES, "count": COUNTS}
 """What the oracle answers, with the words of each answer."""

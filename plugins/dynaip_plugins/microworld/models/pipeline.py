@@ -9,10 +9,10 @@ import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
 from torch import Tensor
 
+from ..world.render import SIZE
+from ..world.vocabulary import MAX_TOKENS
 from . import tokens
-from .base import Base
-from .render import SIZE
-from .vocabulary import MAX_TOKENS
+from .flux import Base
 
 STEPS, GUIDANCE = 16, 3.0
 """Sampling defaults: number of steps, and strength of true classifier-free guidance."""

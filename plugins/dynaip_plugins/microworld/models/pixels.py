@@ -1,25 +1,15 @@
-"""Pools of scenes: drawn by a seed, rendered once, kept in memory as tensors."""
+"""Rendered scenes as tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .render import SIZE, render
-from .world import Scene, Split, sample_scene
-
-MIXTURE: Mapping[int, float] = {1: 0.5, 2: 0.33, 3: 0.1, 4: 0.07}
-"""Share of scenes by number of subjects."""
-
-
-def draw(seed: int, count: int, split: Split | None = "train", mixture: Mapping[int, float] = MIXTURE) -> list[Scene]:
-    """`count` scenes by chance; the same seed always draws the same ones."""
-    rng = np.random.default_rng(seed)
-    subjects = rng.choice(list(mixture), size=count, p=list(mixture.values()))
-    return [sample_scene(rng, int(number), split) for number in subjects]
+from ..world.render import SIZE, render
+from ..world.scenes import Scene
 
 
 def pixels(scenes: Sequence[Scene], chunk: int = 256) -> Tensor:

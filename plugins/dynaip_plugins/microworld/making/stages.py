@@ -1,14 +1,7 @@
-"""Make all models of microworld again from a seed.
-
-    python -m dynaip_plugins.microworld.build OUT [--stages autoencoder clip oracle base adapter measure]
-        [--seed 0] [--scale 1.0] [--threads 1] [--compile]
-
-Stages that are complete are skipped; one that was broken off goes on from its checkpoint.
-"""
+"""All models of microworld from a seed: complete stages are skipped, one that was broken off goes on from its checkpoint."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +11,12 @@ import torch
 from diffusers import AutoencoderKL
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from . import autoencoder, base, measure, pipeline, train_adapter, train_clip, train_oracle
-from .training import Plan
-from .training import Progress as Report
+from ..measuring import figures
+from ..models import pipeline
+from ..models.vision import save as save_vision
+from . import adapter, autoencoder, flux, oracle, vision
+from .loop import Progress as Report
+from .loop import Schedule
 
 CHECKPOINTS = "checkpoints"
 
@@ -40,9 +36,11 @@ class Order:
         """Where checkpoints and logs lie."""
         return self.out / CHECKPOINTS
 
-    def plan(self, plan: Plan) -> Plan:
-        """A model's plan under this order's seed and scale."""
-        return replace(plan, steps=max(2, round(plan.steps * self.scale)), seed=plan.seed + 1000 * self.seed)
+    def schedule(self, schedule: Schedule) -> Schedule:
+        """A model's schedule under this order's seed and scale."""
+        return replace(
+            schedule, steps=max(2, round(schedule.steps * self.scale)), seed=schedule.seed + 1000 * self.seed
+        )
 
     def pool(self, count: int) -> int:
         """A pool's size under this order's scale."""
@@ -58,53 +56,58 @@ class Order:
 
 def _autoencoder(order: Order) -> None:
     pool = order.pool(autoencoder.POOL)
-    model = autoencoder.train(order.work, order.plan(autoencoder.PLAN), pool, order.report)
+    model = autoencoder.train(order.work, order.schedule(autoencoder.SCHEDULE), pool, order.report)
     model.save_pretrained(order.work / "vae")
 
 
 def _clip(order: Order) -> None:
-    model = train_clip.train(order.work, order.plan(train_clip.PLAN), order.pool(train_clip.POOL), order.report)
-    train_clip.save(model, order.out / "vision")
+    model = vision.train(order.work, order.schedule(vision.SCHEDULE), order.pool(vision.POOL), order.report)
+    save_vision(model, order.out / "vision")
 
 
 def _oracle(order: Order) -> None:
-    plan, pool = order.plan(train_oracle.PLAN), order.pool(train_oracle.POOL)
-    train_oracle.train(order.work, order.vae(), plan, pool, order.report).save_pretrained(order.out / "oracle")
+    schedule, pool = order.schedule(oracle.SCHEDULE), order.pool(oracle.POOL)
+    oracle.train(order.work, order.vae(), schedule, pool, order.report).save_pretrained(order.out / "oracle")
 
 
 def _base(order: Order) -> None:
-    plan, pool = order.plan(base.PLAN), order.pool(base.POOL)
-    model = base.train(order.work, order.vae(), plan, pool, order.report, order.compiled)
+    schedule, pool = order.schedule(flux.SCHEDULE), order.pool(flux.POOL)
+    model = flux.train(order.work, order.vae(), schedule, pool, order.report, order.compiled)
     pipeline.save(pipeline.assemble(model, order.vae()), order.out / "pipeline")
 
 
 def _adapter(order: Order) -> None:
     steps = None if order.scale == 1 else max(2, round(4000 * order.scale))
-    train_adapter.train(order.out, order.work, steps=steps, seed=order.seed, progress=order.report)
+    adapter.train(order.out, order.work, steps=steps, seed=order.seed, progress=order.report)
 
 
 def _measure(order: Order) -> None:
-    measure.write(order.out, max(2, round(200 * min(order.scale, 1))))
+    figures.write(order.out, max(2, round(200 * min(order.scale, 1))))
 
 
-def note(out: Path, work: Path, name: str, plan: Plan) -> None:
+def note(out: Path, work: Path, name: str, schedule: Schedule) -> None:
     """Add to ``trainings.json``, which the model card shows, how one model was trained; the log has the last loss."""
-    file = out / measure.TRAININGS
+    file = out / figures.TRAININGS
     known = json.loads(file.read_text()) if file.exists() else {}
     log = work / f"{name}.jsonl"
     last = json.loads(log.read_text().splitlines()[-1]) if log.exists() else {}
-    shown = {"steps": plan.steps, "batch_size": plan.batch_size, "learning_rate": plan.learning_rate, "seed": plan.seed}
+    shown = {
+        "steps": schedule.steps,
+        "batch_size": schedule.batch_size,
+        "learning_rate": schedule.learning_rate,
+        "seed": schedule.seed,
+    }
     out.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(known | {name: shown | {"last_loss": last.get("loss")}}, indent=1) + "\n")
 
 
-PLANS: dict[str, Plan] = {
-    "autoencoder": autoencoder.PLAN,
-    "clip": train_clip.PLAN,
-    "oracle": train_oracle.PLAN,
-    "base": base.PLAN,
+SCHEDULES: dict[str, Schedule] = {
+    "autoencoder": autoencoder.SCHEDULE,
+    "clip": vision.SCHEDULE,
+    "oracle": oracle.SCHEDULE,
+    "base": flux.SCHEDULE,
 }
-"""Plans of the stages whose trainings the model card tells; the adapter's is its recipe."""
+"""Schedules of the stages whose trainings the model card tells; the adapter's is its recipe."""
 
 STAGES: dict[str, Callable[[Order], None]] = {
     "autoencoder": _autoencoder,
@@ -140,8 +143,8 @@ def build(
         done = order.work / f"{name}.done"
         if (stages is None or name in stages) and not done.exists():
             stage(order)
-            if name in PLANS:
-                note(order.out, order.work, name, order.plan(PLANS[name]))
+            if name in SCHEDULES:
+                note(order.out, order.work, name, order.schedule(SCHEDULES[name]))
             done.parent.mkdir(parents=True, exist_ok=True)
             done.touch()
             ran.append(name)
@@ -168,30 +171,3 @@ def bars() -> Progress:
         TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.4f}"),
         TimeRemainingColumn(),
     )
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--stages", nargs="+", choices=list(STAGES))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scale", type=float, default=1.0, help="1 = the shipped models; 0.001 = seconds")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--compile", action="store_true", help="compile the base's transformer")
-    options = parser.parse_args(arguments)
-    with bars() as progress:
-        build(
-            options.out,
-            seed=options.seed,
-            stages=options.stages,
-            scale=options.scale,
-            threads=options.threads,
-            report=Bars(progress),
-            compiled=options.compile,
-        )
-    print(f"wrote {options.out}")
-
-
-if __name__ == "__main__":
-    main()

@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
-from dynaip_plugins.microworld import build as building
-from dynaip_plugins.microworld.training import Plan, Training
+from dynaip_plugins.microworld.making import stages as building
 
 TINY = 0.0004
 
@@ -69,36 +67,3 @@ def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
 def test_a_stage_says_what_it_needs_first(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="build the stage 'autoencoder' first"):
         building.build(tmp_path, scale=TINY, stages=["base"])
-
-
-def regression(folder: Path, until: int | None = None) -> nn.Linear:
-    torch.manual_seed(0)
-    model = nn.Linear(3, 1)
-
-    def step(generator: torch.Generator) -> torch.Tensor:
-        x = torch.randn(16, 3, generator=generator)
-        return (model(x)[:, 0] - x @ torch.tensor([1.0, -2.0, 3.0])).square().mean()
-
-    plan = Plan(steps=400, batch_size=16, learning_rate=0.05, warmup=10, ema=0.9)
-    Training("line", model, plan, folder).run(step, until=until)
-    return model
-
-
-def test_training_finds_the_answer(tmp_path: Path) -> None:
-    weight = regression(tmp_path).weight[0]
-    torch.testing.assert_close(weight, torch.tensor([1.0, -2.0, 3.0]), atol=1e-2, rtol=0)
-
-
-def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> None:
-    straight = regression(tmp_path / "straight")
-    regression(tmp_path / "broken", until=137)
-    resumed = regression(tmp_path / "broken")
-    assert torch.equal(straight.weight, resumed.weight)
-
-
-def test_rate_rises_holds_and_falls_to_zero() -> None:
-    plan = Plan(steps=1000, batch_size=1, learning_rate=1.0, warmup=100, hold=0.5)
-    assert plan.rate(0) == pytest.approx(0.01)
-    assert plan.rate(99) == plan.rate(500) == 1
-    assert plan.rate(750) == pytest.approx(0.5)
-    assert plan.rate(1000) == pytest.approx(0, abs=1e-9)

@@ -9,7 +9,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from .vocabulary import FILLERS, MAX_TOKENS, words
+from ..world.vocabulary import FILLERS, MAX_TOKENS, words
 
 SPECIAL: tuple[str, ...] = ("<pad>", "<unk>", "<s>", "</s>")
 PAD, UNKNOWN, START, END = range(len(SPECIAL))

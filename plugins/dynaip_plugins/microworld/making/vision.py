@@ -13,52 +13,25 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+from transformers import CLIPModel
 
 from dynaip.training.plain_attention import PlainAttention
 
-from . import tokens
+from ..models import tokens
+from ..models.pixels import pixels, unit
+from ..models.vision import WIDTH, create
+from ..world.scenes import Scene, draw, prompt
+from ..world.vocabulary import SAID
 from .hints import HintHead, make_hints
-from .pool import draw, pixels, unit
-from .render import SIZE
-from .training import Plan, Progress, Training
-from .vocabulary import MAX_TOKENS, SAID
-from .world import Scene, prompt
+from .loop import Progress, Schedule, Training
 
-WIDTH, LAYERS, PATCH = 112, 6, 8
-PLAN = Plan(steps=4500, batch_size=48, learning_rate=1e-3, hold=0.4, weight_decay=0.05, warmup=100)
+SCHEDULE = Schedule(steps=4500, batch_size=48, learning_rate=1e-3, hold=0.4, weight_decay=0.05, warmup=100)
 POOL = 32_768
 MIXTURE = {1: 0.85, 2: 0.15}
 DENSE = 0.8
 CONTEXTS = 4
 """Contexts (background, places and sizes) that share a batch."""
 REGION_WEIGHT = 4.0
-MEAN, DEVIATION = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
-
-
-def create() -> CLIPModel:
-    """An untrained CLIP for 64 x 64 pixels: 64 patches of 8 x 8, six layers."""
-    shared = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_attention_heads": 4, "hidden_act": "gelu"}
-    ends = {"pad_token_id": tokens.PAD, "bos_token_id": tokens.START, "eos_token_id": tokens.END}
-    text = {
-        **shared,
-        **ends,
-        "vocab_size": tokens.vocabulary_size(),
-        "num_hidden_layers": 2,
-        "max_position_embeddings": MAX_TOKENS,
-    }
-    vision = {**shared, "num_hidden_layers": LAYERS, "image_size": SIZE, "patch_size": PATCH}
-    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH))
-
-
-def processor() -> CLIPImageProcessor:
-    """Pixels of any size -> 64 x 64, in [-1, 1]."""
-    return CLIPImageProcessor(
-        size={"height": SIZE, "width": SIZE},
-        do_center_crop=False,
-        image_mean=MEAN,
-        image_std=DEVIATION,
-    )
 
 
 def contrast(logits: Tensor, ids: Tensor) -> Tensor:
@@ -112,28 +85,20 @@ def batch_of(groups: list[Tensor], size: int, generator: torch.Generator) -> Ten
     return torch.cat(rows)
 
 
-def train(folder: Path, plan: Plan = PLAN, pool: int = POOL, progress: Progress | None = None) -> CLIPModel:
+def train(folder: Path, schedule: Schedule = SCHEDULE, pool: int = POOL, progress: Progress | None = None) -> CLIPModel:
     """Train, or go on from the checkpoint in `folder`."""
-    torch.manual_seed(plan.seed + 31)
+    torch.manual_seed(schedule.seed + 31)
     learner = Learner()
-    scenes = draw(plan.seed + 32, pool, mixture=MIXTURE)
+    scenes = draw(schedule.seed + 32, pool, mixture=MIXTURE)
     images, tokenizer, groups, regions = pixels(scenes), tokens.create(), contexts(scenes), make_hints(scenes)
     plain, dense = (tokens.encode(tokenizer, [prompt(s, d) for s in scenes]) for d in (False, True))
 
     def step(generator: torch.Generator) -> Tensor:
-        rows = batch_of(groups, plan.batch_size, generator)
-        full = torch.rand(plan.batch_size, 1, generator=generator) < DENSE
+        rows = batch_of(groups, schedule.batch_size, generator)
+        full = torch.rand(schedule.batch_size, 1, generator=generator) < DENSE
         ids = torch.where(full, dense[rows], plain[rows])
         return learner(augment(unit(images[rows]), generator), ids, regions.of(rows))
 
-    Training("clip", learner, plan, folder).run(step, progress)
+    Training("clip", learner, schedule, folder).run(step, progress)
     learner.clip.logit_scale.data.clamp_(max=4.6052)
     return learner.clip
-
-
-def save(model: CLIPModel, folder: Path) -> None:
-    """Write the model in half precision with its image processor and tokenizer."""
-    model.half().save_pretrained(folder)
-    model.float()
-    processor().save_pretrained(folder)
-    tokens.create().save_pretrained(folder)

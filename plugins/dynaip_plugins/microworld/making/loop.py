@@ -22,7 +22,7 @@ Step = Callable[[torch.Generator], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Schedule:
     """How long and how fast a model learns."""
 
     steps: int
@@ -56,15 +56,19 @@ def save_atomically(value: object, path: Path) -> None:
 class Training:
     """State of one training: the model, its optimizer, its moving average and the step reached."""
 
-    def __init__(self, name: str, model: nn.Module, plan: Plan, folder: Path) -> None:
-        self.name, self.model, self.plan = name, model, plan
+    def __init__(self, name: str, model: nn.Module, schedule: Schedule, folder: Path) -> None:
+        self.name, self.model, self.schedule = name, model, schedule
         self.checkpoint = folder / f"{name}.ckpt"
         self.log = folder / f"{name}.jsonl"
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=plan.weight_decay, fused=True
+            model.parameters(),
+            lr=schedule.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=schedule.weight_decay,
+            fused=True,
         )
         self.step, self.loss = 0, math.nan
-        self.average = [p.detach().clone() for p in model.parameters()] if plan.ema else []
+        self.average = [p.detach().clone() for p in model.parameters()] if schedule.ema else []
         if self.checkpoint.exists():
             self._load()
 
@@ -89,13 +93,13 @@ class Training:
 
     def _update(self, loss: Tensor) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.rate(self.step)
+            group["lr"] = self.schedule.rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
         self.optimizer.step()
         if self.average:
-            keep = min(self.plan.ema, (1 + self.step) / (10 + self.step))
+            keep = min(self.schedule.ema, (1 + self.step) / (10 + self.step))
             torch._foreach_lerp_(self.average, [p.detach() for p in self.model.parameters()], 1 - keep)
 
     def _note(self, started: float) -> None:
@@ -104,22 +108,22 @@ class Training:
             file.write(json.dumps(line) + "\n")
 
     def run(self, step: Step, progress: Progress | None = None, until: int | None = None) -> None:
-        """Train to the plan's last step (or `until`). A step's chance depends on seed and step number alone."""
+        """Train to the schedule's last step (or `until`). A step's chance depends on seed and step number alone."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.model.train()
         started = saved = time.monotonic()
-        last = min(self.plan.steps, until or self.plan.steps)
+        last = min(self.schedule.steps, until or self.schedule.steps)
         while self.step < last:
-            loss = step(torch.Generator().manual_seed(self.plan.seed * 1_000_003 + self.step))
+            loss = step(torch.Generator().manual_seed(self.schedule.seed * 1_000_003 + self.step))
             self._update(loss)
             value = loss.item()
             self.loss = value if math.isnan(self.loss) else 0.98 * self.loss + 0.02 * value
             self.step += 1
-            if self.step % self.plan.log_every == 0:
+            if self.step % self.schedule.log_every == 0:
                 self._note(started)
                 if progress:
-                    progress(self.name, self.step, self.plan.steps, self.loss)
-            if time.monotonic() - saved > self.plan.checkpoint_seconds:
+                    progress(self.name, self.step, self.schedule.steps, self.loss)
+            if time.monotonic() - saved > self.schedule.checkpoint_seconds:
                 self.save()
                 saved = time.monotonic()
         self.save()

@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dynaip_plugins.microworld import tokens
-from dynaip_plugins.microworld.vocabulary import ATTRIBUTES, IDENTITY, MAX_TOKENS, PROMPTED, UNPROMPTED
-from dynaip_plugins.microworld.world import LAYOUTS, Identity, identities, labels, prompt, region, sample_scene
+from dynaip_plugins.microworld.models import tokens
+from dynaip_plugins.microworld.world.scenes import LAYOUTS, Identity, identities, labels, prompt, region, sample_scene
+from dynaip_plugins.microworld.world.vocabulary import ATTRIBUTES, IDENTITY, MAX_TOKENS, PROMPTED, UNPROMPTED
 
 
 def scenes(count: int, subjects: int, split: str | None = "train", seed: int = 0) -> list:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from .scenes import Scene, Subject
 from .shapes import EMBLEM_CENTRES, EMBLEMS, SILHOUETTES, Field
-from .world import Scene, Subject
+from .vocabulary import PROMPTED
 
 SIZE = 64
 EMBLEM_RADIUS = 0.42
@@ -176,3 +178,15 @@ def render(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
         ]
         image[rows] = _draw(image[rows], chosen, subjects, poses)
     return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+
+
+def pictures(scenes: Sequence[Scene]) -> list[Image.Image]:
+    """Render scenes as PIL images."""
+    return [Image.fromarray(pixels) for pixels in render(scenes)]
+
+
+def subject_mask(scene: Scene) -> NDArray[np.bool_]:
+    """Where the subjects of a scene are (height x width): a change of the background shows there by less than half."""
+    scenes = [replace(scene, background=background) for background in PROMPTED["background"]]
+    seen, plain = (np.ptp(drawn.astype(np.float64), axis=0).sum(-1) for drawn in (render(scenes), backgrounds(scenes)))
+    return seen < plain / 2

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .render import SIZE, placements
-from .vocabulary import ATTRIBUTES
-from .world import Scene, labels
+from ..models.flux import GRID
+from ..world.render import SIZE, placements
+from ..world.scenes import Scene, labels
+from ..world.vocabulary import ATTRIBUTES
 
-GRID = 8
 NOBODY = -100
 
 

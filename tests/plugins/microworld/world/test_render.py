@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dynaip_plugins.microworld.render import CENTRES, RGB, SIZE, render
-from dynaip_plugins.microworld.shapes import EMBLEMS, SILHOUETTES
-from dynaip_plugins.microworld.vocabulary import IDENTITY, PROMPTED, UNPROMPTED
-from dynaip_plugins.microworld.world import Identity, Scene, Subject, region, sample_scene
+from dynaip_plugins.microworld.world.render import CENTRES, RGB, SIZE, render
+from dynaip_plugins.microworld.world.scenes import Identity, Scene, Subject, region, sample_scene
+from dynaip_plugins.microworld.world.shapes import EMBLEMS, SILHOUETTES
+from dynaip_plugins.microworld.world.vocabulary import IDENTITY, PROMPTED, UNPROMPTED
 
 
 def scene(**changes: str) -> Scene:

@@ -1,11 +1,7 @@
-"""Figures of the shipped models on scenes with identities that no training saw.
-
-python -m dynaip_plugins.microworld.measure FOLDER [--count 200]
-"""
+"""Figures of a folder of models, from its saved files alone, on scenes with identities that no training saw."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +10,13 @@ import torch
 from diffusers import AutoencoderKL, FluxPipeline
 from torch import Tensor
 
-from . import autoencoder, pipeline, train_adapter
+from ..models import autoencoder, pipeline
+from ..models.oracle import Oracle
+from ..models.pixels import pixels, unit
+from ..world.scenes import Scene, draw, labels, prompt, region
+from ..world.vocabulary import IDENTITY, PROMPTED
+from . import adapter
 from .card import model_card
-from .oracle import Oracle
-from .pool import draw, pixels, unit
-from .vocabulary import IDENTITY, PROMPTED
-from .world import Scene, labels, prompt, region
 
 MEASURE_SEED = 9001
 TRAININGS = "trainings.json"
@@ -95,7 +92,7 @@ def measure(folder: Path, count: int = 200) -> dict[str, object]:
         if subjects <= 2:
             report[f"base_{subjects}_dense"] = measure_base(pipe, oracle, subjects, True, count)
     if (folder / "adapter").is_dir():
-        report["adapter"] = train_adapter.measure(folder, count)
+        report["adapter"] = adapter.measure(folder, count)
     return report
 
 
@@ -109,19 +106,3 @@ def write(folder: Path, count: int = 200) -> dict[str, object]:
     closing = f"\n{notes.read_text()}" if notes.exists() else ""
     (folder / "MODEL_CARD.md").write_text(model_card(report, trainings) + closing)
     return report
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    write(options.folder, options.count)
-    print((options.folder / "MODEL_CARD.md").read_text())
-
-
-if __name__ == "__main__":
-    main()

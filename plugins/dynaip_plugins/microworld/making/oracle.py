@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from . import autoencoder
-from .oracle import Oracle, masks
-from .pool import draw, pixels, unit
-from .training import Plan, Progress, Training
-from .world import Scene, labels, region
+from ..models import autoencoder
+from ..models.oracle import Oracle, masks
+from ..models.pixels import pixels, unit
+from ..world.scenes import Scene, draw, labels, region
+from .loop import Progress, Schedule, Training
 
-PLAN = Plan(steps=2000, batch_size=64, learning_rate=2e-3, hold=0.4, weight_decay=0.01, ema=0.998)
+SCHEDULE = Schedule(steps=2000, batch_size=64, learning_rate=2e-3, hold=0.4, weight_decay=0.01, ema=0.998)
 POOL = 24_576
 MIXTURE = {1: 0.35, 2: 0.3, 3: 0.15, 4: 0.2}
 CODED_SHARE = 0.5
@@ -54,23 +54,23 @@ def half_coded(vae: AutoencoderKL, images: Tensor) -> Tensor:
 
 
 def train(
-    folder: Path, vae: AutoencoderKL, plan: Plan = PLAN, pool: int = POOL, progress: Progress | None = None
+    folder: Path, vae: AutoencoderKL, schedule: Schedule = SCHEDULE, pool: int = POOL, progress: Progress | None = None
 ) -> Oracle:
     """Train, or go on from the checkpoint in `folder`."""
-    torch.manual_seed(plan.seed + 21)
+    torch.manual_seed(schedule.seed + 21)
     model = Oracle().to(memory_format=torch.channels_last)
-    scenes = draw(plan.seed + 22, pool, split=None, mixture=MIXTURE)
+    scenes = draw(schedule.seed + 22, pool, split=None, mixture=MIXTURE)
     images = half_coded(vae, pixels(scenes))
     cases = cases_of(scenes)
     owners = torch.tensor([row for row, _ in cases])
     answers, regions = targets_of(scenes, cases)
 
     def step(generator: torch.Generator) -> Tensor:
-        rows = torch.randint(len(cases), (plan.batch_size,), generator=generator)
+        rows = torch.randint(len(cases), (schedule.batch_size,), generator=generator)
         shown = disturb(unit(images[owners[rows]]), generator).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(shown, regions[rows].float())
         return torch.stack([F.cross_entropy(v.float(), answers[n][rows]) for n, v in logits.items()]).sum()
 
-    Training("oracle", model, plan, folder).run(step, progress)
+    Training("oracle", model, schedule, folder).run(step, progress)
     return model.to(memory_format=torch.contiguous_format)
