@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from dynaip.adapter.formats import CONFIG, WEIGHTS
+from dynaip.adapter.files import CONFIG, WEIGHTS
 from dynaip.config import load_experiment
 from dynaip.runs import Run, write_text
 from dynaip.training.trainer import StepReport

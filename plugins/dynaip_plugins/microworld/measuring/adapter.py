@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from dynaip.adapter.formats import CONFIG, WEIGHTS, fill, read_weights
+from dynaip.adapter.files import CONFIG, WEIGHTS, fill, read_weights
 from dynaip.adapter.model import DynaIP
 from dynaip.config import EvaluationConfig
 from dynaip.evaluation.generation import generate_cases

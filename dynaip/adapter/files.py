@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
-import shutil
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from dynaip.adapter.attention import BRANCHES
+from dynaip.adapter.parts import Adapter, Specs
 from dynaip.config import AdapterConfig, ComponentSpec
 from dynaip.config.explain import explained
 from dynaip.contracts import Branch
 from dynaip.errors import InputError, MismatchError
 from dynaip.models import local_folder
-
-if TYPE_CHECKING:
-    from dynaip.adapter.model import DynaIP
 
 FORMAT = 1
 WEIGHTS, CONFIG = "adapter.safetensors", "config.json"
@@ -31,10 +26,10 @@ PARTS = ("backbone", "encoder", "fusion", "decoupling", "adapter")
 BESIDE_PIPELINE = "dynaip"
 """Folder of the adapter inside a pipeline that was saved with one attached."""
 
-Model = TypeVar("Model", bound="DynaIP")
+Model = TypeVar("Model", bound=Adapter)
 
 
-def describe(adapter: DynaIP) -> dict[str, Any]:
+def describe(adapter: Adapter) -> dict[str, Any]:
     """Give ``config.json``: qualified names, options, and what the weights depend on."""
     from dynaip import __version__
 
@@ -52,7 +47,7 @@ def describe(adapter: DynaIP) -> dict[str, Any]:
     }
 
 
-def save(adapter: DynaIP, folder: Path) -> Path:
+def save(adapter: Adapter, folder: Path) -> Path:
     """Write weights and config; each file is complete or absent."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in adapter.state_dict().items()}
@@ -74,8 +69,6 @@ def replace(path: Path, write: Callable[[Path], object]) -> None:
 
 def load(cls: type[Model], run: str | Path, *, revision: str | None = None) -> Model:
     """Build the adapter that ``run`` describes and load its weights, in evaluation mode."""
-    from dynaip.adapter.model import Specs
-
     folder = find(run, revision=revision)
     config = _read(folder / CONFIG)
     backbone, model = _split(config["backbone"])
@@ -96,7 +89,7 @@ def load(cls: type[Model], run: str | Path, *, revision: str | None = None) -> M
     return adapter.eval()
 
 
-def start_from(adapter: DynaIP, run: str | Path) -> None:
+def start_from(adapter: Adapter, run: str | Path) -> None:
     """Give a new adapter the weights of a trained one; K, V of a branch that the latter lacks stay at their start.
 
     Raises ``MismatchError`` naming the field where encoder, fusion, adapter or base are not the same.
@@ -161,7 +154,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} is damaged: {error}") from error
 
 
-def fill(adapter: DynaIP, weights: Mapping[str, Tensor], source: str) -> None:
+def fill(adapter: Adapter, weights: Mapping[str, Tensor], source: str) -> None:
     """Load weights into an adapter; ``MismatchError`` names what does not belong together."""
     expected = adapter.state_dict()
     for name in sorted(expected.keys() ^ weights.keys()):
@@ -188,51 +181,7 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def save_with_base(transformer: nn.Module, adapters: Sequence[DynaIP]) -> None:
-    """Shadow the transformer's ``save_pretrained``, which every pipeline that holds it calls.
-
-    The adapters are saved beside the parts of a pipeline in ``dynaip/`` (further ones in ``dynaip/2``, …), or in that folder
-    of a transformer saved alone.
-    """
-    if not hasattr(transformer, "save_pretrained"):
-        return
-    # The transformer must not refer to itself: deleting it frees its memory at once.
-    owner: weakref.ref[Any] = weakref.ref(transformer)
-
-    def save_pretrained(save_directory: str | Path, *args: Any, **kwargs: Any) -> Any:
-        # First the adapters: with push_to_hub the folder is uploaded when the transformer is saved.
-        folder = Path(save_directory)
-        home = (folder.parent if folder.name == "transformer" else folder) / BESIDE_PIPELINE
-        for further in saved_beside(home):
-            shutil.rmtree(further)
-        for number, adapter in enumerate(adapters, start=1):
-            save(adapter, home if number == 1 else home / str(number))
-        saved: Any = owner()
-        return type(saved).save_pretrained(saved, save_directory, *args, **kwargs)
-
-    # Pipelines look at the parameters before they call.
-    save_pretrained.__signature__ = inspect.signature(cast(Any, transformer).save_pretrained)  # pyright: ignore[reportFunctionMemberAccess]
-    transformer.__dict__["save_pretrained"] = save_pretrained
-
-
 def saved_beside(home: Path) -> list[Path]:
     """Folders of further adapters that were saved with a pipeline, in order."""
     found = [each for each in home.glob("[0-9]*") if each.name.isdecimal() and (each / WEIGHTS).is_file()]
     return sorted(found, key=lambda each: int(each.name))
-
-
-def push(adapter: DynaIP, repo_id: str, *, private: bool, card: str | None, run: str | Path | None = None) -> str:
-    """Upload the adapter's folder and its card to the hub; ``run`` has the training and the scores that the card tells."""
-    import tempfile
-
-    from huggingface_hub import HfApi
-
-    from dynaip.adapter.card import write_card
-
-    told = local_folder(run, "adapter") if run else adapter.source
-    with tempfile.TemporaryDirectory() as name:
-        folder = save(adapter, Path(name))
-        write_card(adapter, folder, run=told, card=card)
-        api = HfApi()
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        return str(api.upload_folder(repo_id=repo_id, folder_path=folder))
