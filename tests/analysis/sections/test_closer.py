@@ -21,7 +21,7 @@ from dynaip.report.tables import read_rows
 from dynaip.training import checkpoints
 from dynaip_analysis.sections.base import Chosen
 from dynaip_analysis.workbench import Workbench
-from dynaip_plugins.microworld.vocabulary import IDENTITY, UNPROMPTED
+from dynaip_plugins.microworld.world.vocabulary import IDENTITY, UNPROMPTED
 
 SMALL = {"cases": 2, "probed": 40, "probe_steps": 1, "checkpoints": 2, "training_cases": 2}
 
