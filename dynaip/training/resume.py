@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from dynaip.atomic import write_text
 from dynaip.config import ExperimentConfig, load_experiment
 from dynaip.errors import InputError, MismatchError
-from dynaip.runs import Run, write_text
+from dynaip.runs import Run
 from dynaip.training import checkpoints
 
 MAY_CHANGE = {
