@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dynaip.config import EvaluationConfig, load_experiment
-from dynaip.config.explain import explained
 from dynaip.config.merge import overridden
 from dynaip.errors import InputError
 from dynaip.models import local_folder
+from dynaip.registry.explain import explained
 
 
 def evaluation_of(run: str | Path, given: Mapping[str, Any], overrides: Sequence[str] = ()) -> EvaluationConfig:
