@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from dynaip.config import ComponentSpec, EvaluationConfig
+from dynaip.contracts import AnalysisRequest
 from dynaip.errors import ConfigError, InputError
 from dynaip.registry import registry
-from dynaip.report.section import AnalysisRequest
 from dynaip.report.sections import build
 from dynaip.report.tables import read_rows
 from dynaip.training import checkpoints

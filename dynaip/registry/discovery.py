@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from dynaip.errors import InputError
+from dynaip.version import __version__
 
 GROUP = "dynaip"
 """The entry-point group of plugins."""
@@ -42,12 +43,12 @@ def _describe(point: EntryPoint, dist: Distribution | None) -> Found:
 
 def _checkout_plugins() -> list[Found]:
     """Read our own entry points from pyproject.toml where the checkout is used without being installed."""
-    project = Path(__file__).parents[1] / "pyproject.toml"
+    project = Path(__file__).parents[2] / "pyproject.toml"
     try:
         distribution(GROUP)
     except PackageNotFoundError:
         if project.is_file():
-            return [Found(point, GROUP, _own_version()) for point in _points_of(project)]
+            return [Found(point, GROUP, __version__) for point in _points_of(project)]
     return []
 
 
@@ -59,12 +60,6 @@ def _points_of(project: Path) -> Iterable[EntryPoint]:
     return [EntryPoint(name, value, GROUP) for name, value in points.items()]
 
 
-def _own_version() -> str:
-    from dynaip import __version__
-
-    return __version__
-
-
 def version_problem(module: object) -> str | None:
     """Say why ``REQUIRES_DYNAIP`` of a plugin excludes this version; None if it does not."""
     required = getattr(module, "REQUIRES_DYNAIP", None)
@@ -73,10 +68,10 @@ def version_problem(module: object) -> str | None:
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     try:
-        fits = SpecifierSet(str(required)).contains(_own_version(), prereleases=True)
+        fits = SpecifierSet(str(required)).contains(__version__, prereleases=True)
     except InvalidSpecifier:
         return f"REQUIRES_DYNAIP = {required!r} is not a version specifier such as '>=0.1,<0.2'"
-    return None if fits else f"needs dynaip {required}, and this is dynaip {_own_version()}"
+    return None if fits else f"needs dynaip {required}, and this is dynaip {__version__}"
 
 
 def plugin_file(path: str | Path) -> Path:

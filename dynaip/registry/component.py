@@ -9,22 +9,34 @@ from typing import Any, Literal
 import pluggy
 
 from dynaip.errors import PluginError, UnknownComponent
+from dynaip.registry.options import ComponentConfig, PolicyConfig
 from dynaip.suggest import did_you_mean
 
-KINDS: dict[str, str] = {
-    "encoder": "dynaip.contracts:VisualEncoder",
-    "fusion": "dynaip.contracts:FeatureFusion",
-    "decoupling": "dynaip.contracts:DecouplingPolicy",
-    "backbone": "dynaip.contracts:Backbone",
-    "source": "dynaip.contracts:PairSource",
-    "benchmark": "dynaip.contracts:Benchmark",
-    "metric": "dynaip.contracts:Metric",
-    "executor": "dynaip.contracts:Executor",
-    "report_section": "dynaip.report.section:ReportSection",
-    "bundle": "dynaip.contracts:Bundle",
-    "format": "dynaip.contracts:AdapterFormat",
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What all components of one kind have in common."""
+
+    contract: str
+    """The class that a component fulfils, or where it is."""
+    config: type[ComponentConfig] = ComponentConfig
+    """What the component's own config derives from."""
+
+
+KINDS: dict[str, Kind] = {
+    "encoder": Kind("dynaip.contracts:VisualEncoder"),
+    "fusion": Kind("dynaip.contracts:FeatureFusion"),
+    "decoupling": Kind("dynaip.contracts:DecouplingPolicy", PolicyConfig),
+    "backbone": Kind("dynaip.contracts:Backbone"),
+    "source": Kind("dynaip.contracts:PairSource"),
+    "benchmark": Kind("dynaip.contracts:Benchmark"),
+    "metric": Kind("dynaip.contracts:Metric"),
+    "executor": Kind("dynaip.contracts:Executor"),
+    "report_section": Kind("dynaip.contracts:ReportSection"),
+    "bundle": Kind("dynaip.contracts:Bundle"),
+    "format": Kind("dynaip.contracts:AdapterFormat"),
 }
-"""Kind of component -> its contract."""
+"""Kind of component -> its contract and the base of its configs."""
 
 Stage = Literal["import", "version", "hook", "build"]
 Origin = Literal["installed", "file", "notebook"]

@@ -1,64 +1,18 @@
-"""Configs of components: what a component's own config derives from, and how a config file names a component."""
+"""How a config names a component: ``hmoe`` or ``{use: hmoe, router: token}``, looked up in the registry of this process."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    GetCoreSchemaHandler,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from dynaip.config.explain import Complaint, complaints, raised
-from dynaip.config.yaml_text import Located
 from dynaip.errors import InputError
-
-
-class Strict(BaseModel):
-    """Immutable, and refuses keys that it does not know."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False
-    )
-
-
-class ComponentConfig(Strict):
-    """The options of a component; every component's config derives from it.
-
-    Fields of type ``Path`` are made absolute: relative to the config file that gives them, otherwise to the
-    working directory.
-    """
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _place_paths(cls, value: Any, info: ValidationInfo) -> Any:
-        return _placed(value) if info.field_name in _path_fields(cls) else value
-
-    def training_part(self) -> dict[str, Any]:
-        """The options that change what training gives; by default all of them."""
-        return self.model_dump(mode="json")
-
-
-class PolicyConfig(ComponentConfig):
-    """The options of a decoupling policy."""
-
-    def training_part(self) -> dict[str, Any]:
-        """What training sees of the policy: two policies with the same part share a training."""
-        return self.model_dump(mode="json")
-
-    def served_by(self) -> list[dict[str, Any]]:
-        """Other training parts whose adapter can serve this policy at inference."""
-        return []
+from dynaip.registry import registry
+from dynaip.registry.explain import Complaint, complaints, raised
+from dynaip.registry.options import ComponentConfig, Strict
 
 
 @dataclass(frozen=True)
@@ -105,8 +59,6 @@ class OfKind:
 def _parse(kind: str, raw: Any) -> ComponentSpec:
     if isinstance(raw, ComponentSpec):
         return raw
-    from dynaip.registry import registry
-
     name, options = split(kind, raw)
     try:
         entry = registry().find(kind, name)
@@ -132,21 +84,3 @@ def split(kind: str, raw: Any) -> tuple[str, dict[str, Any]]:
         options: dict[str, Any] = {str(key): value for key, value in raw.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         return str(options.pop("use")), options
     raise _failed(Complaint((), f"write the name of a {kind}, or {{use: NAME, option: value}}, instead of {raw!r}"))
-
-
-@cache
-def _path_fields(cls: type[BaseModel]) -> frozenset[str]:
-    return frozenset(name for name, field in cls.model_fields.items() if _mentions_path(field.annotation))
-
-
-def _mentions_path(annotation: Any) -> bool:
-    return annotation is Path or any(_mentions_path(each) for each in get_args(annotation))
-
-
-def _placed(value: Any) -> Any:
-    if isinstance(value, (str, Path)):
-        folder = value.folder if isinstance(value, Located) else Path.cwd()
-        return folder / Path(value).expanduser()
-    if isinstance(value, list | tuple):
-        return [_placed(each) for each in value]  # pyright: ignore[reportUnknownVariableType]
-    return value

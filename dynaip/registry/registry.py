@@ -1,15 +1,4 @@
-"""The registry: which components there are, who brings them, and how one is built.
-
-A plugin is a module with one hook that returns data::
-
-    from dynaip.registry import Component, hookimpl
-
-    @hookimpl
-    def dynaip_components():
-        return [Component("fusion", "mine", "acme.model:Mine", "acme.config:MineConfig", "what it does")]
-
-Nothing named by a component is imported before it is needed.
-"""
+"""One registry: which components there are, who brings them, and how one is built. Nothing is imported before it is needed."""
 
 from __future__ import annotations
 
@@ -17,30 +6,15 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-from dynaip.component import KINDS, Component, Entry, Plugin, PluginFailure, check_kind, hookimpl, hookspec
-from dynaip.dependencies import missing_packages
-from dynaip.discovery import Found, installed_plugins
 from dynaip.errors import DynaIPError, MissingDependency, PluginError, UnknownComponent
-from dynaip.plugins import Plugins
+from dynaip.registry.component import KINDS, Component, Entry, Plugin, PluginFailure, check_kind
+from dynaip.registry.dependencies import missing_packages
+from dynaip.registry.discovery import Found, installed_plugins
+from dynaip.registry.options import ComponentConfig, Spec
+from dynaip.registry.plugins import Plugins
 from dynaip.suggest import did_you_mean, one_line
-
-if TYPE_CHECKING:
-    from dynaip.config import ComponentConfig, ComponentSpec
-
-__all__ = [
-    "KINDS",
-    "Component",
-    "Entry",
-    "PluginFailure",
-    "Registry",
-    "hookimpl",
-    "hookspec",
-    "register",
-    "registry",
-]
-Class = TypeVar("Class", bound=type)
 
 
 class Registry:
@@ -83,7 +57,7 @@ class Registry:
         """Import the config class of a component; ``PluginError`` if it cannot be or is none."""
         entry = self.find(kind, name)
         found = self._resolve(entry, entry.component.config)
-        base = _config_base(kind)
+        base = KINDS[kind].config
         if not (isinstance(found, type) and issubclass(found, base)):
             raise self._broken(entry, f"its config {found!r} must derive from dynaip.config.{base.__name__}")
         return found
@@ -93,7 +67,7 @@ class Registry:
         entry = self.find(kind, name)
         return self._resolve(entry, entry.component.target)
 
-    def build(self, spec: ComponentSpec, **context: Any) -> Any:
+    def build(self, spec: Spec, **context: Any) -> Any:
         """Build ``Target(spec.config, **context)``; errors of ours pass, others become ``PluginError``."""
         entry = self.find(spec.kind, spec.use)
         target = self._resolve(entry, entry.component.target)
@@ -183,7 +157,7 @@ class Registry:
         return text
 
     def _checked(self, entry: Entry, built: Any) -> Any:
-        module, _, contract = KINDS[entry.component.kind].partition(":")
+        module, _, contract = KINDS[entry.component.kind].contract.partition(":")
         required = getattr(import_module(module), contract).__abstractmethods__
         lacking = sorted(each for each in required if not callable(getattr(built, each, None)))
         if lacking:
@@ -194,29 +168,3 @@ class Registry:
 def _ambiguous(kind: str, name: str, found: Sequence[Entry]) -> str:
     choices = sorted(each.qualified for each in found)
     return f"{kind} {name!r} is given by {len(choices)} plugins: write {' or '.join(choices)}."
-
-
-def _config_base(kind: str) -> type[ComponentConfig]:
-    from dynaip.config import ComponentConfig, PolicyConfig
-
-    return PolicyConfig if kind == "decoupling" else ComponentConfig
-
-
-_current: list[Registry] = []
-
-
-def registry() -> Registry:
-    """The registry of this process."""
-    if not _current:
-        _current.append(Registry())
-    return _current[0]
-
-
-def register(kind: str, name: str, *, config: type, summary: str = "") -> Callable[[Class], Class]:
-    """Register the decorated class, in a notebook cell or a plugin file; running the cell again replaces it."""
-
-    def decorate(target: Class) -> Class:
-        registry().register(Component(kind, name, target, config, summary))
-        return target
-
-    return decorate

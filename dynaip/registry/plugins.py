@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pluggy
 
-from dynaip.component import Component, Entry, Hooks, Plugin, PluginFailure, Stage, check_component
-from dynaip.discovery import Found, digest, plugin_file, run_file, version_problem
 from dynaip.errors import PluginError
+from dynaip.registry.component import Component, Entry, Hooks, Plugin, PluginFailure, Stage, check_component
+from dynaip.registry.discovery import Found, digest, plugin_file, run_file, version_problem
 from dynaip.suggest import one_line
 
 NOTEBOOK = Plugin("notebook", "", "notebook")

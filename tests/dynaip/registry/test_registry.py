@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from dynaip.config import ComponentConfig, ComponentSpec
-from dynaip.discovery import Found, installed_plugins
 from dynaip.errors import MissingDependency, PluginError, UnknownComponent
 from dynaip.registry import Component, Registry
+from dynaip.registry.discovery import Found, installed_plugins
 
 GOOD = """
 from dynaip.config import ComponentConfig
