@@ -15,8 +15,8 @@ from dynaip.errors import InputError, MissingDependency
 from dynaip.models import resolve
 from dynaip.suggest import one_line
 
+from ..shared.latents import packed, scaled
 from .config import PipelineConfig, QuantizationConfig
-from .latents import scaled, tokens_of
 
 Options = TypeVar("Options", bound=PipelineConfig)
 
@@ -99,7 +99,7 @@ class PipelineBackbone(Backbone, Generic[Options]):
     @torch.no_grad()
     def encode_images(self, pipe: Any, pixels: Tensor) -> Tensor:
         """Encode pixels in [-1, 1] into packed latents (B x T x C): the mode of the autoencoder's distribution."""
-        return tokens_of(scaled(pipe.vae, pixels))
+        return packed(scaled(pipe.vae, pixels))
 
     def _check(self, transformer: nn.Module) -> None:
         """Refuse the transformer of another family."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from dynaip.contracts import BlockSite, ForwardPass
 from dynaip.errors import InputError
 
+from ...shared.latents import full, grid_of
 from ..base import PipelineBackbone
-from ..latents import full, grid_of
 from ..sites import double_site, single_site
 from .config import Flux2Config
 

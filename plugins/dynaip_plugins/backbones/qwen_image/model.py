@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from dynaip.contracts import BlockSite, ForwardPass
 
+from ...shared.latents import packed
 from ..base import PipelineBackbone
-from ..latents import tokens_of
 from ..sites import double_site
 from .config import QwenImageConfig
 
@@ -62,7 +62,7 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
             torch.tensor(values, device=latents.device, dtype=latents.dtype)[:, None, None]
             for values in (vae.config.latents_mean, vae.config.latents_std)
         )
-        return tokens_of((latents - mean) / deviation)
+        return packed((latents - mean) / deviation)
 
     def velocity(
         self, pipe: Any, latents: Tensor, timesteps: Tensor, text: Mapping[str, Tensor], size: tuple[int, int]
