@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dynaip.adapter.injection import BlockScale
+from dynaip.adapter.injector import BlockScale
 from dynaip.contracts import Branch, Case
 from dynaip.errors import InputError
 from dynaip.suggest import did_you_mean

@@ -6,15 +6,15 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
+from dynaip.adapter.files import describe
+from dynaip.adapter.parts import Adapter
+from dynaip.atomic import write_text
 from dynaip.config.yaml_text import dump
 from dynaip.runs import Run
-
-if TYPE_CHECKING:
-    from dynaip.adapter.model import DynaIP
 
 LICENCES = {
     "black-forest-labs/FLUX.1-dev": "FLUX.1 [dev] Non-Commercial License",
@@ -33,10 +33,8 @@ LICENCES = {
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def model_card(adapter: DynaIP, run: Path | None = None) -> str:
+def model_card(adapter: Adapter, run: Path | None = None) -> str:
     """Write README.md for the hub: parts, licences, and what the run folder tells of training and scores."""
-    from dynaip.adapter.formats import describe
-
     about = describe(adapter)
     base, encoder = (str(about[part].get("model", "")) for part in ("backbone", "encoder"))
     front: dict[str, Any] = {
@@ -105,7 +103,7 @@ def _scores(run: Path | None) -> Iterator[str]:
         return
     import pandas as pd
 
-    from dynaip.evaluation.scoring import summary
+    from dynaip.scores import summary
 
     table = summary(pd.read_parquet(file))
     rows = [[str(name) for name in table.columns], ["---"] * len(table.columns)]
@@ -126,9 +124,9 @@ def figures(run: Path | None) -> dict[str, Path]:
     return {"-".join(file.relative_to(folder).parts): file for file in sorted(folder.rglob("*.png"))}
 
 
-def write_card(adapter: DynaIP, folder: Path, *, run: Path | None = None, card: str | None = None) -> None:
+def write_card(adapter: Adapter, folder: Path, *, run: Path | None = None, card: str | None = None) -> None:
     """Put README.md and the figures that it shows into the adapter's folder."""
-    (folder / "README.md").write_text(card or model_card(adapter, run), encoding="utf-8")
+    write_text(folder / "README.md", card or model_card(adapter, run))
     for name, figure in figures(run).items():
         (folder / "figures").mkdir(exist_ok=True)
         shutil.copyfile(figure, folder / "figures" / name)
