@@ -35,7 +35,8 @@ def test_notes_survive_an_error() -> None:
 
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        pytest.raises(KeyError, broken)
+        with pytest.raises(KeyError):
+            broken()
     assert [str(one.message) for one in told] == ["picture 0 is small"]
 
 
