@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from dynaip.adapter.formats import BESIDE_PIPELINE, saved_beside
+from dynaip.adapter.files import BESIDE_PIPELINE, saved_beside
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.reference import Reference
 from dynaip.config import ComponentSpec

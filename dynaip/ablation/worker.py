@@ -140,7 +140,7 @@ def _pipeline(config: ExperimentConfig, shelf: dict[str, Any], task: Mapping[str
 
 def lend_adapter(trained: Path, folder: Path, config: ExperimentConfig) -> None:
     """Copy a trained adapter into an arm, with the arm's own decoupling policy in its config."""
-    from dynaip.adapter.formats import CONFIG, WEIGHTS
+    from dynaip.adapter.files import CONFIG, WEIGHTS
 
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(trained / WEIGHTS, folder / WEIGHTS)

@@ -6,15 +6,14 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
+from dynaip.adapter.files import describe
+from dynaip.adapter.parts import Adapter
 from dynaip.config.yaml_text import dump
 from dynaip.runs import Run
-
-if TYPE_CHECKING:
-    from dynaip.adapter.model import DynaIP
 
 LICENCES = {
     "black-forest-labs/FLUX.1-dev": "FLUX.1 [dev] Non-Commercial License",
@@ -33,10 +32,8 @@ LICENCES = {
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def model_card(adapter: DynaIP, run: Path | None = None) -> str:
+def model_card(adapter: Adapter, run: Path | None = None) -> str:
     """Write README.md for the hub: parts, licences, and what the run folder tells of training and scores."""
-    from dynaip.adapter.formats import describe
-
     about = describe(adapter)
     base, encoder = (str(about[part].get("model", "")) for part in ("backbone", "encoder"))
     front: dict[str, Any] = {
@@ -126,7 +123,7 @@ def figures(run: Path | None) -> dict[str, Path]:
     return {"-".join(file.relative_to(folder).parts): file for file in sorted(folder.rglob("*.png"))}
 
 
-def write_card(adapter: DynaIP, folder: Path, *, run: Path | None = None, card: str | None = None) -> None:
+def write_card(adapter: Adapter, folder: Path, *, run: Path | None = None, card: str | None = None) -> None:
     """Put README.md and the figures that it shows into the adapter's folder."""
     (folder / "README.md").write_text(card or model_card(adapter, run), encoding="utf-8")
     for name, figure in figures(run).items():

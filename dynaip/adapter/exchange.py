@@ -13,8 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dynaip.adapter import formats
-from dynaip.adapter.model import DynaIP, Specs
+from dynaip.adapter import files
+from dynaip.adapter.model import DynaIP
+from dynaip.adapter.parts import Specs
 from dynaip.config import AdapterConfig, ComponentSpec
 from dynaip.config.yaml_text import dump
 from dynaip.contracts import AdapterFormat, Backbone, ForeignAdapter
@@ -82,7 +83,7 @@ def import_adapter(file: str | Path, source: str, *, base: str | None = None, en
     adapter = DynaIP(specs, model)
     expected = adapter.state_dict()
     kept = {name: value for name, value in expected.items() if name.endswith(foreign.untouched)}
-    formats.fill(adapter, {**kept, **foreign.weights}, str(file))
+    files.fill(adapter, {**kept, **foreign.weights}, str(file))
     return adapter.eval()
 
 
@@ -179,7 +180,7 @@ def export_run(run: str | Path, target: str, out: Path) -> Path:
     base = getattr(adapter.specs.backbone.config, "model", made.base)
     tensors = made.write(adapter, _with_defaults(empty_transformer(base, made)))
     out.mkdir(parents=True, exist_ok=True)
-    formats.replace(out / FILE, lambda part: save_file(tensors, part))
+    files.replace(out / FILE, lambda part: save_file(tensors, part))
     return out / FILE
 
 

@@ -6,99 +6,39 @@ import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from dynaip.adapter import attached, formats
-from dynaip.adapter.active import Injection
+from dynaip.adapter import attached, files, hub
 from dynaip.adapter.attached import adapters_on
-from dynaip.adapter.attention import ReferenceAttention
+from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.backends import use_backend
-from dynaip.adapter.injection import BlockScale, Injector, ReferenceEvent, forget_compiled
+from dynaip.adapter.injection import Injection
+from dynaip.adapter.injector import BlockScale, Injector, ReferenceEvent, forget_compiled
 from dynaip.adapter.layout import AutoLayout, Layout, LayoutFinder
+from dynaip.adapter.parts import Adapter, Specs
 from dynaip.adapter.prepare import layout_finder, slot_maker
 from dynaip.adapter.reference import Reference, as_samples
-from dynaip.adapter.shown import Shown
 from dynaip.adapter.slots import Slot
-from dynaip.config import AdapterConfig, ComponentSpec, ExperimentConfig
-from dynaip.contracts import (
-    Backbone,
-    BlockSite,
-    Branch,
-    DecouplingPolicy,
-    FeatureFusion,
-    ForwardPass,
-    FusedReference,
-    VisualEncoder,
-)
-from dynaip.errors import ConfigError, InputError
+from dynaip.config import ComponentSpec, ExperimentConfig
+from dynaip.contracts import Backbone, BlockSite, Branch, DecouplingPolicy, ForwardPass, FusedReference
+from dynaip.errors import InputError
 from dynaip.registry import registry
-from dynaip.suggest import did_you_mean
 
 
-@dataclass(frozen=True)
-class Specs:
-    """What an adapter is made of, as saved in its ``config.json``."""
-
-    backbone: ComponentSpec
-    encoder: ComponentSpec
-    fusion: ComponentSpec
-    decoupling: ComponentSpec
-    adapter: AdapterConfig
-
-    @classmethod
-    def of(cls, config: ExperimentConfig) -> Specs:
-        """Take an experiment's parts."""
-        return cls(config.backbone, config.encoder, config.fusion, config.decoupling, config.adapter)
-
-
-class DynaIP(Shown, nn.Module):
-    """The adapter. Its weights are those of the fusion strategy and of K, V; base and encoder stay frozen.
-
-    ``model`` is the backbone's signature: family, width, heads, numbers of blocks, width of the pooled prompt.
-    """
-
-    fusion: FeatureFusion
-    attention: ReferenceAttention
-    source: Path | None
-    """The run folder that it was loaded from."""
+class DynaIP(Adapter):
+    """The adapter on a pipeline: hooks that inject references, and windows to look through while they do."""
 
     def __init__(self, specs: Specs, model: Mapping[str, Any], *, branches: Iterable[Branch] | None = None) -> None:
-        """Make the parts; K, V serve ``branches``, by default those that the policy opens in training."""
-        super().__init__()
-        self.specs = specs
-        self.model_signature = dict(model)
-        self.backbone: Backbone = registry().build(specs.backbone)
-        # Behind a list the frozen encoder is no submodule: it is neither trained nor saved.
-        self._encoder: list[VisualEncoder] = [registry().build(specs.encoder).eval().requires_grad_(False)]
-        self.policy: DecouplingPolicy = registry().build(specs.decoupling)
-        self.block_numbers = chosen_blocks(specs.adapter, model)
-        self.fusion = registry().build(
-            specs.fusion,
-            widths=dict(self.encoder.widths),
-            dim=specs.adapter.token_width,
-            condition_dim=model.get("condition_width"),
-        )
-        self.attention = ReferenceAttention(
-            len(self.block_numbers),
-            token_width=specs.adapter.token_width,
-            width=int(model["width"]),
-            heads=int(model["heads"]),
-            branches=self.policy.branches("training") if branches is None else branches,
-            share_branches=specs.adapter.share_branches,
-            bias=specs.adapter.bias,
-            key_norm=specs.adapter.key_norm,
-            key_norm_eps=specs.adapter.key_norm_eps,
-        )
+        """Make the parts, attached to nothing; see ``Adapter``."""
+        super().__init__(specs, model, branches=branches)
         self._injector: Injector | None = None
         self._pipe: weakref.ref[Any] | None = None
         self._finder: LayoutFinder | None = None
         self._restore_backend: Callable[[], None] | None = None
-        self.source: Path | None = None
 
     # -- making, saving, loading -----------------------------------------------------------------------------------------
 
@@ -114,11 +54,11 @@ class DynaIP(Shown, nn.Module):
 
         Raises ``MismatchError`` naming the field where encoder or format are not those that it was trained with.
         """
-        return formats.load(cls, run, revision=revision)
+        return files.load(cls, run, revision=revision)
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write ``adapter.safetensors`` and ``config.json`` into ``folder`` and give it back."""
-        return formats.save(self, Path(folder))
+        return files.save(self, Path(folder))
 
     def push_to_hub(
         self, repo_id: str, *, private: bool = True, card: str | None = None, run: str | Path | None = None
@@ -127,14 +67,7 @@ class DynaIP(Shown, nn.Module):
 
         The card tells the training and the scores of ``run``, by default of the run that the adapter was loaded from.
         """
-        return formats.push(self, repo_id, private=private, card=card, run=run)
-
-    # -- parts ----------------------------------------------------------------------------------------------------------
-
-    @property
-    def encoder(self) -> VisualEncoder:
-        """The frozen visual encoder."""
-        return self._encoder[0]
+        return hub.push(self, repo_id, private=private, card=card, run=run)
 
     @property
     def attached(self) -> bool:
@@ -147,34 +80,33 @@ class DynaIP(Shown, nn.Module):
         return self._pipe() if self._pipe else None
 
     @property
-    def device(self) -> torch.device:
-        """Where the fusion's weights are; references are encoded and fused there."""
-        return next((parameter.device for parameter in self.fusion.parameters()), torch.device("cpu"))
-
-    @property
     def injector(self) -> Injector:
         """The hooks; ``InputError`` if the adapter is not attached."""
         if self._injector is None or not self.attached:
             raise InputError("the adapter is not attached to a pipeline: call attach(pipe) first")
         return self._injector
 
+    def summary(self) -> str:
+        """Weights, parts, branches and what it is attached to, in one sentence."""
+        weights = sum(parameter.numel() for parameter in self.parameters())
+        levels = ", ".join(f"{level} (layer {layer})" for level, layer in self.encoder.levels.items())
+        branches = [branch for branch in BRANCHES if self.attention.serves(branch)]
+        encoder, fusion, policy = (
+            getattr(self.specs, part).use.split(":")[-1] for part in ("encoder", "fusion", "decoupling")
+        )
+        where = f"attached to {type(self.pipe).__name__}" if self.attached else "attached to nothing"
+        return (
+            f"DynaIP of {weights:,} weights: encoder {encoder} with {levels}; fusion {fusion}; keys and values for "
+            f"{' and '.join(branches)} branch in {len(self.block_numbers)} blocks; decoupling {policy}; {where}"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self.summary())}</p>"
+
     def __getstate__(self) -> dict[str, Any]:
         """A copy, or what comes out of a pickle, is attached to nothing."""
         state = dict(super().__getstate__() or {})  # pyright: ignore[reportArgumentType, reportCallIssue]
         return state | dict.fromkeys(("_injector", "_pipe", "_finder", "_restore_backend"))
-
-    def trainable_parameters(self) -> list[nn.Parameter]:
-        """List what training changes: the fusion, and K, V of the branches that the policy opens in training."""
-        return [*self.fusion.parameters(), *self.attention.parameters_of(sorted(self.policy.branches("training")))]
-
-    def set_policy(self, policy: str | Mapping[str, Any] | ComponentSpec | DecouplingPolicy) -> None:
-        """Swap the decoupling policy of a trained adapter for good; ``references(decoupling=...)`` does it for once."""
-        if isinstance(policy, DecouplingPolicy):
-            self.policy = self._served(policy)
-            return
-        spec = policy if isinstance(policy, ComponentSpec) else ComponentSpec.parse("decoupling", policy)
-        self.policy = self._served(registry().build(spec))
-        self.specs = Specs(self.specs.backbone, self.specs.encoder, self.specs.fusion, spec, self.specs.adapter)
 
     # -- attaching --------------------------------------------------------------------------------------------------------
 
@@ -191,7 +123,7 @@ class DynaIP(Shown, nn.Module):
         if self.attached:
             raise InputError("this adapter is attached already: detach() it first")
         attached.check_room(transformer, beside, attention_backend)
-        formats.same("backbone", self.model_signature, self.backbone.signature(transformer))
+        files.same("backbone", self.model_signature, self.backbone.signature(transformer))
         if attention_backend is not None:
             self._restore_backend = use_backend(transformer, attention_backend)
         self._to(transformer)
@@ -201,7 +133,7 @@ class DynaIP(Shown, nn.Module):
             site=self.specs.adapter.site, span=self.specs.adapter.single_stream,
         )  # fmt: skip
         self._pipe = weakref.ref(pipe)
-        attached.add(transformer, self)
+        attached.add(transformer, self, self._injector)
         return self
 
     @staticmethod
@@ -212,7 +144,7 @@ class DynaIP(Shown, nn.Module):
     @staticmethod
     def all_on(pipe: Any) -> list[DynaIP]:
         """Give the adapters that are attached to a pipeline (or its transformer), in the order in which they came."""
-        return adapters_on(getattr(pipe, "transformer", pipe))
+        return cast("list[DynaIP]", adapters_on(getattr(pipe, "transformer", pipe)))
 
     def detach(self) -> None:
         """Take the hooks away: the base is itself again, bit for bit. Detaching twice does nothing."""
@@ -240,26 +172,6 @@ class DynaIP(Shown, nn.Module):
         blocks = self.backbone.blocks(transformer)
         return [blocks[number] for number in self.block_numbers]
 
-    # -- references -> tokens -----------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def features(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
-        """Encode pictures into level features, each B x N x C_l, without gradient."""
-        parameter = next(self.encoder.parameters())
-        pixels = self.encoder.preprocess(images).to(parameter.device, parameter.dtype)
-        return {level: values.to(self.device, torch.float32) for level, values in self.encoder(pixels).items()}
-
-    def fuse(
-        self,
-        features: Mapping[str, Tensor],
-        *,
-        coefficients: Mapping[str, float] | None = None,
-        condition: Tensor | None = None,
-    ) -> FusedReference:
-        """Fuse level features (each B x N x C_l) into reference tokens (B x M x D); ``coefficients`` are gamma_l."""
-        condition = None if condition is None else condition.to(self.device, torch.float32)
-        return self.fusion(features, coefficients=coefficients, condition=condition)
-
     # -- generation ---------------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -280,11 +192,11 @@ class DynaIP(Shown, nn.Module):
         """
         hooks = self.injector
         samples = as_samples(references, self.specs.adapter.max_references)
-        self._check_levels(granularity)
-        finder = layout_finder(self, samples, layout, subjects)
+        self.check_levels(granularity)
+        finder = layout_finder(self, self.pipe, samples, layout, subjects)
         made = slot_maker(self, samples, granularity, finder)
         injection = Injection(
-            len(samples) if any(samples) else 0, self._policy(decoupling), "inference", made,
+            len(samples) if any(samples) else 0, self.policy_of(decoupling), "inference", made,
             self.fusion.uses_condition, finder=finder,
         )  # fmt: skip
         self._finder = finder
@@ -297,34 +209,6 @@ class DynaIP(Shown, nn.Module):
     def layout(self) -> Layout | None:
         """The layout that was found for the latest generation under ``layout="auto"``."""
         return self._finder.layout if self._finder else None
-
-    def _policy(self, given: Any) -> DecouplingPolicy:
-        if given is None:
-            return self.policy
-        if isinstance(given, DecouplingPolicy):
-            return self._served(given)
-        spec = given if isinstance(given, ComponentSpec) else ComponentSpec.parse("decoupling", given)
-        return self._served(registry().build(spec))
-
-    def _served(self, policy: DecouplingPolicy) -> DecouplingPolicy:
-        """Refuse a policy that opens a branch whose keys and values this adapter never trained."""
-        for branch in sorted(policy.branches("inference")):
-            if not self.attention.serves(branch):
-                raise InputError(
-                    f"decoupling: this adapter was trained without the {branch} branch and has no keys and values for it; "
-                    "use a policy that leaves it closed"
-                )
-        return policy
-
-    def _check_levels(self, granularity: Mapping[str, float] | None) -> None:
-        for level, value in (granularity or {}).items():
-            if level not in self.encoder.levels:
-                names = list(self.encoder.levels)
-                raise InputError(
-                    f"granularity: no level {level}; there are {', '.join(names)}.{did_you_mean(level, names)}"
-                )
-            if not value >= 0 or value == float("inf"):
-                raise InputError(f"granularity: {level}={value} must be a number from 0 up")
 
     # -- training -----------------------------------------------------------------------------------------------------------
 
@@ -376,25 +260,3 @@ class TrainingPass:
     """What a training pass made of its references (tokens, routing weights, auxiliary loss), once the transformer has run."""
 
     fused: FusedReference | None = None
-
-
-def chosen_blocks(settings: AdapterConfig, model: Mapping[str, Any]) -> list[int]:
-    """Numbers of the blocks that take part: double-stream ones by ``blocks``, then all single-stream ones if wanted."""
-    double, single = int(model["double_blocks"]), int(model.get("single_blocks", 0))
-    wanted = settings.blocks
-    numbers = sorted(range(double)[_as_slice(wanted)]) if isinstance(wanted, str) else sorted(set(wanted))
-    if not numbers or numbers[-1] >= double:
-        raise ConfigError(f"adapter.blocks: {wanted} does not fit the {double} double-stream blocks 0 to {double - 1}")
-    if settings.single_stream == "all_tokens" and settings.site == "residual":
-        raise ConfigError("adapter.single_stream: all_tokens needs site attention; at site residual use image_tokens")
-    if settings.single_stream != "off":
-        numbers += list(range(double, double + single))
-    return numbers
-
-
-def _as_slice(text: str) -> slice:
-    """Read ``all``, ``2:10`` or ``::2``."""
-    parts = [int(part) if part else None for part in text.removeprefix("all").split(":")]
-    if len(parts) == 3 and parts[2] == 0:
-        raise ConfigError(f"adapter.blocks: the step of {text} must not be 0")
-    return slice(*parts, *[None] * (3 - len(parts)))

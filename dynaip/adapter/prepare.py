@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dynaip.adapter.layout import AutoLayout, LayoutFinder
+from dynaip.adapter.parts import Adapter
 from dynaip.adapter.reference import Reference, normalised
 from dynaip.adapter.slots import Slot
 from dynaip.contracts import ForwardPass
 from dynaip.errors import InputError
-
-if TYPE_CHECKING:
-    from dynaip.adapter.model import DynaIP
 
 Placed = list[tuple[Reference, Tensor | None]]
 """One sample's references with their regions on the grid."""
 
 
 def slot_maker(
-    dyna: DynaIP, samples: list[list[Reference]], granularity: Mapping[str, float] | None, finder: LayoutFinder | None
+    adapter: Adapter,
+    samples: list[list[Reference]],
+    granularity: Mapping[str, float] | None,
+    finder: LayoutFinder | None,
 ) -> Callable[[ForwardPass], list[Slot]]:
     """Encode every picture once now; fuse at the first pass, when a prompt-aware router can see the prompt."""
     pictures = {id(one): one.picture() for sample in samples for one in sample if one.scale != 0}
-    encoded = dyna.features(list(pictures.values())) if pictures else {}
+    encoded = adapter.features(list(pictures.values())) if pictures else {}
     features = {
         key: {level: values[place : place + 1] for level, values in encoded.items()}
         for place, key in enumerate(pictures)
@@ -35,14 +36,15 @@ def slot_maker(
 
     def make(call: ForwardPass) -> list[Slot]:
         rows = samples
-        if dyna.fusion.uses_condition or finder is not None:
+        if adapter.fusion.uses_condition or finder is not None:
             # A router sees each prompt, and each image has a layout of its own: then every image has its own references.
             rows = [sample for sample in samples for _ in range(call.batch // len(samples))]
         placed = [
             list(zip(sample, regions(sample, call.grid, finder, row), strict=True)) for row, sample in enumerate(rows)
         ]
         slots = [
-            _slot(dyna, placed, number, features, granularity, call) for number in range(max(map(len, rows), default=0))
+            _slot(adapter, placed, number, features, granularity, call)
+            for number in range(max(map(len, rows), default=0))
         ]
         return [slot for slot in slots if slot is not None]
 
@@ -62,7 +64,7 @@ def regions(
 
 
 def _slot(
-    dyna: DynaIP, samples: list[Placed], number: int, features: dict[int, dict[str, Tensor]],
+    adapter: Adapter, samples: list[Placed], number: int, features: dict[int, dict[str, Tensor]],
     granularity: Mapping[str, float] | None, call: ForwardPass,
 ) -> Slot | None:  # fmt: skip
     """The ``number``-th reference of every sample that has one and gives it a scale; None if no sample does."""
@@ -75,16 +77,16 @@ def _slot(
         return None
     rows, (references, where) = list(found), zip(*found.values(), strict=True)
     parts = [features[id(reference)] for reference in references]
-    picked = {level: torch.cat([part[level] for part in parts]) for level in dyna.encoder.levels}
-    condition = call.condition[rows] if dyna.fusion.uses_condition and call.condition is not None else None
+    picked = {level: torch.cat([part[level] for part in parts]) for level in adapter.encoder.levels}
+    condition = call.condition[rows] if adapter.fusion.uses_condition and call.condition is not None else None
     with torch.no_grad():
-        tokens = dyna.fuse(picked, coefficients=granularity, condition=condition).tokens
+        tokens = adapter.fuse(picked, coefficients=granularity, condition=condition).tokens
     scales = torch.tensor([reference.scale for reference in references], dtype=torch.float32)
     return Slot(rows, tokens, scales, list(where), repeats=call.batch // len(samples), number=number)
 
 
 def layout_finder(
-    dyna: DynaIP, samples: list[list[Reference]], layout: Any, subjects: Sequence[Any] | None
+    adapter: Adapter, pipe: Any, samples: list[list[Reference]], layout: Any, subjects: Sequence[Any] | None
 ) -> LayoutFinder | None:
     """Make what finds the regions, or None without ``layout``; ``InputError`` if subjects do not fit the references."""
     if layout is None:
@@ -94,11 +96,10 @@ def layout_finder(
     settings = AutoLayout() if layout == "auto" else layout
     if not isinstance(settings, AutoLayout):
         raise InputError(f'layout: {layout!r} must be "auto" or an AutoLayout')
-    pipe = dyna.pipe
     named = _per_sample(samples, subjects)
-    sites = dyna.backbone.blocks(getattr(pipe, "transformer", pipe))
+    sites = adapter.backbone.blocks(getattr(pipe, "transformer", pipe))
     words = any(isinstance(each, str) for sample in named for each in sample)
-    text = dyna.backbone.text_stream(pipe) if words else (None, None, 0)
+    text = adapter.backbone.text_stream(pipe) if words else (None, None, 0)
     held = weakref.ref(pipe)
     return LayoutFinder(settings, named, sites, text, lambda: getattr(held(), "_num_timesteps", None))
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dynaip.adapter.formats import describe
+from dynaip.adapter.files import describe
 from dynaip.adapter.model import DynaIP
 from dynaip.config.experiment import fingerprint
 from dynaip.contracts import Backbone, Case

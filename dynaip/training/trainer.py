@@ -16,7 +16,7 @@ from accelerate import Accelerator, PartialState  # pyright: ignore[reportMissin
 from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
-from dynaip.adapter.formats import start_from
+from dynaip.adapter.files import start_from
 from dynaip.adapter.model import DynaIP
 from dynaip.config import ExperimentConfig, TrainingConfig
 from dynaip.contracts import Backbone, PairSource

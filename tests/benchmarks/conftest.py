@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from dynaip.adapter.model import DynaIP, Specs
+from dynaip.adapter.model import DynaIP
+from dynaip.adapter.parts import Specs
 from dynaip.config import AdapterConfig, ComponentConfig, ComponentSpec
 from dynaip.contracts import ForwardPass, VisualEncoder
 from dynaip.registry import Component, registry

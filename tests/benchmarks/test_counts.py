@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dynaip import Reference
 from dynaip.adapter import terms
-from dynaip.adapter.injection import ReferenceEvent
+from dynaip.adapter.injector import ReferenceEvent
 
 DOUBLE, IMAGE, TOKENS, WIDTH = 19, 4096, 577, 3072
 QUARTERS = [(x / 2, y / 2, (x + 1) / 2, (y + 1) / 2) for x in (0, 1) for y in (0, 1)]

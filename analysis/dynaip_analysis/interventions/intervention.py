@@ -9,7 +9,7 @@ from functools import partial
 from math import prod
 from typing import Any, Literal, get_args
 
-from dynaip.adapter.injection import BlockScale
+from dynaip.adapter.injector import BlockScale
 from dynaip.contracts import Branch
 from dynaip.errors import InputError
 from dynaip.suggest import did_you_mean

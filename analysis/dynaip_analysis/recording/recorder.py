@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from dynaip.adapter.attention import BRANCHES
-from dynaip.adapter.injection import Injector
+from dynaip.adapter.injector import Injector
 from dynaip.adapter.words import places_of, tokens_of
 from dynaip.contracts import Branch, ForwardPass, FusedReference
 from dynaip.errors import InputError

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dynaip import DynaIP, Reference
-from dynaip.adapter.model import chosen_blocks
+from dynaip.adapter.parts import chosen_blocks
 from dynaip.config import AdapterConfig
 from dynaip.contracts import BranchWeights, DecouplingPolicy
 from dynaip.errors import ConfigError, InputError
@@ -495,3 +495,16 @@ def test_a_swapped_policy_keeps_both_branches_on_disk(adapter: Make, tmp_path: P
     assert again.policy.branches("inference") == {"image"}
     again.set_policy("coupled")
     assert again.state_dict().keys() == dyna.state_dict().keys()
+
+
+def test_the_sentence_holds_what_the_adapter_is(adapter: Make, tiny_flux: Any) -> None:
+    dyna = adapter(decoupling="image_only")
+    weights = sum(parameter.numel() for parameter in dyna.parameters())
+    told = dyna.summary()
+    assert told.startswith(f"DynaIP of {weights:,} weights: encoder ")
+    assert all(f"{level} (layer {layer})" in told for level, layer in dyna.encoder.levels.items())
+    assert f"keys and values for image branch in {len(dyna.block_numbers)} blocks; decoupling image_only" in told
+    assert told.endswith("attached to FluxPipeline")
+    dyna.detach()
+    assert dyna.summary().endswith("attached to nothing")
+    assert dyna._repr_html_() == f"<p>{dyna.summary()}</p>"

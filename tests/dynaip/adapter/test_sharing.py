@@ -114,7 +114,7 @@ def test_hub_ids_work_as_folders_do(
     run: Path, hub: Path, monkeypatch: pytest.MonkeyPatch, tiny_flux: Any, experiment: Make
 ) -> None:
     from dynaip.adapter.exchange import export_run
-    from dynaip.adapter.formats import start_from
+    from dynaip.adapter.files import start_from
     from dynaip.runs import resolve_run
 
     dyna = DynaIP.from_pretrained(run)

@@ -16,7 +16,7 @@ from diffusers import (
 from torch import Tensor
 
 from dynaip.adapter.attention import ReferenceAttention, attend, merge_heads
-from dynaip.adapter.model import chosen_blocks
+from dynaip.adapter.parts import chosen_blocks
 from dynaip.config import AdapterConfig, ComponentSpec
 from dynaip.contracts import Backbone
 from dynaip.registry import registry

@@ -1,0 +1,376 @@
+"""Puts reference attention into a transformer with module hooks, and takes it out again without a trace.
+
+Nothing is replaced: hooks on the query norms hold the branch's query, hooks on the attention (or block, or output projection)
+add the reference term. When nothing is to be added every hook returns at once, so the base's output stays bit-identical.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from dynaip.adapter.attention import BRANCHES, KeyValue, ReferenceAttention, split_heads
+from dynaip.adapter.backends import backend_of
+from dynaip.adapter.injection import Injection, Kept
+from dynaip.adapter.passes import PassMarks
+from dynaip.adapter.slots import Group, Slot, looking, spread
+from dynaip.adapter.terms import project, reference_term, scatter
+from dynaip.contracts import Backbone, BlockSite, Branch, ForwardPass
+from dynaip.errors import MismatchError
+
+Site = Literal["attention", "projection", "residual"]
+Span = Literal["off", "image_tokens", "all_tokens"]
+BlockScale = Callable[[Branch, int, float], "float | Sequence[float]"]
+"""(branch, block, progress) -> factor of g_b: one for all references, or one a reference by its place in the list."""
+
+
+@dataclass(frozen=True)
+class ReferenceEvent:
+    """What the hooks saw when they added one reference to one branch of one block."""
+
+    block: int
+    branch: Branch
+    """What the tokens are; in a single-stream block K, V of the image branch serve both kinds."""
+    progress: float
+    reference: int
+    """Place of the reference in its sample's list."""
+    samples: Tensor
+    """Rows of the pass (b)."""
+    queries_index: Tensor | None
+    """Image tokens inside the region (t); None for all."""
+    query: Tensor
+    """b x H x t x d/H."""
+    key: Tensor
+    """b x H x M x d/H."""
+    value: Tensor
+    """b x H x M x d/H."""
+    term: Tensor
+    """b x t x d, after scale, region and weight, as it was added."""
+    output: Tensor
+    """What the base gives at the same rows and tokens, without any reference, b x t x d."""
+    weight: float
+    """g_b of the policy (times the intervention)."""
+    grid: tuple[int, int]
+
+
+@dataclass
+class _Place:
+    """One chosen block: what its hooks read and hold.
+
+    Modules of the block belong to the transformer, which may be deleted. Hooks read no number of the block, so that compiled
+    blocks share one graph.
+    """
+
+    number: int
+    single: bool
+    query_layout: Literal["BTHd", "BHTd"]
+    pairs: Mapping[Branch, KeyValue]
+    weights: dict[Branch, float] = field(default_factory=dict[Branch, float])
+    """g_b of the branches that are open in this pass."""
+    factors: dict[Branch, Sequence[float]] = field(default_factory=dict[Branch, "Sequence[float]"])
+    """Factors of the weights, one a reference, where an intervention tells references apart."""
+    kept: Kept = field(default_factory=dict[Any, Any])
+    """Keys and values by (name of the pair, reference)."""
+    queries: dict[Branch, Tensor] = field(default_factory=dict[Branch, Tensor])
+    """Held from the query's norm to the end of the attention, the projection or the block."""
+
+
+class Injector:
+    """The hooks of one adapter on one transformer. ``remove`` is the exact inverse of building it.
+
+    The transformer is held weakly: an adapter never keeps a deleted pipeline in memory.
+    """
+
+    def __init__(
+        self, transformer: nn.Module, backbone: Backbone, attention: ReferenceAttention, sites: Sequence[BlockSite], *,
+        numbers: Sequence[int], blocks: int, site: Site, span: Span,
+    ) -> None:  # fmt: skip
+        self._transformer = weakref.ref(transformer)
+        self.backbone = backbone
+        self.attention = attention
+        self.places = [
+            _Place(
+                number=number,
+                single=block.kind == "single",
+                query_layout=block.query_layout,
+                # A single-stream block has one query for all tokens: the image branch's K, V serve it.
+                pairs={
+                    branch: attention.pair(branch, place)
+                    for branch in BRANCHES
+                    if branch in block.queries and attention.serves(branch)
+                },
+            )
+            for place, (number, block) in enumerate(zip(numbers, sites, strict=True))
+        ]
+        self.blocks = blocks
+        self.site: Site = site
+        self.span: Span = span
+        self.injection: Injection | None = None
+        self.observers: list[Callable[[ReferenceEvent], None]] = []
+        self.block_scale: BlockScale | None = None
+        self.call: ForwardPass | None = None
+        """The pass that runs, if anything is added in it."""
+        self.read: ForwardPass | None = None
+        """The pass that runs, whatever it sees; None where no references are active."""
+        self.backend: str | None = None
+        """Attention backend of the base in this pass; None is torch's own."""
+        self.marks = PassMarks(transformer)
+        self.numbers = list(numbers)
+        self.targets: list[weakref.ref[nn.Module]] = []
+        """What carries hooks and may be wrapped by a LoRA; norms never are."""
+        self.handles = [transformer.register_forward_pre_hook(self._before, with_kwargs=True), *self._hook(sites)]
+        forget_compiled(transformer)
+
+    @property
+    def transformer(self) -> nn.Module | None:
+        """The transformer that carries the hooks; None once it is deleted."""
+        return self._transformer()
+
+    # -- hooks ---------------------------------------------------------------------------------------------------------
+
+    def _hook(self, sites: Sequence[BlockSite]) -> list[Any]:
+        handles: list[Any] = []
+        self.targets = [weakref.ref(module) for module in self._wrappable(sites)]
+        for place, block in zip(self.places, sites, strict=True):
+            for branch, module in block.queries.items():
+                handles.append(module.register_forward_hook(self._hold(place, branch)))
+            if self.site == "residual":
+                handles.append(block.block.register_forward_hook(self._add(place, block.block_outputs)))
+            elif self.site == "attention" or not block.projections:
+                # A block without an output projection of its own attention ends where a projection would begin.
+                handles.append(block.attention.register_forward_hook(self._add(place, block.attention_outputs)))
+            else:
+                for branch, module in block.projections.items():
+                    handles.append(module.register_forward_pre_hook(self._add_before(place, branch)))
+        return handles
+
+    def _wrappable(self, sites: Sequence[BlockSite]) -> list[nn.Module]:
+        queries = [module for block in sites for module in block.queries.values()]
+        outputs = [module for block in sites for module in block.projections.values() if self.site == "projection"]
+        return [module for module in (*queries, *outputs) if hasattr(module, "in_features")]
+
+    def _follow(self, transformer: nn.Module) -> None:
+        """Move the hooks where a LoRA was put around the linear layers that carry them, or was taken away."""
+        if not self.targets:
+            return
+        blocks = self.backbone.blocks(transformer)
+        sites = [blocks[number] for number in self.numbers]
+        if any(held() is not module for held, module in zip(self.targets, self._wrappable(sites), strict=True)):
+            for handle in self.handles[1:]:
+                handle.remove()
+            self.handles[1:] = self._hook(sites)
+            forget_compiled(transformer)
+
+    def remove(self) -> None:
+        """Take every hook away and forget everything that was held."""
+        for handle in self.handles:
+            handle.remove()
+        self.handles = []
+        transformer = self.transformer
+        if transformer is not None:
+            self.marks.remove(transformer)
+        self.injection = None
+        self._close()
+
+    def _close(self) -> None:
+        """Shut every branch of every block and let go of what was held for a pass."""
+        self.call = self.read = None
+        if self.injection is not None and self.injection.finder is not None:
+            self.injection.finder.call = None
+        for place in self.places:
+            place.weights, place.factors, place.kept = {}, {}, {}
+            place.queries.clear()
+
+    @contextmanager
+    def active(self, injection: Injection) -> Generator[Injection]:
+        """Inject while the context is open; what was active before is active again afterwards."""
+        outer, self.injection = self.injection, injection
+        try:
+            yield injection
+        finally:
+            injection.forget()
+            self.marks.forget()
+            self.injection = outer
+            self._close()
+
+    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Read the pass, decide which branches of which blocks are open, and make tokens if they are missing."""
+        self._close()
+        injection = self.injection
+        if injection is None or injection.samples == 0:
+            return
+        self._follow(module)
+        context = self.marks.read(args, kwargs) if injection.phase == "inference" else None
+        call = self.read = self.backbone.read_pass(module, args, kwargs, context)
+        if call.negative:
+            return
+        if call.batch % injection.samples:
+            raise MismatchError(
+                f"references are given for {injection.samples} prompts, but the batch holds {call.batch} images: "
+                "give one list of references a prompt, or one flat list for all of them"
+            )
+        if not injection.looks(call) and self._open(injection, call):
+            self.backend = backend_of(module)
+            latents = cast(Tensor, kwargs.get("hidden_states", args[0] if args else None))
+            injection.prepare(call, latents.device)
+            self.call = call if injection.slots else None
+            self._fill(injection, latents)
+
+    def _open(self, injection: Injection, call: ForwardPass) -> bool:
+        """Ask the policy for the weights of this pass; False if all branches are shut."""
+        for place in self.places:
+            given = injection.policy.weights(
+                injection.phase, block=place.number, blocks=self.blocks, progress=call.progress
+            )
+            for branch in place.pairs:
+                weight = given.image if branch == "image" else given.text
+                scale = 1.0 if self.block_scale is None else self.block_scale(branch, place.number, call.progress)
+                if not isinstance(scale, (int, float)):
+                    place.factors[branch], scale = scale, float(any(scale))
+                weight *= scale
+                if weight != 0:
+                    place.weights[branch] = weight
+        return any(place.weights for place in self.places)
+
+    def _fill(self, injection: Injection, like: Tensor) -> None:
+        """Compute keys and values that are missing, once per generation; with gradients every block makes its own."""
+        if self.call is None or torch.is_grad_enabled():
+            return
+        for number, place in enumerate(self.places):
+            place.kept = injection.cache.setdefault(number, {})
+            for branch in place.weights:
+                for slot in cast(list[Slot], injection.slots):
+                    address = (self.attention.name(branch), slot.number)
+                    if address not in place.kept:
+                        place.kept[address] = project(place.pairs[branch], slot, like)
+
+    def _hold(self, place: _Place, branch: Branch) -> Callable[..., None]:
+        def hold(module: nn.Module, args: Any, output: Tensor) -> None:
+            if self.call is not None and branch in place.weights:
+                place.queries[branch] = output
+
+        return hold
+
+    def _add(self, place: _Place, positions: Mapping[Branch, int]) -> Callable[..., Any]:
+        def add(module: nn.Module, args: Any, output: Any) -> Any:
+            if self.call is None or not place.weights:
+                return None
+            outputs = list(output) if isinstance(output, tuple) else [output]
+            for branch, position in positions.items():
+                outputs[position] = self._added(place, branch, outputs[position])
+            return tuple(outputs) if isinstance(output, tuple) else outputs[0]
+
+        return add
+
+    def _add_before(self, place: _Place, branch: Branch) -> Callable[..., Any]:
+        def add(module: nn.Module, args: tuple[Any, ...]) -> Any:
+            if self.call is None or branch not in place.weights:
+                return None
+            return (self._added(place, branch, args[0]), *args[1:])
+
+        return add
+
+    # -- the term ------------------------------------------------------------------------------------------------------
+
+    def _added(self, place: _Place, branch: Branch, output: Tensor) -> Tensor:
+        """``output`` (B x tokens x d) plus the term of every reference; ``output`` itself if there is none."""
+        query = place.queries.pop(branch, None)
+        if query is None:
+            return output
+        skipped = cast(ForwardPass, self.call).negative_rows
+        query = split_heads(query, place.pairs[branch].heads, place.query_layout)
+        positive = self._positive(place, branch, query[skipped:], output[skipped:])
+        return torch.cat([output[:skipped], positive]) if skipped else positive
+
+    def _positive(self, place: _Place, branch: Branch, query: Tensor, output: Tensor) -> Tensor:
+        """``_added`` for rows that may see references; ``query`` is B x H x tokens x d/H."""
+        # The stream of a single-stream block at site `residual` has given its text tokens away already.
+        offset = query.shape[2] - output.shape[1]
+        parts: list[Tensor] = []
+        for start, end, tokens in self._windows(place, branch, output.shape[1], offset):
+            part = output[:, start:end]
+            if tokens is not None:
+                part = self._sum(place, branch, query[:, :, start + offset : end + offset], part, tokens)
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _windows(self, place: _Place, branch: Branch, length: int, offset: int) -> list[tuple[int, int, Branch | None]]:
+        """Split a stream into (start, end, what its tokens are); None for tokens that see no reference.
+
+        A double-stream block keeps text and image apart. A single-stream block holds text, then image tokens; behind them
+        there may be tokens of an image that is edited (Kontext), which see no reference.
+        """
+        call = cast(ForwardPass, self.call)
+        if branch == "text":
+            return [(0, length, "text")]
+        start = call.text_tokens - offset if place.single else 0
+        end = start + call.grid[0] * call.grid[1]
+        spans: list[tuple[int, int, Branch | None]] = [
+            (0, start, "text" if self.span == "all_tokens" else None),
+            (start, end, "image"),
+            (end, length, None),
+        ]
+        return [span for span in spans if span[0] < span[1]]
+
+    def _sum(self, place: _Place, branch: Branch, query: Tensor, output: Tensor, tokens: Branch) -> Tensor:
+        injection = cast(Injection, self.injection)
+        groups = injection.regional if tokens == "image" else injection.everywhere
+        total = output
+        for slot, found in zip(cast(list[Slot], injection.slots), groups, strict=True):
+            weight = place.weights[branch] * _factor(place.factors.get(branch), slot.number)
+            if weight == 0:
+                continue
+            kept = place.kept.get((self.attention.name(branch), slot.number))
+            key, value = kept or project(place.pairs[branch], slot, query)
+            key, value = key.to(query), value.to(query)
+            for group in found:
+                parts = looking(query, group), spread(key, group), spread(value, group)
+                term = reference_term(*parts, group.scale * weight, self.backend).to(total.dtype)
+                if self.observers:
+                    self._observe(place, weight, tokens, slot, group, parts, term, output)
+                total = scatter(total, term, group)
+        return total
+
+    def _observe(
+        self, place: _Place, weight: float, tokens: Branch, slot: Slot, group: Group,
+        parts: tuple[Tensor, Tensor, Tensor], term: Tensor, output: Tensor,
+    ) -> None:  # fmt: skip
+        call = cast(ForwardPass, self.call)
+        query, key, value = parts
+        # On the CPU: a watcher that reads them must not wait for the device.
+        samples = torch.arange(call.batch) if group.samples is None else group.samples
+        output = output if group.samples is None else output[group.samples.to(output.device)]
+        event = ReferenceEvent(
+            block=place.number,
+            branch=tokens,
+            progress=call.progress,
+            reference=slot.number,
+            samples=samples,
+            queries_index=group.index,
+            query=query,
+            key=key,
+            value=value,
+            term=term,
+            output=output if group.index is None else output[:, group.index],
+            weight=weight,
+            grid=call.grid,
+        )
+        for observer in list(self.observers):
+            observer(event)
+
+
+def forget_compiled(transformer: nn.Module) -> None:
+    """Compiled code does not look for hooks where it met none: without this they would be left out without a word."""
+    if any(getattr(module, "_compiled_call_impl", None) is not None for module in transformer.modules()):
+        torch.compiler.reset()
+
+
+def _factor(factors: Sequence[float] | None, number: int) -> float:
+    """The factor of a reference; references beyond a sequence of factors keep theirs."""
+    return 1.0 if factors is None or number >= len(factors) else float(factors[number])
