@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from dynaip.evaluation.scoring import summary
+from dynaip.scores import summary
 
 
 def test_summary_by_hand() -> None:
