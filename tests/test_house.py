@@ -97,7 +97,9 @@ def test_configs_and_commands_import_nothing_heavy() -> None:
     modules = [f"dynaip_plugins.{'.'.join(path.relative_to(PACKAGES['dynaip_plugins']).with_suffix('').parts)}"
                for path in sources("dynaip_plugins") if path.name == "config.py"]  # fmt: skip
     modules += ["dynaip", "dynaip.registry", "dynaip.config", "dynaip.errors", "dynaip.cli.app", "dynaip_plugins.builtin",
-                "dynaip_analysis.plugin", "dynaip_analysis.sections.config", "dynaip.contracts.section"]  # fmt: skip
+                "dynaip_analysis.plugin", "dynaip.contracts.section"]  # fmt: skip
+    modules += [f"dynaip_analysis.{path.parent.name}.{path.stem}" for path in sources("dynaip_analysis")
+                if path.name in ("config.py", "section.py")]  # fmt: skip
     code = f"""
 import sys
 sys.path[:0] = {[str(ROOT), str(ROOT / "plugins"), str(ROOT / "analysis")]!r}
