@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 
 from dynaip.contracts import BlockSite, ForwardPass
 
+from ...shared.latents import full, grid_of
 from ..base import PipelineBackbone
-from ..latents import full, grid_of
 from ..sites import double_site, single_site
 from .config import FluxConfig
 
@@ -25,6 +26,7 @@ class FluxBackbone(PipelineBackbone[FluxConfig]):
     pipeline = "FluxPipeline"
     transformer = "FluxTransformer2DModel"
     tokenizer = "tokenizer_2"
+    readers = MappingProxyType({"tokenizer": "CLIP", "tokenizer_2": "T5"})
 
     def load(self, *, device: Any, dtype: Any) -> Any:
         """Load a FluxPipeline; without sizes it paints its native size, and no prompt is longer than its tokenizer says."""

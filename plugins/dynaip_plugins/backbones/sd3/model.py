@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 from dynaip.contracts import BlockSite, ForwardPass
 from dynaip.errors import InputError
 
+from ...shared.latents import packed, unpacked
 from ..base import PipelineBackbone
-from ..latents import map_of, tokens_of
 from ..sites import double_site
 from .config import SD3Config
 
@@ -28,6 +29,7 @@ class SD3Backbone(PipelineBackbone[SD3Config]):
     pipeline = "StableDiffusion3Pipeline"
     transformer = "SD3Transformer2DModel"
     tokenizer = "tokenizer_3"
+    readers = MappingProxyType({"tokenizer": "CLIP", "tokenizer_2": "CLIP", "tokenizer_3": "T5"})
     longest_prompt = 256
 
     def blocks(self, transformer: nn.Module) -> list[BlockSite]:
@@ -78,13 +80,13 @@ class SD3Backbone(PipelineBackbone[SD3Config]):
     ) -> Tensor:
         """Predict eps - x_0 (B x T x C) as the pipeline's own denoising step does."""
         predicted = pipe.transformer(
-            hidden_states=map_of(latents, *self.tokens(pipe, size)),
+            hidden_states=unpacked(latents, *self.tokens(pipe, size)),
             timestep=timesteps * 1000,
             encoder_hidden_states=text["prompt_embeds"],
             pooled_projections=text["pooled_prompt_embeds"],
             return_dict=False,
         )[0]
-        return tokens_of(predicted)
+        return packed(predicted)
 
     def text_stream(self, pipe: Any) -> tuple[Any, nn.Module, int]:
         """T5's tokens come behind CLIP's; without T5 the words are CLIP's."""
