@@ -24,7 +24,7 @@ def reference_term(query: Tensor, key: Tensor, value: Tensor, backend: str | Non
 
 def weighed(term: Tensor, weight: float | Tensor) -> Tensor:
     """``term`` (b x t x d) times g_b s_r M_r: one number, or b x t x 1."""
-    return term * (weight if isinstance(weight, float) else weight.to(term))
+    return term * (weight.to(term) if isinstance(weight, Tensor) else weight)
 
 
 def weight_of(scale: Tensor, level: float | None, weight: float) -> float | Tensor:
@@ -34,7 +34,7 @@ def weight_of(scale: Tensor, level: float | None, weight: float) -> float | Tens
 
 def added(total: Tensor, term: Tensor, weight: float | Tensor, *, in_place: bool = False) -> Tensor:
     """``total + weight (.) term``, all b x t x d; ``in_place`` writes into ``total`` and gives it back."""
-    if not isinstance(weight, float):
+    if isinstance(weight, Tensor):
         term, weight = weighed(term, weight), 1.0
     term = term.to(total.dtype)
     return total.add_(term, alpha=weight) if in_place else torch.add(total, term, alpha=weight)

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dynaip.atomic import write_text
 from dynaip.config import ExperimentConfig, load_experiment
 from dynaip.config.differences import differences
 from dynaip.errors import InputError, MismatchError
-from dynaip.runs import Run, write_text
+from dynaip.runs import Run
 from dynaip.training import checkpoints
 
 MAY_CHANGE = {

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from dynaip import Reference
 from dynaip.adapter import injection
-from dynaip.adapter.injector import Injector, ReferenceEvent
+from dynaip.adapter.events import ReferenceEvent
+from dynaip.adapter.injector import Injector
 from dynaip.adapter.slots import Gathered, Group, Slot, gather, plan
 
 Make = Callable[..., Any]

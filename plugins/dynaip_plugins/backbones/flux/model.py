@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 
 from dynaip.contracts import BlockSite, ForwardPass
 
+from ...shared.latents import full, grid_of
 from ..base import PipelineBackbone
-from ..latents import full, grid_of
 from ..sites import double_site, single_site
 from .config import FluxConfig
 
@@ -25,6 +26,7 @@ class FluxBackbone(PipelineBackbone[FluxConfig]):
     pipeline = "FluxPipeline"
     transformer = "FluxTransformer2DModel"
     tokenizer = "tokenizer_2"
+    readers = MappingProxyType({"tokenizer": "CLIP", "tokenizer_2": "T5"})
 
     def load(self, *, device: Any, dtype: Any) -> Any:
         """Load a FluxPipeline; without sizes it paints its native size, and no prompt is longer than its tokenizer says."""
@@ -40,7 +42,12 @@ class FluxBackbone(PipelineBackbone[FluxConfig]):
         return double + [single_site(number, block, 1) for number, block in enumerate(model.single_transformer_blocks)]
 
     def read_pass(
-        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+        self,
+        transformer: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: str | None,
+        pipe: Any = None,
     ) -> ForwardPass:
         """Read grid from the image ids, progress from the timestep, and the negative pass from the cache context."""
         hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]

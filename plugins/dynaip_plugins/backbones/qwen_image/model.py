@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dynaip.contracts import BlockSite, ForwardPass
+from dynaip.prompts import PromptLimit, token_count
 
+from ...shared.latents import packed
 from ..base import PipelineBackbone
-from ..latents import tokens_of
 from ..sites import double_site
 from .config import QwenImageConfig
 
@@ -29,7 +30,12 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
         return [double_site(number, block) for number, block in enumerate(cast(Any, transformer).transformer_blocks)]
 
     def read_pass(
-        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+        self,
+        transformer: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: str | None,
+        pipe: Any = None,
     ) -> ForwardPass:
         """Read grid from the first shape (those behind it are images that are edited) and progress from the timestep."""
         hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
@@ -62,7 +68,7 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
             torch.tensor(values, device=latents.device, dtype=latents.dtype)[:, None, None]
             for values in (vae.config.latents_mean, vae.config.latents_std)
         )
-        return tokens_of((latents - mean) / deviation)
+        return packed((latents - mean) / deviation)
 
     def velocity(
         self, pipe: Any, latents: Tensor, timesteps: Tensor, text: Mapping[str, Tensor], size: tuple[int, int]
@@ -79,6 +85,16 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
             img_shapes=[[(1, *self.tokens(pipe, size))]] * len(latents),
             return_dict=False,
         )[0]
+
+    def prompt_limits(self, pipe: Any, longest: int | None = None) -> Sequence[PromptLimit]:
+        """The instruction around the prompt is encoded, too; what stands before the prompt is not counted."""
+
+        def count(prompt: str) -> int:
+            text = pipe.prompt_template_encode.format(prompt)
+            return token_count(pipe.tokenizer, text) - pipe.prompt_template_encode_start_idx
+
+        most = min(longest or self.prompt_length(pipe), pipe.tokenizer_max_length)
+        return [PromptLimit("the language model", most, count)]
 
     def text_stream(self, pipe: Any) -> tuple[Any, nn.Module, int]:
         """The instruction before the prompt is encoded, too, and then cut off."""
