@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from .latents import grid_of
+from ..shared.latents import grid_of
 
 
 class HostClock:
@@ -42,14 +42,14 @@ class HostClock:
 
         From the scheduler's own count where ``pipe`` runs one; read from the device where a caller counts otherwise.
         """
-        if timestep in self._progress:
-            return self._progress[timestep]
         if timestep.device.type == "cpu":
             return 1 - float(timestep.flatten()[0]) / span
-        told = self._from_scheduler(getattr(pipe, "scheduler", None), timestep, latents, span)
+        if timestep in self._progress:
+            return self._progress[timestep]
+        told = self.scheduled(getattr(pipe, "scheduler", None), timestep, latents, span)
         return 1 - float(timestep.flatten()[0]) / span if told is None else told
 
-    def _from_scheduler(self, scheduler: Any, timestep: Tensor, latents: Tensor, span: float) -> float | None:
+    def scheduled(self, scheduler: Any, timestep: Tensor, latents: Tensor, span: float) -> float | None:
         """The schedule at the step that the scheduler has come to; None if it does not tell, or tells another timestep.
 
         Held against the device at the first pass of every schedule. A second pass at the same step on other latents is not
