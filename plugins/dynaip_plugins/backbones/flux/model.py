@@ -42,7 +42,12 @@ class FluxBackbone(PipelineBackbone[FluxConfig]):
         return double + [single_site(number, block, 1) for number, block in enumerate(model.single_transformer_blocks)]
 
     def read_pass(
-        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+        self,
+        transformer: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: str | None,
+        pipe: Any = None,
     ) -> ForwardPass:
         """Read grid from the image ids, progress from the timestep, and the negative pass from the cache context."""
         hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]

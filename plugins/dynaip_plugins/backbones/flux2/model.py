@@ -33,7 +33,12 @@ class Flux2Backbone(PipelineBackbone[Flux2Config]):
         return double + [single_site(number, block, 0) for number, block in enumerate(model.single_transformer_blocks)]
 
     def read_pass(
-        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+        self,
+        transformer: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: str | None,
+        pipe: Any = None,
     ) -> ForwardPass:
         """Read grid from the ids (tokens of images that are edited carry a time above 0) and progress from the timestep."""
         hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]

@@ -30,7 +30,12 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
         return [double_site(number, block) for number, block in enumerate(cast(Any, transformer).transformer_blocks)]
 
     def read_pass(
-        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+        self,
+        transformer: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: str | None,
+        pipe: Any = None,
     ) -> ForwardPass:
         """Read grid from the first shape (those behind it are images that are edited) and progress from the timestep."""
         hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
