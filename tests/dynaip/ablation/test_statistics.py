@@ -68,7 +68,9 @@ def test_a_case_that_lacks_a_seed_counts_by_the_seeds_it_has() -> None:
     found = Bootstrap(scores({"cp": cp}, ("a",))).estimate("a", "cp")
     assert found.value == pytest.approx(np.mean([0.2, 0.4, 0.8, 0.6, 1.0]))
     assert found.cases == 3
-    assert (found.low, found.high) == (pytest.approx(0.2), pytest.approx(0.8)), "the means of the lowest and highest case"
+    assert (found.low, found.high) == (pytest.approx(0.2), pytest.approx(0.8)), (
+        "the means of the lowest and highest case"
+    )
     assert Bootstrap(scores({"cp": cp}, ("a",))).per_seed("a", "cp") == {0: pytest.approx(0.4), 1: pytest.approx(0.9)}
 
 
