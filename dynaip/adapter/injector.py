@@ -6,8 +6,9 @@ add the reference term. When nothing is to be added every hook returns at once, 
 
 from __future__ import annotations
 
+import inspect
 import weakref
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -17,46 +18,18 @@ from torch import Tensor, nn
 
 from dynaip.adapter.attention import BRANCHES, KeyValue, ReferenceAttention, split_heads
 from dynaip.adapter.backends import backend_of
+from dynaip.adapter.events import PassEvent, ReferenceEvent
 from dynaip.adapter.injection import Injection, Kept
-from dynaip.adapter.passes import PassMarks
+from dynaip.adapter.passes import PassMarks, calling_pipeline
 from dynaip.adapter.slots import Group, Slot, looking, spread
 from dynaip.adapter.terms import project, reference_term, scatter
-from dynaip.contracts import Backbone, BlockSite, Branch, ForwardPass
+from dynaip.contracts import Backbone, BlockSite, Branch, ForwardPass, Phase
 from dynaip.errors import MismatchError
 
 Site = Literal["attention", "projection", "residual"]
 Span = Literal["off", "image_tokens", "all_tokens"]
 BlockScale = Callable[[Branch, int, float], "float | Sequence[float]"]
 """(branch, block, progress) -> factor of g_b: one for all references, or one a reference by its place in the list."""
-
-
-@dataclass(frozen=True)
-class ReferenceEvent:
-    """What the hooks saw when they added one reference to one branch of one block."""
-
-    block: int
-    branch: Branch
-    """What the tokens are; in a single-stream block K, V of the image branch serve both kinds."""
-    progress: float
-    reference: int
-    """Place of the reference in its sample's list."""
-    samples: Tensor
-    """Rows of the pass (b)."""
-    queries_index: Tensor | None
-    """Image tokens inside the region (t); None for all."""
-    query: Tensor
-    """b x H x t x d/H."""
-    key: Tensor
-    """b x H x M x d/H."""
-    value: Tensor
-    """b x H x M x d/H."""
-    term: Tensor
-    """b x t x d, after scale, region and weight, as it was added."""
-    output: Tensor
-    """What the base gives at the same rows and tokens, without any reference, b x t x d."""
-    weight: float
-    """g_b of the policy (times the intervention)."""
-    grid: tuple[int, int]
 
 
 @dataclass
@@ -113,14 +86,17 @@ class Injector:
         self.span: Span = span
         self.injection: Injection | None = None
         self.observers: list[Callable[[ReferenceEvent], None]] = []
+        self.pass_observers: list[Callable[[PassEvent], None]] = []
         self.block_scale: BlockScale | None = None
         self.call: ForwardPass | None = None
         """The pass that runs, if anything is added in it."""
         self.read: ForwardPass | None = None
-        """The pass that runs, whatever it sees; None where no references are active."""
+        """The pass that runs, whatever it sees; None where nobody asked for it."""
         self.backend: str | None = None
         """Attention backend of the base in this pass; None is torch's own."""
         self.marks = PassMarks(transformer)
+        # Backbones that were written before pipelines were passed take four arguments.
+        self.reads_pipe = "pipe" in inspect.signature(backbone.read_pass).parameters
         self.numbers = list(numbers)
         self.targets: list[weakref.ref[nn.Module]] = []
         """What carries hooks and may be wrapped by a LoRA; norms never are."""
@@ -202,14 +178,28 @@ class Injector:
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Read the pass, decide which branches of which blocks are open, and make tokens if they are missing."""
         self._close()
-        injection = self.injection
-        if injection is None or injection.samples == 0:
+        injection = self.injection if self.injection and self.injection.samples else None
+        if injection is None and not self.pass_observers:
             return
         self._follow(module)
-        context = self.marks.read(args, kwargs) if injection.phase == "inference" else None
-        call = self.read = self.backbone.read_pass(module, args, kwargs, context)
-        if call.negative:
-            return
+        call = self.read = self._read(module, args, kwargs, injection.phase if injection else "inference")
+        if injection is not None and not call.negative:
+            self._begin(injection, call, module, args, kwargs)
+        if self.pass_observers:
+            self._tell(injection, call)
+
+    def _read(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], phase: Phase) -> ForwardPass:
+        """Read the pass; in training nobody guides."""
+        context = self.marks.read(args, kwargs) if phase == "inference" else None
+        if not self.reads_pipe:
+            return self.backbone.read_pass(module, args, kwargs, context)
+        pipe = calling_pipeline() if phase == "inference" else None
+        return self.backbone.read_pass(module, args, kwargs, context, pipe=pipe)
+
+    def _begin(
+        self, injection: Injection, call: ForwardPass, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Open the branches of a pass that sees references."""
         if call.batch % injection.samples:
             raise MismatchError(
                 f"references are given for {injection.samples} prompts, but the batch holds {call.batch} images: "
@@ -221,6 +211,39 @@ class Injector:
             injection.prepare(call, latents.device)
             self.call = call if injection.slots else None
             self._fill(injection, latents)
+
+    def _tell(self, injection: Injection | None, call: ForwardPass) -> None:
+        """Tell the window what this pass is."""
+        if injection is None:
+            event = PassEvent(call)
+        else:
+            slots = injection.slots if self.call is not None else None
+            event = PassEvent(call, injection.phase, injection.policy, slots or (), self._weights(slots or ()))
+        for observer in list(self.pass_observers):
+            observer(event)
+
+    def _weights(self, slots: Sequence[Slot]) -> dict[Branch, dict[int, float]]:
+        found: dict[Branch, dict[int, float]] = {branch: {} for branch in BRANCHES}
+        for place in self.places:
+            for branch, weight in place.weights.items():
+                factors = [_factor(place.factors.get(branch), slot.number) for slot in slots] or [1.0]
+                for kind in self._kinds(place, branch):
+                    found[kind][place.number] = weight * sum(factors) / len(factors)
+        return found
+
+    def _kinds(self, place: _Place, branch: Branch) -> tuple[Branch, ...]:
+        """What the tokens are that a branch's query serves: in a single-stream block, both kinds."""
+        both = place.single and branch == "image" and self.span == "all_tokens"
+        return ("image", "text") if both else (branch,)
+
+    def open_blocks(self, branches: Iterable[Branch]) -> dict[Branch, list[int]]:
+        """Kind of token -> numbers of the blocks that may add to it where these branches are open."""
+        found: dict[Branch, list[int]] = {branch: [] for branch in BRANCHES}
+        for place in self.places:
+            for branch in set(branches) & set(place.pairs):
+                for kind in self._kinds(place, branch):
+                    found[kind].append(place.number)
+        return found
 
     def _open(self, injection: Injection, call: ForwardPass) -> bool:
         """Ask the policy for the weights of this pass; False if all branches are shut."""

@@ -17,8 +17,8 @@ from dynaip.models import resolve
 from dynaip.prompts import PromptLimit, token_count
 from dynaip.suggest import one_line
 
+from ..shared.latents import packed, scaled
 from .config import PipelineConfig, QuantizationConfig
-from .latents import scaled, tokens_of
 
 Options = TypeVar("Options", bound=PipelineConfig)
 
@@ -103,7 +103,7 @@ class PipelineBackbone(Backbone, Generic[Options]):
     @torch.no_grad()
     def encode_images(self, pipe: Any, pixels: Tensor) -> Tensor:
         """Encode pixels in [-1, 1] into packed latents (B x T x C): the mode of the autoencoder's distribution."""
-        return tokens_of(scaled(pipe.vae, pixels))
+        return packed(scaled(pipe.vae, pixels))
 
     def _check(self, transformer: nn.Module) -> None:
         """Refuse the transformer of another family."""

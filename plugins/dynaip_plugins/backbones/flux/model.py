@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from dynaip.contracts import BlockSite, ForwardPass
 
+from ...shared.latents import full, grid_of
 from ..base import PipelineBackbone
-from ..latents import full, grid_of
 from ..sites import double_site, single_site
 from .config import FluxConfig
 
@@ -42,7 +42,12 @@ class FluxBackbone(PipelineBackbone[FluxConfig]):
         return double + [single_site(number, block, 1) for number, block in enumerate(model.single_transformer_blocks)]
 
     def read_pass(
-        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+        self,
+        transformer: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: str | None,
+        pipe: Any = None,
     ) -> ForwardPass:
         """Read grid from the image ids, progress from the timestep, and the negative pass from the cache context."""
         hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]

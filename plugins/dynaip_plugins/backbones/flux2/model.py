@@ -13,8 +13,8 @@ from dynaip.contracts import BlockSite, ForwardPass
 from dynaip.errors import InputError
 from dynaip.prompts import PromptLimit, token_count
 
+from ...shared.latents import full, grid_of
 from ..base import PipelineBackbone
-from ..latents import full, grid_of
 from ..sites import double_site, single_site
 from .config import Flux2Config
 
@@ -33,7 +33,12 @@ class Flux2Backbone(PipelineBackbone[Flux2Config]):
         return double + [single_site(number, block, 0) for number, block in enumerate(model.single_transformer_blocks)]
 
     def read_pass(
-        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+        self,
+        transformer: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: str | None,
+        pipe: Any = None,
     ) -> ForwardPass:
         """Read grid from the ids (tokens of images that are edited carry a time above 0) and progress from the timestep."""
         hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]

@@ -1,4 +1,4 @@
-"""Between maps of latents and the tokens that transformers see."""
+"""Shared by backbones and microworld: between maps of latents and the tokens that transformers see."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 
-def tokens_of(latents: Tensor, patch: int = 2) -> Tensor:
+def packed(latents: Tensor, patch: int = 2) -> Tensor:
     """B x c x h x w to B x (h/p * w/p) x (c * p * p), in the order of FLUX and Qwen-Image."""
     batch, channels, height, width = latents.shape
     parts = latents.view(batch, channels, height // patch, patch, width // patch, patch)
     return parts.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * patch * patch)
 
 
-def map_of(tokens: Tensor, rows: int, columns: int, patch: int = 2) -> Tensor:
-    """The inverse of ``tokens_of``: B x (rows * columns) x (c * p * p) to B x c x (rows * p) x (columns * p)."""
+def unpacked(tokens: Tensor, rows: int, columns: int, patch: int = 2) -> Tensor:
+    """The inverse of ``packed``: B x (rows * columns) x (c * p * p) to B x c x (rows * p) x (columns * p)."""
     parts = tokens.view(len(tokens), rows, columns, -1, patch, patch)
     return parts.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), -1, rows * patch, columns * patch)
 

@@ -1,4 +1,4 @@
-"""What encoders share that load transformers' models: types, a quiet load, and what tells two models of one shape apart."""
+"""Shared by encoders and metrics: types, a quiet load, and what tells two transformers models of one shape apart."""
 
 from __future__ import annotations
 
