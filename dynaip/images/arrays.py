@@ -30,6 +30,7 @@ def pixels_of(source: Any, name: str, max_pixels: int, *, mask: bool = False) ->
     values, first = _on_cpu(source, name)
     if values.dtype.kind not in "biuf":
         raise InputError(f"{name}: an array of {values.dtype} cannot be read; give uint8, or floats in [0, 1]")
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
     while values.ndim > 3 and values.shape[0] == 1:
         values = values[0]
     if values.ndim == 4:

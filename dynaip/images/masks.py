@@ -13,7 +13,6 @@ from dynaip.errors import InputError
 from dynaip.images.arrays import is_array, pixels_of, unit_mask
 from dynaip.images.files import MAX_PIXELS, open_file, open_image
 from dynaip.images.pictures import WIDE, plain_alpha
-from dynaip.suggest import one_line
 
 Weights = NDArray[np.float32]
 
@@ -30,9 +29,9 @@ def read_mask(source: Any, name: str, *, max_pixels: int = MAX_PIXELS) -> Weight
     seen say nothing. Raises ``InputError`` in one line that begins with ``name`` if it is empty, coloured, or no mask.
     """
     if isinstance(source, (str, Path)):
-        values = _of_image(open_file(Path(source).expanduser(), max_pixels), name)
+        values = _of_image(open_file(Path(source).expanduser(), max_pixels))
     elif isinstance(source, Image.Image):
-        values = _of_image(open_image(source, f"{name}: the mask", max_pixels), name)
+        values = _of_image(open_image(source, f"{name}: the mask", max_pixels))
     elif is_array(source):
         values = pixels_of(source, f"{name}: the mask", max_pixels, mask=True)
     else:
@@ -43,17 +42,12 @@ def read_mask(source: Any, name: str, *, max_pixels: int = MAX_PIXELS) -> Weight
     return weights
 
 
-def _of_image(image: Image.Image, name: str) -> NDArray[Any]:
-    """Height x width x channels, 1 to 4 of them."""
-    try:
-        if image.mode in ("1", "L", *WIDE) or image.mode.startswith("I;16"):
-            plain = image.convert("LA") if image.has_transparency_data else image
-        else:
-            plain = plain_alpha(image).convert("RGBA" if image.has_transparency_data else "RGB")
-    except ValueError as error:
-        raise InputError(
-            f"{name}: a mask of mode {image.mode} is not read ({one_line(error)}): save it as L"
-        ) from error
+def _of_image(image: Image.Image) -> NDArray[Any]:
+    """Height x width x channels, 1 to 4 of them, with alpha where the image has any transparency."""
+    if image.mode in ("1", "L", *WIDE) or image.mode.startswith("I;16"):
+        plain = image.convert("LA") if image.has_transparency_data else image
+    else:
+        plain = plain_alpha(image).convert("RGBA" if image.has_transparency_data else "RGB")
     values = np.asarray(plain)
     return values[:, :, None] if values.ndim == 2 else values
 

@@ -12,7 +12,6 @@ from dynaip.errors import InputError
 from dynaip.images.arrays import eight_bits, is_array, pixels_of
 from dynaip.images.files import MAX_PIXELS, open_file, open_image
 from dynaip.notes import tell
-from dynaip.suggest import one_line
 
 WIDE = ("I", "F")
 """Modes of more than 8 bits; so are those that begin with ``I;16``."""
@@ -53,12 +52,9 @@ def to_rgb(image: Image.Image, name: str = "picture") -> Image.Image:
     if image.mode in WIDE or image.mode.startswith("I;16"):
         values = eight_bits(np.asarray(image), f"{name}, of mode {image.mode}")
         return Image.fromarray(values).convert("RGB")
-    try:
-        if not image.has_transparency_data:
-            return image.convert("RGB")
-        layer = plain_alpha(image).convert("RGBA")
-    except ValueError as error:  # LAB, say
-        raise InputError(f"{name} of mode {image.mode} is not read ({one_line(error)}): save it as RGB") from error
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = plain_alpha(image).convert("RGBA")
     opaque = layer.getchannel("A").getextrema()
     if opaque == (0, 0):
         raise InputError(f"{name} is wholly transparent: give a picture with something to see")
