@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dynaip.contracts.adapter import Branch
+from dynaip.prompts import PromptLimit
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,18 @@ class Backbone(ABC):
 
     @abstractmethod
     def read_pass(
-        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+        self,
+        transformer: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: str | None,
+        pipe: Any = None,
     ) -> ForwardPass:
-        """Read a call of the transformer; ``context`` is the name given to ``transformer.cache_context``, if any."""
+        """Read a call of the transformer; ``context`` is the name given to ``transformer.cache_context``, if any.
+
+        ``pipe`` is the pipeline that calls; None in training and where the transformer is called by hand. A backbone that
+        leaves the argument out is called without it.
+        """
 
     @abstractmethod
     def encode_prompts(self, pipe: Any, prompts: Sequence[str]) -> dict[str, Tensor]:
@@ -107,6 +117,13 @@ class Backbone(ABC):
         **options: Any,
     ) -> list[Image.Image]:
         """Run the unmodified pipeline on a batch, one seed a prompt; ``options`` go to the pipeline's call."""
+
+    def prompt_limits(self, pipe: Any, longest: int | None = None) -> Sequence[PromptLimit]:
+        """How much of a prompt each text encoder reads; ``longest`` is ``max_sequence_length`` of the call, if given.
+
+        Prompts that are longer are told to the user; a backbone that gives nothing is never asked.
+        """
+        return ()
 
     def text_stream(self, pipe: Any) -> tuple[Any, nn.Module, int]:
         """Tokenizer and text encoder of the text stream, and where the encoder's first token lies in the stream.
