@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from dynaip.ablation.plan import BASE
 from dynaip.atomic import write_text
-from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment
+from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment, load_saved
 from dynaip.errors import RESUME_ME, DynaIPError, Interrupted
 from dynaip.quiet import quiet_libraries
 from dynaip.registry import registry
@@ -158,7 +158,7 @@ def _steps(task: Mapping[str, Any], arm: Mapping[str, Any], folder: Path) -> int
     from dynaip.models import local_folder
 
     file = local_folder(str(arm["run"]), "adapter") / "config.yaml"
-    return load_experiment(file).training.steps if file.is_file() else None
+    return load_saved(file).training.steps if file.is_file() else None
 
 
 def state(folder: Path) -> str:

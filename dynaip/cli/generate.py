@@ -132,13 +132,10 @@ def _paint(
     import torch
 
     import dynaip
-    from dynaip.evaluation.runs import evaluation_of
+    from dynaip.evaluation.runs import options_of
 
+    defaults = options_of(run)
     pipe, dyna = dynaip.load(run, device="cuda" if torch.cuda.is_available() else "cpu", attention_backend=backend)
-    try:
-        defaults = evaluation_of(run, {}).options
-    except InputError:
-        defaults = {}
     _warn_unknown(pipe, prompt)
     auto: dict[str, Any] = {"layout": "auto", "subjects": subjects} if subjects else {}
     with dyna.references(*references, granularity=granularity, decoupling=decoupling, **auto):
