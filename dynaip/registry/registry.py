@@ -56,8 +56,8 @@ class Registry:
     def config_class(self, kind: str, name: str) -> type[ComponentConfig]:
         """Import the config class of a component; ``PluginError`` if it cannot be or is none."""
         entry = self.find(kind, name)
-        found = self._resolve(entry, entry.component.config)
         base = KINDS[kind].config
+        found = self._resolve(entry, entry.component.config or base)
         if not (isinstance(found, type) and issubclass(found, base)):
             raise self._broken(entry, f"its config {found!r} must derive from dynaip.config.{base.__name__}")
         return found
