@@ -21,8 +21,16 @@ from dynaip.adapter.backends import backend_of
 from dynaip.adapter.events import PassEvent, ReferenceEvent
 from dynaip.adapter.injection import Injection, Kept
 from dynaip.adapter.passes import PassMarks, calling_pipeline
-from dynaip.adapter.slots import Group, Slot, looking, spread
-from dynaip.adapter.terms import project, reference_term, scatter
+from dynaip.adapter.slots import Gathered, Group, Slot, looking, spread
+from dynaip.adapter.terms import (
+    gathered_queries,
+    project,
+    reference_term,
+    scatter,
+    scatter_gathered,
+    weighed,
+    weight_of,
+)
 from dynaip.contracts import Backbone, BlockSite, Branch, ForwardPass, Phase
 from dynaip.errors import MismatchError
 
@@ -92,6 +100,8 @@ class Injector:
         """The pass that runs, if anything is added in it."""
         self.read: ForwardPass | None = None
         """The pass that runs, whatever it sees; None where nobody asked for it."""
+        self.writes = False
+        """Whether terms are written into the attention's output in this pass, instead of into a copy."""
         self.backend: str | None = None
         """Attention backend of the base in this pass; None is torch's own."""
         self.marks = PassMarks(transformer)
@@ -206,7 +216,7 @@ class Injector:
                 "give one list of references a prompt, or one flat list for all of them"
             )
         if not injection.looks(call) and self._open(injection, call):
-            self.backend = backend_of(module)
+            self.backend, self.writes = backend_of(module), self._may_write(module)
             latents = cast(Tensor, kwargs.get("hidden_states", args[0] if args else None))
             injection.prepare(call, latents.device)
             self.call = call if injection.slots else None
@@ -307,21 +317,25 @@ class Injector:
         if query is None:
             return output
         skipped = cast(ForwardPass, self.call).negative_rows
-        query = split_heads(query, place.pairs[branch].heads, place.query_layout)
-        positive = self._positive(place, branch, query[skipped:], output[skipped:])
-        return torch.cat([output[:skipped], positive]) if skipped else positive
-
-    def _positive(self, place: _Place, branch: Branch, query: Tensor, output: Tensor) -> Tensor:
-        """``_added`` for rows that may see references; ``query`` is B x H x tokens x d/H."""
+        query = split_heads(query, place.pairs[branch].heads, place.query_layout)[skipped:]
+        positive = output[skipped:]
         # The stream of a single-stream block at site `residual` has given its text tokens away already.
-        offset = query.shape[2] - output.shape[1]
+        offset = query.shape[2] - positive.shape[1]
         parts: list[Tensor] = []
-        for start, end, tokens in self._windows(place, branch, output.shape[1], offset):
-            part = output[:, start:end]
+        for start, end, tokens in self._windows(place, branch, positive.shape[1], offset):
+            part = positive[:, start:end]
             if tokens is not None:
                 part = self._sum(place, branch, query[:, :, start + offset : end + offset], part, tokens)
             parts.append(part)
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        if self.writes:
+            return output
+        positive = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        return torch.cat([output[:skipped], positive]) if skipped else positive
+
+    def _may_write(self, module: nn.Module) -> bool:
+        """Whether terms may be written into what the attention gave: nobody else needs it as it was."""
+        cached = bool(getattr(module, "is_cache_enabled", False))
+        return self.site == "attention" and not (torch.is_grad_enabled() or self.observers or cached)
 
     def _windows(self, place: _Place, branch: Branch, length: int, offset: int) -> list[tuple[int, int, Branch | None]]:
         """Split a stream into (start, end, what its tokens are); None for tokens that see no reference.
@@ -344,21 +358,54 @@ class Injector:
     def _sum(self, place: _Place, branch: Branch, query: Tensor, output: Tensor, tokens: Branch) -> Tensor:
         injection = cast(Injection, self.injection)
         groups = injection.regional if tokens == "image" else injection.everywhere
+        gathered = injection.gathered if tokens == "image" and branch not in place.factors else []
         total = output
         for slot, found in zip(cast(list[Slot], injection.slots), groups, strict=True):
             weight = place.weights[branch] * _factor(place.factors.get(branch), slot.number)
-            if weight == 0:
+            found = [group for group in found if group.index is None] if gathered else found
+            if weight == 0 or not found:
                 continue
-            kept = place.kept.get((self.attention.name(branch), slot.number))
-            key, value = kept or project(place.pairs[branch], slot, query)
-            key, value = key.to(query), value.to(query)
+            key, value = self._keys(place, branch, slot, query)
             for group in found:
                 parts = looking(query, group), spread(key, group), spread(value, group)
-                term = reference_term(*parts, group.scale * weight, self.backend).to(total.dtype)
+                term, factor = reference_term(*parts, self.backend), weight_of(group.scale, group.level, weight)
                 if self.observers:
-                    self._observe(place, weight, tokens, slot, group, parts, term, output)
-                total = scatter(total, term, group)
+                    self._observe(place, weight, tokens, slot, group, parts, weighed(term, factor), output)
+                total = scatter(total, term, factor, group, in_place=self.writes)
+        for call in gathered:
+            total = self._sum_gathered(place, branch, query, total, call)
         return total
+
+    def _keys(self, place: _Place, branch: Branch, slot: Slot, query: Tensor) -> tuple[Tensor, Tensor]:
+        kept = place.kept.get((self.attention.name(branch), slot.number))
+        key, value = kept or project(place.pairs[branch], slot, query)
+        return key.to(query), value.to(query)
+
+    def _sum_gathered(self, place: _Place, branch: Branch, query: Tensor, output: Tensor, call: Gathered) -> Tensor:
+        slots, weight = cast(list[Slot], cast(Injection, self.injection).slots), place.weights[branch]
+        pairs = [
+            tuple(spread(part, group) for part in self._keys(place, branch, slots[number], query))
+            for number, group in call.groups
+        ]
+        key, value = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        queries, factor = gathered_queries(query, call), weight_of(call.scale, call.level, weight)
+        term = reference_term(queries, key, value, self.backend)
+        if self.observers:
+            self._observe_gathered(place, weight, call, (queries, key, value), weighed(term, factor), output)
+        return scatter_gathered(output, term, factor, call, in_place=self.writes)
+
+    def _observe_gathered(
+        self, place: _Place, weight: float, call: Gathered, parts: tuple[Tensor, Tensor, Tensor], term: Tensor, output: Tensor
+    ) -> None:  # fmt: skip
+        """Tell of every reference of a gathered call, one after the other."""
+        query, key, value = parts
+        start = 0
+        for (number, group), count in zip(call.groups, call.counts, strict=True):
+            end = start + group.scale.shape[0]
+            own = query[start:end, :, :count], key[start:end], value[start:end]
+            slot = cast(list[Slot], cast(Injection, self.injection).slots)[number]
+            self._observe(place, weight, "image", slot, group, own, term[start:end, :count], output)
+            start = end
 
     def _observe(
         self, place: _Place, weight: float, tokens: Branch, slot: Slot, group: Group,

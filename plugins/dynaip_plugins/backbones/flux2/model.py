@@ -13,7 +13,7 @@ from dynaip.contracts import BlockSite, ForwardPass
 from dynaip.errors import InputError
 from dynaip.prompts import PromptLimit, token_count
 
-from ...shared.latents import full, grid_of
+from ...shared.latents import full
 from ..base import PipelineBackbone
 from ..sites import double_site, single_site
 from .config import Flux2Config
@@ -48,8 +48,8 @@ class Flux2Backbone(PipelineBackbone[Flux2Config]):
             )
         return ForwardPass(
             batch=hidden.shape[0],
-            grid=grid_of(kwargs["img_ids"]),
-            progress=1 - float(kwargs["timestep"].flatten()[0]),
+            grid=self.clock.grid(kwargs["img_ids"]),
+            progress=self.clock.progress(pipe, kwargs["timestep"], hidden, span=1),
             negative=context == "uncond",
             text_tokens=kwargs["encoder_hidden_states"].shape[1],
         )
@@ -73,14 +73,15 @@ class Flux2Backbone(PipelineBackbone[Flux2Config]):
         """Predict eps - x_0 (B x T x C) as the pipeline's own denoising step does."""
         embeds, guided = text["prompt_embeds"], pipe.transformer.config.guidance_embeds
         rows, columns = self.tokens(pipe, size)
-        ids = pipe._prepare_latent_ids(latents.new_empty(len(latents), 1, rows, columns))
+        ids = pipe._prepare_latent_ids(latents.new_empty(len(latents), 1, rows, columns)).to(latents.device)
+        self.clock.know_grid(ids, (rows, columns))
         return pipe.transformer(
             hidden_states=latents,
-            timestep=timesteps,
+            timestep=self.timesteps_on(latents.device, timesteps),
             guidance=full(self.config.training_guidance, latents) if guided else None,
             encoder_hidden_states=embeds,
             txt_ids=pipe._prepare_text_ids(embeds).to(latents.device),
-            img_ids=ids.to(latents.device),
+            img_ids=ids,
             return_dict=False,
         )[0]
 

@@ -44,7 +44,7 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
         return ForwardPass(
             batch=hidden.shape[0],
             grid=(int(rows), int(columns)),
-            progress=1 - float(kwargs["timestep"].flatten()[0]),
+            progress=self.clock.progress(pipe, kwargs["timestep"], hidden, span=1),
             negative=context == "uncond",
             text_tokens=kwargs["encoder_hidden_states"].shape[1],
         )
@@ -79,7 +79,7 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
         mask = mask[:, :length]
         return pipe.transformer(
             hidden_states=latents,
-            timestep=timesteps,
+            timestep=self.timesteps_on(latents.device, timesteps),
             encoder_hidden_states=text["prompt_embeds"][:, :length],
             encoder_hidden_states_mask=None if bool(mask.all()) else mask,
             img_shapes=[[(1, *self.tokens(pipe, size))]] * len(latents),

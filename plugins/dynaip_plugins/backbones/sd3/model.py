@@ -56,7 +56,7 @@ class SD3Backbone(PipelineBackbone[SD3Config]):
         return ForwardPass(
             batch=hidden.shape[0] - skipped,
             grid=(hidden.shape[-2] // patch, hidden.shape[-1] // patch),
-            progress=1 - float(kwargs["timestep"].flatten()[0]) / 1000,
+            progress=self.clock.progress(pipe, kwargs["timestep"], hidden, span=1000),
             negative=context == "uncond",
             condition=None if pooled is None else pooled[skipped:],
             text_tokens=kwargs["encoder_hidden_states"].shape[1],
@@ -81,7 +81,7 @@ class SD3Backbone(PipelineBackbone[SD3Config]):
         """Predict eps - x_0 (B x T x C) as the pipeline's own denoising step does."""
         predicted = pipe.transformer(
             hidden_states=unpacked(latents, *self.tokens(pipe, size)),
-            timestep=timesteps * 1000,
+            timestep=self.timesteps_on(latents.device, timesteps, span=1000),
             encoder_hidden_states=text["prompt_embeds"],
             pooled_projections=text["pooled_prompt_embeds"],
             return_dict=False,
