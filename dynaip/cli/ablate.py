@@ -32,14 +32,17 @@ def ablate(
         raise InputError(
             f"{folder} holds a finished ablation: add --resume to run what is missing, or choose another -o"
         )
-    from dynaip.ablation.execute import AblationResult
     from dynaip.ablation.execute import ablate as run
     from dynaip.ablation.live import watching
+    from dynaip.report.build import build_report
+    from dynaip.report.sections import prepare_sections
 
     with watching(folder) as on_change:
-        result: AblationResult = run(config, folder, executor=executor, limit=limit, on_change=on_change)
+        result = run(config, folder, executor=executor, limit=limit, on_change=on_change)
+    if len(result.results):
+        prepare_sections(folder)
     typer.echo(f"results: {folder / 'results.csv'}")
-    typer.echo(f"report:  {result.report}")
+    typer.echo(f"report:  {build_report(folder)}")
     if result.failed:
         typer.echo(
             f"failed:  {', '.join(result.failed)} (logs in {folder / 'logs'}; --resume runs them again)", err=True

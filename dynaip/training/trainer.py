@@ -25,7 +25,7 @@ from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.training import checkpoints
 from dynaip.training.data import Order, PairDataset, Quarantine
-from dynaip.training.encoding import base_type, encode, encode_text, fast_attention, freeze
+from dynaip.training.encoding import base_type, encode, encode_text, freeze
 from dynaip.training.loader import Batch, PairLoader
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
@@ -142,7 +142,6 @@ class Trainer:
         with (
             self.dyna.training_pass(features, chance.keep_reference.to(device)) as made,
             self.accelerator.autocast(),
-            fast_attention(device),
         ):
             velocity = self.backbone.velocity(self.pipe, noisy(clean, noise, timesteps), timesteps, text, batch.size)
         loss = flow_matching_loss(velocity, clean, noise)

@@ -26,7 +26,7 @@ class ClipEncoder(VisualEncoder):
 
     def __init__(self, config: ClipConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.fit = config, config.fit
         tower, self.mean, self.std = load(config)
         shape: Any = tower.config
         self.levels = chosen_levels(config.levels, shape.num_hidden_layers)
