@@ -16,6 +16,7 @@ from dynaip.ablation.folder import FAILED, FINISHED, RUNNING, WAITING, AblationF
 from dynaip.ablation.plan import BASE
 from dynaip.atomic import replacing, write_json
 from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment, load_saved
+from dynaip.device import choose, default_dtype
 from dynaip.errors import RESUME_ME, DynaIPError, Interrupted
 from dynaip.models import local_folder
 from dynaip.reading import mapping
@@ -122,10 +123,9 @@ def _pipeline(config: ExperimentConfig, shelf: dict[str, Any], group: Group) -> 
     if group.threads:
         torch.set_num_threads(group.threads)
     if "pipe" not in shelf:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = choose()
         shelf["backbone"] = registry().build(config.backbone)
-        dtype = torch.float32 if device == "cpu" else torch.bfloat16
-        shelf["pipe"] = shelf["backbone"].load(device=device, dtype=dtype)
+        shelf["pipe"] = shelf["backbone"].load(device=device, dtype=default_dtype(device))
     return shelf["pipe"], shelf["backbone"]
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from dynaip.cli.options import ConfigName, Overrides
+from dynaip.cli.options import ConfigName, Device, Overrides
+from dynaip.device import use
 
 
 def ablate(
@@ -20,8 +21,10 @@ def ablate(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="One training seed instead of the config's.")
     ] = None,
+    device: Device = "auto",
 ) -> None:
     """Train and evaluate all arms of an ablation and write results.csv and report.html. Finished work is never repeated."""
+    use(device)
     from dynaip.config import load_ablation
     from dynaip.errors import InputError
 
