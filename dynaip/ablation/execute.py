@@ -20,6 +20,7 @@ from dynaip.contracts import Executor, Job
 from dynaip.errors import RESUME_ME
 from dynaip.evaluation.scoring import benchmark_cases
 from dynaip.models import resolve
+from dynaip.plain import cell
 from dynaip.reading import last_line
 from dynaip.registry import registry
 from dynaip.runs import Run
@@ -51,7 +52,7 @@ def ablate(
         prepare(plan, cases, folder)
         _run_groups(plan, folder, runner, on_change)
         results = collect(plan, folder)
-        write_text(folder.results, results.to_csv(index=False))
+        write_text(folder.results, results.rename(columns=cell).map(cell).to_csv(index=False))
         write_json(folder.timings, timings(plan, folder, time.monotonic() - started), indent=1)
     failed = tuple(arm.folder for arm in plan.arms if not folder.arm(arm.folder).finished())
     return AblationResult(folder.path, results, failed)
