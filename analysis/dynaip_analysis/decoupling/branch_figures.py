@@ -21,6 +21,7 @@ from dynaip_analysis.decoupling.branches import (
     index_of,
 )
 from dynaip_analysis.drawing import canvas
+from dynaip_analysis.inference.resampling import Sampled
 from dynaip_analysis.inference.similarity import cka_matrix, permuted_cka, unbiased_cka
 
 OFFSETS: Mapping[str, float] = {"image": -0.16, "text": 0.16}
