@@ -23,7 +23,7 @@ PACKAGES = {
     "dynaip_analysis": ROOT / "analysis" / "dynaip_analysis",
 }
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "pandas", "matplotlib", "pyarrow", "scipy", "sklearn"}
-LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+LONGEST_FILE, LONGEST_OF_ONE_CLASS, LONGEST_FUNCTION = 400, 450, 60
 UNSAFE = {"pickle.load", "pickle.loads", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "eval"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 HISTORY = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|(?<![&\w])#\d+\b|\bissue \d+")
@@ -116,7 +116,9 @@ def test_files_and_functions_stay_short() -> None:
     long: list[str] = []
     for path in ALL:
         lines = len(path.read_text(encoding="utf-8").splitlines())
-        if lines > LONGEST_FILE:
+        classes = [node for node in tree_of(path).body if isinstance(node, ast.ClassDef)]
+        one_idea = any((node.end_lineno or 0) - node.lineno > 0.7 * lines for node in classes)
+        if lines > (LONGEST_OF_ONE_CLASS if one_idea else LONGEST_FILE):
             long.append(f"{named(path)}: {lines} lines")
         for node in ast.walk(tree_of(path)):
             if isinstance(node, FUNCTIONS) and node.end_lineno:
