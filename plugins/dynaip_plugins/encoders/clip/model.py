@@ -28,7 +28,7 @@ class ClipEncoder(VisualEncoder):
         super().__init__()
         self.config, self.fit = config, config.fit
         tower, self.mean, self.std = load(config)
-        shape = tower.config
+        shape: Any = tower.config
         self.levels = chosen_levels(config.levels, shape.num_hidden_layers)
         self.widths = dict.fromkeys(self.levels, shape.hidden_size)
         self.size, patches = shape.image_size, shape.image_size // shape.patch_size
