@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 KEYS = ["case", "suite", "seed"]
 """Columns that say which case a row is of; every other one is a metric."""
+
+
+def cell(value: Any) -> Any:
+    """A value as a csv file may hold it: text that a spreadsheet would run as a formula is quoted."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(STARTS_A_FORMULA) else value
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """A table as csv text that is safe to open in a spreadsheet."""
+    return table.map(cell).rename(columns=cell).to_csv(index=False)
 
 
 def summary(scores: pd.DataFrame) -> pd.DataFrame:

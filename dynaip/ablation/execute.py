@@ -12,7 +12,7 @@ from typing import Any
 from dynaip.ablation.folder import FAILED, FINISHED, AblationFolder
 from dynaip.ablation.plan import BASE, Arm, Plan, make_plan
 from dynaip.ablation.prepare import prepare
-from dynaip.ablation.results import AblationResult, collect, timings
+from dynaip.ablation.results import AblationResult, collect, failed, timings
 from dynaip.ablation.worker import work
 from dynaip.atomic import write_json, write_text
 from dynaip.config import AblationConfig, ComponentSpec
@@ -20,9 +20,11 @@ from dynaip.contracts import Executor, Job
 from dynaip.errors import RESUME_ME, Interrupted
 from dynaip.evaluation.scoring import benchmark_cases
 from dynaip.models import resolve
+from dynaip.notes import gathered
 from dynaip.reading import last_line
 from dynaip.registry import registry
 from dynaip.runs import Run
+from dynaip.scores import to_csv
 from dynaip.signals import ended_by
 
 OnChange = Callable[[str, str], None]
@@ -49,13 +51,13 @@ def ablate(
     runner = _executor(plan, executor)
     folder = AblationFolder(Path(out))
     with Run(folder.path).locked():
-        prepare(plan, cases, folder)
+        with gathered():
+            prepare(plan, cases, folder)
         _run_groups(plan, folder, runner, on_change)
         results = collect(plan, folder)
-        write_text(folder.results, results.to_csv(index=False))
+        write_text(folder.results, to_csv(results))
         write_json(folder.timings, timings(plan, folder, time.monotonic() - started), indent=1)
-    failed = tuple(arm.folder for arm in plan.arms if not folder.arm(arm.folder).finished())
-    return AblationResult(folder.path, results, failed)
+    return AblationResult(folder.path, results, failed(plan, folder))
 
 
 def _check_baselines(plan: Plan) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +17,10 @@ from dynaip.errors import InputError
 
 BASE = "base"
 """The baseline without any reference."""
+LONGEST = 200
+"""Characters of an arm's name: with its hash it has to fit into a file name."""
+NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.-]{{0,{LONGEST - 1}}}")
+NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True)
@@ -101,11 +107,11 @@ def make_plan(ablation: AblationConfig, *, limit: int | None = None) -> Plan:
         raise InputError(
             f"ablation {ablation.name}: its experiments have no evaluation section, so nothing can be compared"
         )
+    _check_names(drafts, ablation.baselines)
     if ablation.match_parameters:
         drafts = _matched(drafts)
     arms, trainings = _served(drafts)
     baselines = [Arm(_baseline_name(run), 0, drafts[0].config, run=run) for run in ablation.baselines]
-    _distinct(drafts, baselines)
     return Plan(
         ablation.name,
         ablation.question,
@@ -126,16 +132,28 @@ def _limited(config: ExperimentConfig, limit: int | None) -> ExperimentConfig:
 
 
 def _baseline_name(run: str) -> str:
-    return BASE if run == BASE else Path(run).name
+    """A RUN's last name, with what no folder should be called by left out."""
+    last = Path(run).expanduser().resolve().name if Path(run).expanduser().is_dir() else Path(run).name
+    return NOT_IN_A_NAME.sub("_", last).lstrip(".-") or "run"
 
 
-def _distinct(drafts: Sequence[Arm], baselines: Sequence[Arm]) -> None:
-    """Results are told apart by name and seed: no baseline may be called as an arm or as another baseline."""
+def _check_names(drafts: Sequence[Arm], baselines: Sequence[str]) -> None:
+    """Names become folders and cells, so they are plain; results are told apart by name and seed, so none is there twice."""
+    for arm in drafts:
+        if not NAME.fullmatch(arm.name):
+            raise InputError(
+                f"arms: {arm.name!r} cannot be the name of an arm: use letters, digits, _ . - (up to {LONGEST}), and begin "
+                "with a letter, a digit or _"
+            )
+    for arm, count in Counter((arm.name, arm.seed) for arm in drafts).items():
+        if count > 1:
+            raise InputError(f"arms: {arm[0]} with seed {arm[1]} is there {count} times; keep one, or name them apart")
     taken = {arm.name for arm in drafts}
-    for baseline in baselines:
-        if baseline.name in taken:
-            raise InputError(f"baselines: {baseline.run} would be called {baseline.name} like another arm; rename one")
-        taken.add(baseline.name)
+    for run in baselines:
+        name = _baseline_name(run)
+        if name in taken:
+            raise InputError(f"baselines: {run} would be called {name} like another arm; rename one")
+        taken.add(name)
 
 
 def _served(drafts: Sequence[Arm]) -> tuple[list[Arm], dict[str, ExperimentConfig]]:

@@ -43,8 +43,8 @@ def ablate(
         prepare_sections(folder)
     typer.echo(f"results: {folder / 'results.csv'}")
     typer.echo(f"report:  {build_report(folder)}")
+    for name, why in result.failed.items():
+        typer.echo(f"failed:  {name}: {why}", err=True)
     if result.failed:
-        typer.echo(
-            f"failed:  {', '.join(result.failed)} (logs in {folder / 'logs'}; --resume runs them again)", err=True
-        )
+        typer.echo(f"logs are in {folder / 'logs'}; --resume runs what failed again", err=True)
         raise typer.Exit(1)
