@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dynaip.plain import cell
+
 if TYPE_CHECKING:
     import pandas as pd
 
-STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 KEYS = ["case", "suite", "seed"]
 """Columns that say which case a row is of; every other one is a metric."""
-
-
-def cell(value: Any) -> Any:
-    """A value as a csv file may hold it: text that a spreadsheet would run as a formula is quoted."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(STARTS_A_FORMULA) else value
 
 
 def to_csv(table: pd.DataFrame) -> str:

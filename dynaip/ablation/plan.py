@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,13 +13,10 @@ from dynaip.config import AblationConfig, ComponentSpec, ExperimentConfig, Polic
 from dynaip.config.experiment import fingerprint
 from dynaip.config.yaml_text import dump
 from dynaip.errors import InputError
+from dynaip.plain import name_from
 
 BASE = "base"
 """The baseline without any reference."""
-LONGEST = 200
-"""Characters of an arm's name: with its hash it has to fit into a file name."""
-NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.-]{{0,{LONGEST - 1}}}")
-NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True)
@@ -132,19 +128,11 @@ def _limited(config: ExperimentConfig, limit: int | None) -> ExperimentConfig:
 
 
 def _baseline_name(run: str) -> str:
-    """A RUN's last name, with what no folder should be called by left out."""
-    last = Path(run).expanduser().resolve().name if Path(run).expanduser().is_dir() else Path(run).name
-    return NOT_IN_A_NAME.sub("_", last).lstrip(".-") or "run"
+    return BASE if run == BASE else name_from(Path(run).name, "baseline")
 
 
 def _check_names(drafts: Sequence[Arm], baselines: Sequence[str]) -> None:
-    """Names become folders and cells, so they are plain; results are told apart by name and seed, so none is there twice."""
-    for arm in drafts:
-        if not NAME.fullmatch(arm.name):
-            raise InputError(
-                f"arms: {arm.name!r} cannot be the name of an arm: use letters, digits, _ . - (up to {LONGEST}), and begin "
-                "with a letter, a digit or _"
-            )
+    """Results are told apart by name and seed: none is there twice."""
     for arm, count in Counter((arm.name, arm.seed) for arm in drafts).items():
         if count > 1:
             raise InputError(f"arms: {arm[0]} with seed {arm[1]} is there {count} times; keep one, or name them apart")

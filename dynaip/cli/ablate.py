@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from dynaip.cli.options import ConfigName, Overrides
+from dynaip.cli.options import ConfigName, Device, Overrides
+from dynaip.cli.output import echo
+from dynaip.device import use
 
 
 def ablate(
@@ -20,8 +22,10 @@ def ablate(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="One training seed instead of the config's.")
     ] = None,
+    device: Device = "auto",
 ) -> None:
     """Train and evaluate all arms of an ablation and write results.csv and report.html. Finished work is never repeated."""
+    use(device)
     from dynaip.config import load_ablation
     from dynaip.errors import InputError
 
@@ -41,10 +45,10 @@ def ablate(
         result = run(config, folder, executor=executor, limit=limit, on_change=on_change)
     if len(result.results):
         prepare_sections(folder)
-    typer.echo(f"results: {folder / 'results.csv'}")
-    typer.echo(f"report:  {build_report(folder)}")
+    echo(f"results: {folder / 'results.csv'}")
+    echo(f"report:  {build_report(folder)}")
     for name, why in result.failed.items():
-        typer.echo(f"failed:  {name}: {why}", err=True)
+        echo(f"failed:  {name}: {why}", err=True)
     if result.failed:
-        typer.echo(f"logs are in {folder / 'logs'}; --resume runs what failed again", err=True)
+        echo(f"logs are in {folder / 'logs'}; --resume runs what failed again", err=True)
         raise typer.Exit(1)

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dynaip.cli.options import ConfigName, Overrides
+from dynaip.cli.options import ConfigName, Device, Overrides
+from dynaip.cli.output import echo
+from dynaip.device import use
+from dynaip.plain import plain
 
 if TYPE_CHECKING:
     from dynaip.training.trainer import OnProgress
@@ -20,8 +23,10 @@ def train(
     run: Annotated[Path | None, typer.Option("--run", "-o", help="Run folder; runs/NAME-HASH by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest complete checkpoint.")] = False,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Short for -s training.seed=SEED.")] = None,
+    device: Device = "auto",
 ) -> None:
     """Train one adapter. Asked to stop (SIGTERM), it saves and exits with 75: start it again with --resume."""
+    use(device)
     from dynaip.config import load_experiment
 
     overrides = [*(set_ or ()), *([f"training.seed={seed}"] if seed is not None else [])]
@@ -36,7 +41,7 @@ def train(
     with Progress(*_columns(), disable=not first) as progress:
         trainer.train(config, folder, resume=resume, on_progress=_bars(progress), warn=_say(progress))
     if first:
-        typer.echo(f"adapter: {folder / 'adapter'}")
+        echo(f"adapter: {folder / 'adapter'}")
 
 
 def _say(progress: Any) -> Any:
@@ -44,7 +49,7 @@ def _say(progress: Any) -> Any:
     from rich.markup import escape
 
     def say(line: str) -> None:
-        progress.console.print(escape(line), soft_wrap=True)
+        progress.console.print(escape(plain(line)), soft_wrap=True)
 
     return say
 
