@@ -218,7 +218,7 @@ def test_nothing_is_unpickled() -> None:
 
 def test_every_command_is_in_the_readme_and_none_is_invented() -> None:
     commands = {path.stem for path in (PACKAGES["dynaip"] / "cli").glob("*.py")}
-    commands -= {"__init__", "__main__", "app", "options", "tables"}
+    commands -= {"__init__", "__main__", "app", "options", "output", "tables"}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     told = set(re.findall(r"`dynaip ([a-z]+)", readme))
     commands = {name.rstrip("_") for name in commands if not name.startswith("_")} | registry().commands().keys()
@@ -233,3 +233,12 @@ def test_links_of_the_documents_lead_somewhere() -> None:
             if not (document.parent / link).exists():
                 broken.append(f"{named(document)}: {link}")
     assert not broken, broken
+
+
+def test_commands_print_through_one_door() -> None:
+    """``cli/output.py`` keeps control characters of others from the terminal; help and version are our own words."""
+    doors = {"output.py", "tables.py", "app.py"}
+    wrong = [f"{named(path)}:{node.lineno}" for path in sources("dynaip") if path.parent.name == "cli" and path.name not in doors
+             for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)
+             and ast.unparse(node.func) in ("print", "typer.echo", "typer.secho", "click.echo")]  # fmt: skip
+    assert not wrong, wrong

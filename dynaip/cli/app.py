@@ -24,8 +24,10 @@ from typer.core import TyperGroup
 import dynaip
 from dynaip.cli.options import Debug, PluginFiles
 from dynaip.errors import DynaIPError
+from dynaip.plain import one_plain_line, plain
 from dynaip.quiet import quiet_libraries
 from dynaip.registry import registry
+from dynaip.signals import interruptible
 from dynaip.suggest import did_you_mean, one_line
 
 _HELP = "DynaIP: personalise diffusion transformers with reference images; train, compare and understand the adapters."
@@ -52,15 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "--debug" not in given:  # it shows what other libraries have to say
         quiet_libraries()
     try:
-        result = build(_plugin_files(given))(given, prog_name="dynaip", standalone_mode=False)
+        with interruptible("stopped; what is finished is kept (train and ablate go on with --resume)"):
+            result = build(_plugin_files(given))(given, prog_name="dynaip", standalone_mode=False)
         if result == _INTERRUPTED:  # typer's way of passing Ctrl-C on
             print(explain(KeyboardInterrupt())[1], file=sys.stderr)
         return result if isinstance(result, int) else 0
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in given:
-            traceback.print_exc()
+            print(plain(traceback.format_exc()), file=sys.stderr)
         code, line = explain(error)
-        print(" ".join(line.split()), file=sys.stderr)
+        print(one_plain_line(line), file=sys.stderr)
         return code
 
 

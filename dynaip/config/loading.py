@@ -12,6 +12,7 @@ from dynaip.config.experiment import ExperimentConfig
 from dynaip.config.merge import merge, overridden, override, parse_override
 from dynaip.config.yaml_text import Located, read
 from dynaip.errors import ConfigError
+from dynaip.plain import name_from
 from dynaip.registry import registry
 from dynaip.registry.explain import explained
 from dynaip.suggest import did_you_mean, nearest
@@ -157,7 +158,9 @@ def _experiment(raw: dict[str, Any], file: Path, plugins: Iterable[str | Path]) 
     files = _load_plugins([*raw.get("plugins", []), *plugins])
     with explained(ExperimentConfig, _origin(file)):
         config = ExperimentConfig.model_validate({**raw, "plugins": files})
-    return config.model_copy(update={"plugins": _with_used(config.plugins, [config])}).named(file.stem)
+    return config.model_copy(update={"plugins": _with_used(config.plugins, [config])}).named(
+        name_from(file.stem, "config")
+    )
 
 
 def _ablation(raw: dict[str, Any], file: Path, plugins: Iterable[str | Path]) -> AblationConfig:
@@ -169,7 +172,9 @@ def _ablation(raw: dict[str, Any], file: Path, plugins: Iterable[str | Path]) ->
         config = AblationConfig.model_validate({**raw, "base": experiment.resolved(), "plugins": files})
     arms = [config.experiment(arm.settings) for arm in config.expand()]  # each must be valid before any is run
     settled = _settled(config, arms)
-    return settled.model_copy(update={"plugins": _with_used(config.plugins, arms)}).named(file.stem)
+    return settled.model_copy(update={"plugins": _with_used(config.plugins, arms)}).named(
+        name_from(file.stem, "config")
+    )
 
 
 def _settled(config: AblationConfig, built: Sequence[ExperimentConfig]) -> AblationConfig:
