@@ -15,9 +15,9 @@ def tiny_flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from diffusers import AutoencoderKL
 
-    from dynaip_plugins.microworld import pipeline
-    from dynaip_plugins.microworld.autoencoder import LATENT_CHANNELS
-    from dynaip_plugins.microworld.base import Base
+    from dynaip_plugins.microworld.models import pipeline
+    from dynaip_plugins.microworld.models.autoencoder import LATENT_CHANNELS
+    from dynaip_plugins.microworld.models.flux import Base
 
     torch.manual_seed(7)
     vae = AutoencoderKL(

@@ -95,7 +95,7 @@ def test_configs_and_commands_import_nothing_heavy() -> None:
     modules = [f"dynaip_plugins.{'.'.join(path.relative_to(PACKAGES['dynaip_plugins']).with_suffix('').parts)}"
                for path in sources("dynaip_plugins") if path.name == "config.py"]  # fmt: skip
     modules += ["dynaip", "dynaip.registry", "dynaip.config", "dynaip.errors", "dynaip.cli.app", "dynaip_plugins.builtin",
-                "dynaip_analysis.plugin", "dynaip_analysis.sections.config", "dynaip.report.section"]  # fmt: skip
+                "dynaip_analysis.plugin", "dynaip_analysis.sections.config", "dynaip.contracts.section"]  # fmt: skip
     code = f"""
 import sys
 sys.path[:0] = {[str(ROOT), str(ROOT / "plugins"), str(ROOT / "analysis")]!r}

@@ -15,10 +15,10 @@ from torch import Tensor
 from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.parts import Adapter, Specs
 from dynaip.config import AdapterConfig, ComponentSpec
-from dynaip.config.explain import explained
 from dynaip.contracts import Branch
 from dynaip.errors import InputError, MismatchError
 from dynaip.models import local_folder
+from dynaip.registry.explain import explained
 
 FORMAT = 1
 WEIGHTS, CONFIG = "adapter.safetensors", "config.json"
@@ -31,7 +31,7 @@ Model = TypeVar("Model", bound=Adapter)
 
 def describe(adapter: Adapter) -> dict[str, Any]:
     """Give ``config.json``: qualified names, options, and what the weights depend on."""
-    from dynaip import __version__
+    from dynaip.version import __version__
 
     specs = adapter.specs
     return {

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dynaip.config import EvaluationConfig, load_experiment
-from dynaip.config.explain import explained
 from dynaip.config.merge import overridden
 from dynaip.errors import InputError
+from dynaip.registry.explain import explained
 from dynaip.runs import resolve_run
 
 

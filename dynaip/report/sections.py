@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from dynaip.config import ComponentSpec
+from dynaip.contracts.section import ReportSection, SectionContent
 from dynaip.registry import registry
-from dynaip.report.section import ReportSection, SectionContent
 from dynaip.report.tables import read_mapping
 
 Result = TypeVar("Result")

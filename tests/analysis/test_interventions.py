@@ -13,9 +13,8 @@ from PIL import Image
 from scipy.stats import ttest_1samp
 
 from dynaip.adapter.reference import Reference
-from dynaip.contracts import Case, CaseReference
+from dynaip.contracts import AnalysisRequest, Case, CaseReference
 from dynaip.errors import InputError
-from dynaip.report.section import AnalysisRequest
 from dynaip.report.sections import build
 from dynaip.report.tables import read_rows
 from dynaip_analysis import causal_map, workbench

@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dynaip.report.section import AnalysisRequest, SectionContent
+from dynaip.contracts.section import AnalysisRequest, SectionContent
 from dynaip.report.tables import Row, read_rows
 from dynaip_analysis.sections.base import Chosen, RunSection
 from dynaip_analysis.sections.config import AttentionConfig

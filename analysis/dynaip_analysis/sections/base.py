@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from dynaip.contracts.section import AnalysisRequest, ReportSection, SectionContent
 from dynaip.errors import InputError
 from dynaip.images import load_image
 from dynaip.report.directory import AblationDirectory, Arm
-from dynaip.report.section import AnalysisRequest, ReportSection, SectionContent
 from dynaip.report.tables import read_mapping
 from dynaip_analysis.sections.config import SectionConfig
 

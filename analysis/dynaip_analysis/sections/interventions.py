@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dynaip.report.section import AnalysisRequest, SectionContent
+from dynaip.contracts.section import AnalysisRequest, SectionContent
 from dynaip.report.tables import read_rows
 from dynaip_analysis.sections.base import Chosen, RunSection
 from dynaip_analysis.sections.config import InterventionsConfig

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from dynaip.contracts.section import AnalysisRequest, SectionContent
 from dynaip.errors import InputError
 from dynaip.report.directory import AblationDirectory
-from dynaip.report.section import AnalysisRequest, SectionContent
 from dynaip.report.tables import Row, read_rows
 from dynaip_analysis.sections.base import Chosen, RunSection
 from dynaip_analysis.sections.config import JudgesConfig

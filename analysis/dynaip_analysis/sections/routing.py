@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dynaip.contracts.section import AnalysisRequest, SectionContent
 from dynaip.errors import InputError
-from dynaip.report.section import AnalysisRequest, SectionContent
 from dynaip.report.tables import Row, read_rows
 from dynaip_analysis.sections.base import Chosen, RunSection
 from dynaip_analysis.sections.config import RoutingConfig

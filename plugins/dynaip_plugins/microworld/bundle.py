@@ -40,7 +40,7 @@ class MicroworldBundle:
         compiled: bool = False,
     ) -> list[str]:
         """Make the models again into ``out``, going on where it was broken off; the stages that ran."""
-        from . import build as building
+        from .making import stages as building
 
         unknown = sorted(set(stages) - building.STAGES.keys())
         if unknown:
@@ -53,10 +53,10 @@ class MicroworldBundle:
         """Measure a folder of models (by default those that ship); the model card written into it."""
         import torch
 
-        from . import measure
+        from .measuring import figures
 
         torch.set_num_threads(threads)
-        measure.write(folder or self.root, count)
+        figures.write(folder or self.root, count)
         return (folder or self.root) / "MODEL_CARD.md"
 
     def card(self) -> str:

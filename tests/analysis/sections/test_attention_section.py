@@ -13,8 +13,7 @@ from PIL import Image
 
 from dynaip.adapter.reference import Reference
 from dynaip.adapter.words import tokens_of
-from dynaip.contracts import Case, CaseReference
-from dynaip.report.section import AnalysisRequest
+from dynaip.contracts import AnalysisRequest, Case, CaseReference
 from dynaip.report.sections import build
 from dynaip.report.tables import read_rows
 from dynaip_analysis import workbench

@@ -13,15 +13,15 @@ import torch
 from PIL import Image
 
 from dynaip.config import ComponentSpec, EvaluationConfig
+from dynaip.contracts import AnalysisRequest
 from dynaip.errors import ConfigError, InputError
 from dynaip.registry import registry
-from dynaip.report.section import AnalysisRequest
 from dynaip.report.sections import build
 from dynaip.report.tables import read_rows
 from dynaip.training import checkpoints
 from dynaip_analysis.sections.base import Chosen
 from dynaip_analysis.workbench import Workbench
-from dynaip_plugins.microworld.vocabulary import IDENTITY, UNPROMPTED
+from dynaip_plugins.microworld.world.vocabulary import IDENTITY, UNPROMPTED
 
 SMALL = {"cases": 2, "probed": 40, "probe_steps": 1, "checkpoints": 2, "training_cases": 2}
 

@@ -11,10 +11,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from dynaip.contracts import Case, CaseReference
+from dynaip.contracts import AnalysisRequest, Case, CaseReference
 from dynaip.errors import InputError
 from dynaip.report.build import build_report
-from dynaip.report.section import AnalysisRequest
 from dynaip.report.sections import build, prepare_sections
 from dynaip.report.tables import read_rows
 from dynaip_analysis.workbench import Workbench

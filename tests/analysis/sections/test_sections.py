@@ -15,11 +15,10 @@ import yaml
 from PIL import Image
 
 from dynaip.config import EvaluationConfig
-from dynaip.contracts import Case, CaseReference, FusedReference
+from dynaip.contracts import AnalysisRequest, Case, CaseReference, FusedReference
 from dynaip.errors import InputError
 from dynaip.registry import registry
 from dynaip.report.build import build_report
-from dynaip.report.section import AnalysisRequest
 from dynaip.report.sections import build, prepare_sections
 from dynaip.report.tables import read_rows
 from dynaip_analysis import workbench

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dynaip.cli.app import main
-from dynaip.report.section import AnalysisRequest
+from dynaip.contracts.section import AnalysisRequest
 
 
 @pytest.fixture

@@ -12,10 +12,9 @@ from scipy.ndimage import binary_dilation, binary_fill_holes
 from dynaip.config import ComponentSpec
 from dynaip.errors import InputError
 from dynaip.registry import registry
-from dynaip_plugins.benchmarks.microworld.model import subject_mask
-from dynaip_plugins.microworld.render import render
-from dynaip_plugins.microworld.vocabulary import IDENTITY
-from dynaip_plugins.microworld.world import Identity, sample_scene
+from dynaip_plugins.microworld.world.render import render, subject_mask
+from dynaip_plugins.microworld.world.scenes import Identity, sample_scene
+from dynaip_plugins.microworld.world.vocabulary import IDENTITY
 
 
 def build(**options: Any) -> Any:

@@ -13,8 +13,8 @@ from dynaip.contracts import Case
 from dynaip.errors import InputError
 from dynaip.registry import registry
 from dynaip_plugins.metrics.oracle.model import OracleMetric, _score
-from dynaip_plugins.microworld.vocabulary import ATTRIBUTES, IDENTITY, PROMPTED, UNPROMPTED
-from dynaip_plugins.sources.microworld.model import pictures
+from dynaip_plugins.microworld.world.render import pictures
+from dynaip_plugins.microworld.world.vocabulary import ATTRIBUTES, IDENTITY, PROMPTED, UNPROMPTED
 
 LABELS = dict.fromkeys([*ATTRIBUTES, "count"], 0)
 
@@ -48,7 +48,7 @@ def metric() -> OracleMetric:
 def drawn(count: int, suite: str, identities: str = "own") -> tuple[list[Case], list[Image.Image]]:
     """Cases with scenes drawn as their labels say; ``identities`` shifted draws every subject in other colours and texture."""
     from dynaip_plugins.benchmarks.microworld.model import SUBJECTS
-    from dynaip_plugins.microworld.world import Identity, Scene, sample_scene
+    from dynaip_plugins.microworld.world.scenes import Identity, Scene, sample_scene
 
     benchmark = registry().build(ComponentSpec.parse("benchmark", {"use": "microworld", suite: count}))
     scenes: list[Any] = []

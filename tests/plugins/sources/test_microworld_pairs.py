@@ -9,7 +9,7 @@ import pytest
 
 from dynaip.config import ComponentSpec
 from dynaip.registry import registry
-from dynaip_plugins.microworld.vocabulary import IDENTITY
+from dynaip_plugins.microworld.world.vocabulary import IDENTITY
 
 
 def build(**options: Any) -> Any:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dynaip.contracts import Benchmark, Case, CaseReference
 from dynaip.errors import InputError
 from dynaip.suggest import did_you_mean
-from dynaip_plugins.microworld.render import backgrounds, render
-from dynaip_plugins.microworld.vocabulary import PROMPTED
-from dynaip_plugins.microworld.world import Scene, labels, prompt, region, sample_scene
-from dynaip_plugins.sources.microworld.model import another_context, pictures
+from dynaip_plugins.microworld.world.render import pictures, subject_mask
+from dynaip_plugins.microworld.world.scenes import Scene, another_context, labels, prompt, region, sample_scene
 
 from .config import MicroworldBenchmarkConfig
 
@@ -62,13 +58,6 @@ class MicroworldBenchmark(Benchmark):
             size=(64, 64),
             truth={"subjects": [_truth(scene, k, shown[k]) for k in range(len(scene.subjects))]},
         )
-
-
-def subject_mask(scene: Scene) -> NDArray[np.bool_]:
-    """Where the subjects of a scene are (height x width): a change of the background shows there by less than half."""
-    scenes = [replace(scene, background=background) for background in PROMPTED["background"]]
-    seen, plain = (np.ptp(drawn.astype(np.float64), axis=0).sum(-1) for drawn in (render(scenes), backgrounds(scenes)))
-    return seen < plain / 2
 
 
 def _truth(scene: Scene, number: int, shown: Scene) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from torch import Tensor
 from dynaip.contracts import Case, Metric
 from dynaip.errors import InputError
 from dynaip.models import local_folder
-from dynaip_plugins.microworld.oracle import Oracle
-from dynaip_plugins.microworld.vocabulary import ATTRIBUTES, IDENTITY, PROMPTED, UNPROMPTED
+from dynaip_plugins.microworld.models.oracle import Oracle
+from dynaip_plugins.microworld.world.vocabulary import ATTRIBUTES, IDENTITY, PROMPTED, UNPROMPTED
 
 from .config import OracleConfig
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 import numpy as np
-from PIL import Image
 
 from dynaip.contracts import Pair, PairSource
-from dynaip_plugins.microworld.render import render
-from dynaip_plugins.microworld.world import Scene, prompt, sample_scene
+from dynaip_plugins.microworld.world.render import pictures
+from dynaip_plugins.microworld.world.scenes import Scene, another_context, prompt, sample_scene
 
 from .config import MicroworldPairsConfig
 
@@ -43,15 +39,3 @@ class MicroworldPairs(PairSource):
         rng = np.random.default_rng((self.config.seed, index, 0x9A1))
         target = sample_scene(rng, 1, "train")
         return (target, target) if self.config.pairs == "self" else (another_context(rng, target, 0), target)
-
-
-def another_context(rng: np.random.Generator, scene: Scene, number: int) -> Scene:
-    """Subject ``number`` of a scene, alone, in a context drawn anew."""
-    subject = scene.subjects[number]
-    drawn = sample_scene(rng, 1, None)
-    return replace(drawn, subjects=(replace(drawn.subjects[0], category=subject.category, identity=subject.identity),))
-
-
-def pictures(scenes: Sequence[Scene]) -> list[Image.Image]:
-    """Render scenes as PIL images."""
-    return [Image.fromarray(pixels) for pixels in render(scenes)]

@@ -1,0 +1,49 @@
+"""``dynaip microworld``: make the embedded models again, measure them, read their card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dynaip.errors import InputError
+
+from .bundle import MicroworldBundle
+
+app = typer.Typer(help="Build, measure and describe the embedded models.", no_args_is_help=False)
+Threads = Annotated[int, typer.Option(help="CPU threads.", min=1)]
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Argument(help="Folder to write; an unfinished one is gone on with.")],
+    seed: Annotated[int, typer.Option(help="Seed of every training.", min=0)] = 0,
+    scale: Annotated[float, typer.Option(help="1 is the models that ship (hours); 0.001 takes seconds.", min=0)] = 1.0,
+    threads: Threads = 2,
+    stage: Annotated[list[str] | None, typer.Option(help="Only this stage. Repeatable.")] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the base: minutes at first, then a quarter faster.")
+    ] = False,
+) -> None:
+    """Make all embedded models again from a seed."""
+    ran = MicroworldBundle().build(out, seed=seed, scale=scale, threads=threads, stages=stage or [], compiled=compiled)
+    typer.echo(f"built {', '.join(ran) or 'nothing: everything was complete'}; wrote {out}")
+
+
+@app.command()
+def measure(
+    folder: Annotated[Path | None, typer.Argument(help="Folder of models; by default those that ship.")] = None,
+    count: Annotated[int, typer.Option(help="Held-out scenes to measure on.", min=1)] = 200,
+    threads: Threads = 2,
+) -> None:
+    """Measure models on held-out scenes and write their card."""
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"{folder} is no folder of models")
+    typer.echo(f"wrote {MicroworldBundle().measure(folder, count=count, threads=threads)}")
+
+
+@app.command()
+def card() -> None:
+    """Print the model card of the models that ship."""
+    typer.echo(MicroworldBundle().card(), nl=False)

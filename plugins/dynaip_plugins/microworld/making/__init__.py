@@ -1,0 +1,1 @@
+"""How the models are made: stages, one resumable loop, and one training a file."""

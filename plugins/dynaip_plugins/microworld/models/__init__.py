@@ -1,0 +1,1 @@
+"""The models: what each is built of, how it is saved and loaded."""

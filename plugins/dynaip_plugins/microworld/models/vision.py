@@ -1,0 +1,47 @@
+"""The tiny CLIP whose vision tower encodes references."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+from ..world.render import SIZE
+from ..world.vocabulary import MAX_TOKENS
+from . import tokens
+
+WIDTH, LAYERS, PATCH = 112, 6, 8
+MEAN, DEVIATION = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
+
+
+def create() -> CLIPModel:
+    """An untrained CLIP for 64 x 64 pixels: 64 patches of 8 x 8, six layers."""
+    shared = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_attention_heads": 4, "hidden_act": "gelu"}
+    ends = {"pad_token_id": tokens.PAD, "bos_token_id": tokens.START, "eos_token_id": tokens.END}
+    text = {
+        **shared,
+        **ends,
+        "vocab_size": tokens.vocabulary_size(),
+        "num_hidden_layers": 2,
+        "max_position_embeddings": MAX_TOKENS,
+    }
+    vision = {**shared, "num_hidden_layers": LAYERS, "image_size": SIZE, "patch_size": PATCH}
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH))
+
+
+def processor() -> CLIPImageProcessor:
+    """Pixels of any size -> 64 x 64, in [-1, 1]."""
+    return CLIPImageProcessor(
+        size={"height": SIZE, "width": SIZE},
+        do_center_crop=False,
+        image_mean=MEAN,
+        image_std=DEVIATION,
+    )
+
+
+def save(model: CLIPModel, folder: Path) -> None:
+    """Write the model in half precision with its image processor and tokenizer."""
+    model.half().save_pretrained(folder)
+    model.float()
+    processor().save_pretrained(folder)
+    tokens.create().save_pretrained(folder)

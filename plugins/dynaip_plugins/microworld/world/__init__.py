@@ -1,0 +1,1 @@
+"""The world itself: its words, its scenes, and how they are drawn. Numpy alone."""

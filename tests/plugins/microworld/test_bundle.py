@@ -1,0 +1,27 @@
+"""The bundle names its parts, and what ships is small."""
+
+from __future__ import annotations
+
+import pytest
+
+from dynaip.errors import InputError
+from dynaip_plugins.microworld.bundle import ASSETS, MicroworldBundle
+
+shipped = pytest.mark.skipif(not (ASSETS / "oracle").is_dir(), reason="no weights in this checkout")
+
+
+def test_bundle_names_its_parts_and_says_what_is_missing(tmp_path) -> None:
+    bundle = MicroworldBundle(root=tmp_path)
+    (tmp_path / "vision").mkdir()
+    assert bundle.folder("vision") == tmp_path / "vision"
+    with pytest.raises(KeyError, match="pipeline, vision, oracle, adapter"):
+        bundle.folder("vae")
+    with pytest.raises(InputError, match="dynaip microworld build"):
+        bundle.folder("oracle")
+
+
+@shipped
+def test_shipped_weights_are_small_and_half() -> None:
+    files = list(ASSETS.rglob("*.safetensors"))
+    assert sum(f.stat().st_size for f in files) < 16e6
+    assert not list(ASSETS.rglob("*.bin")) and not list(ASSETS.rglob("*.pt"))
