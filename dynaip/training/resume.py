@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dynaip.config import ExperimentConfig, load_experiment
+from dynaip.adapter.files import CONFIG, WEIGHTS, read_weights
+from dynaip.config import ExperimentConfig, parse_experiment
 from dynaip.config.differences import differences
-from dynaip.errors import InputError, MismatchError
+from dynaip.config.yaml_text import read
+from dynaip.errors import DynaIPError, InputError, MismatchError
 from dynaip.runs import Run, write_text
 from dynaip.training import checkpoints
 
@@ -20,6 +22,8 @@ MAY_CHANGE = {
     "log_every",
     "workers",
     "threads",
+    "cache",
+    "cache_size",
     "max_bad_steps",
     "max_bad_share",
 }
@@ -34,8 +38,8 @@ def check_folder(run: Run, config: ExperimentConfig, *, resume: bool) -> None:
         return
     if not resume:
         raise InputError(f"{run.path} holds a run already: add --resume to go on with it, or choose another folder")
-    before = load_experiment(run.config).resolved()
-    for path, old, new in differences(before, config.resolved()):
+    _check_places(run)
+    for path, old, new in differences(_stored(run).resolved(), config.resolved()):
         top, _, rest = path.partition(".")
         if top not in {"evaluation", "plugins"} and not (top == "training" and rest in MAY_CHANGE):
             raise MismatchError(
@@ -44,10 +48,38 @@ def check_folder(run: Run, config: ExperimentConfig, *, resume: bool) -> None:
             )
 
 
+def _check_places(run: Run) -> None:
+    """Refuse at once what would end the training when it comes to write."""
+    for folder in (run.checkpoints, run.adapter, run.samples):
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file, and a folder has to be there: move it elsewhere")
+    for file in (run.config, run.metrics, run.order, run.quarantine):
+        if file.is_dir():
+            raise InputError(f"{file} is a folder, and a file has to be there: move it elsewhere")
+    checkpoints.found(run.checkpoints)
+
+
+def _stored(run: Run) -> ExperimentConfig:
+    """The config that the run was begun with; the plugin files that it names are not loaded, those of the user are."""
+    raw = {key: value for key, value in read(run.config).items() if key != "plugins"}
+    return parse_experiment(raw, str(run.config))
+
+
 def finished(run: Run, steps: int) -> bool:
-    """Whether the run's adapter is there and has been trained for ``steps`` steps at least."""
+    """Whether the run's adapter is, weight by weight, that of its newest checkpoint, after ``steps`` steps at least.
+
+    A process that is killed between its last checkpoint and its adapter leaves an adapter that is absent or older.
+    """
     reached = checkpoints.found(run.checkpoints)
-    return (run.adapter / "config.json").is_file() and bool(reached) and checkpoints.step_of(reached[-1]) >= steps
+    if not reached or checkpoints.step_of(reached[-1]) < steps:
+        return False
+    try:
+        trained = checkpoints.load(reached[-1]).adapter
+        json.loads((run.adapter / CONFIG).read_text(encoding="utf-8"))
+        stored = read_weights(run.adapter / WEIGHTS)
+    except (DynaIPError, OSError, ValueError):
+        return False
+    return stored.keys() == trained.keys() and all(stored[name].equal(value) for name, value in trained.items())
 
 
 def cut_log(path: Path, step: int) -> None:
