@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dynaip.contracts.adapter import Branch
+from dynaip.prompts import PromptLimit
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,13 @@ class Backbone(ABC):
         **options: Any,
     ) -> list[Image.Image]:
         """Run the unmodified pipeline on a batch, one seed a prompt; ``options`` go to the pipeline's call."""
+
+    def prompt_limits(self, pipe: Any, longest: int | None = None) -> Sequence[PromptLimit]:
+        """How much of a prompt each text encoder reads; ``longest`` is ``max_sequence_length`` of the call, if given.
+
+        Prompts that are longer are told to the user; a backbone that gives nothing is never asked.
+        """
+        return ()
 
     def text_stream(self, pipe: Any) -> tuple[Any, nn.Module, int]:
         """Tokenizer and text encoder of the text stream, and where the encoder's first token lies in the stream.

@@ -16,11 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from dynaip.registry.component import KINDS, Component, Entry, Plugin, PluginFailure, hookimpl, hookspec
+from dynaip.registry.component import KINDS, Command, Component, Entry, Plugin, PluginFailure, hookimpl, hookspec
 from dynaip.registry.registry import Registry
 
 __all__ = [
     "KINDS",
+    "Command",
     "Component",
     "Entry",
     "Plugin",

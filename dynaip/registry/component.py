@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -61,12 +61,26 @@ class Component:
     """Extra of the plugin's distribution that brings the component's dependencies."""
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command of ``dynaip``, as an address. Its module is imported for ``--help``, so it imports nothing heavy."""
+
+    name: str
+    target: str | Callable[..., Any]
+    """A typed function, or a Typer app with commands of its own, or where it is: ``"acme.command:app"``."""
+
+
 class Hooks:
-    """What a plugin can answer."""
+    """What a plugin can answer; it answers one of the two at least."""
 
     @hookspec
     def dynaip_components(self) -> Iterable[Component]:
         """List the plugin's components: data only, nothing heavy imported."""
+        raise NotImplementedError
+
+    @hookspec
+    def dynaip_commands(self) -> Iterable[Command]:
+        """List the commands that the plugin adds to ``dynaip``: data only, nothing heavy imported."""
         raise NotImplementedError
 
 

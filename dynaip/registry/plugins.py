@@ -11,7 +11,7 @@ from typing import Any, cast
 import pluggy
 
 from dynaip.errors import PluginError
-from dynaip.registry.component import Component, Entry, Hooks, Plugin, PluginFailure, Stage, check_component
+from dynaip.registry.component import Command, Component, Entry, Hooks, Plugin, PluginFailure, Stage, check_component
 from dynaip.registry.discovery import Found, digest, plugin_file, run_file, version_problem
 from dynaip.suggest import one_line
 
@@ -30,6 +30,7 @@ class Plugins:
         self._digests: dict[Path, str] = {}
         self.plugins: dict[str, Plugin] = {}
         self.entries: dict[tuple[str, str], Entry] = {}
+        self.commands: list[tuple[Plugin, Command]] = []
         self.failures: list[PluginFailure] = []
 
     @property
@@ -87,7 +88,9 @@ class Plugins:
             if problem:
                 raise PluginError(problem)
             stage = "hook"
-            self._add_all(plugin, self._ask(plugin, module))
+            self._listen(plugin, module)
+            self._add_all(plugin, self._ask(plugin, module, "dynaip_components"))
+            self._add_commands(plugin, self._ask(plugin, module, "dynaip_commands"))
         except (Exception, SystemExit) as error:  # a plugin that exits must not take the process with it
             self._drop(plugin.name)
             message = str(error) if isinstance(error, PluginError) else one_line(error)
@@ -95,14 +98,23 @@ class Plugins:
         finally:
             _loading.reset(token)
 
-    def _ask(self, plugin: Plugin, module: Any) -> list[object]:
-        """Call the plugin's own hook implementation, and no other's."""
+    def _listen(self, plugin: Plugin, module: Any) -> None:
         self._manager.register(module, plugin.name)
-        callers = self._manager.get_hookcallers(module) or []
-        if not callers and not any(each.plugin == plugin.name for each in self.entries.values()):
-            raise PluginError("it has no @hookimpl named dynaip_components, and registers nothing")
+        registered = any(each.plugin == plugin.name for each in self.entries.values())
+        if not self._manager.get_hookcallers(module) and not registered:
+            raise PluginError("it has no @hookimpl named dynaip_components or dynaip_commands, and registers nothing")
+
+    def _ask(self, plugin: Plugin, module: Any, hook: str) -> list[object]:
+        """Call the plugin's own implementation of a hook, and no other's."""
+        callers = [each for each in self._manager.get_hookcallers(module) or [] if each.name == hook]
         own = [each for caller in callers for each in caller.get_hookimpls() if each.plugin is module]
-        return [component for each in own for component in cast("Iterable[object]", each.function())]
+        return [answer for each in own for answer in cast("Iterable[object]", each.function())]
+
+    def _add_commands(self, plugin: Plugin, commands: Sequence[object]) -> None:
+        for command in commands:
+            if not isinstance(command, Command):
+                raise PluginError(f"dynaip_commands must give Command objects, and gave {command!r}")
+            self.commands.append((plugin, command))
 
     def _add_all(self, plugin: Plugin, components: Sequence[object]) -> None:
         for component in components:
@@ -115,6 +127,7 @@ class Plugins:
     def _drop(self, plugin: str) -> None:
         """Take back what a plugin brought."""
         self.entries = {key: each for key, each in self.entries.items() if each.plugin != plugin}
+        self.commands = [each for each in self.commands if each[0].name != plugin]
         if self._manager.has_plugin(plugin):
             self._manager.unregister(name=plugin)
 

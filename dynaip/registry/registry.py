@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,25 @@ class Registry:
         """Add a live component, of the plugin file that is being run or of this notebook; the same name replaces."""
         return self._plugins.add(component, Plugin(plugin, "", "notebook") if plugin else None)
 
+    def commands(self, taken: Collection[str] = ()) -> dict[str, Any]:
+        """Import the commands that plugins bring: name -> function or Typer app, without the names that are taken.
+
+        One that cannot be imported, or whose name is taken or another plugin's, becomes a failure.
+        """
+        self._plugins.discover()
+        found: dict[str, Any] = {}
+        for plugin, command in self._plugins.commands:
+            try:
+                if command.name in taken or command.name in found:
+                    raise PluginError("there is a command of that name already")
+                found[command.name] = self._imported(plugin, command.target)
+            except (Exception, SystemExit) as error:
+                reason = str(error) if isinstance(error, PluginError) else one_line(error)
+                failure = PluginFailure(f"{plugin.name}:{command.name}", "build", reason)
+                if failure not in self._plugins.failures:
+                    self._plugins.failures.append(failure)
+        return found
+
     def load_file(self, path: str | Path) -> None:
         """Load a plugin file, again if it changed; ``PluginError`` (also recorded) if it fails."""
         self._plugins.load_file(path)
@@ -109,7 +128,7 @@ class Registry:
             return address
         name, _, attribute = address.partition(":")
         try:
-            module = self._module(entry, name)
+            module = self._module(self._plugins.plugins[entry.plugin], name)
         except ModuleNotFoundError as error:
             if f"{name}.".startswith(f"{error.name}."):
                 raise self._broken(entry, f"there is no module {name!r}") from error
@@ -122,8 +141,14 @@ class Registry:
             raise self._broken(entry, f"there is no {attribute or 'class'!r} in {name!r}")
         return getattr(module, attribute)
 
-    def _module(self, entry: Entry, name: str) -> Any:
-        plugin = self._plugins.plugins[entry.plugin]
+    def _imported(self, plugin: Plugin, address: str | Callable[..., Any]) -> Any:
+        """The function or Typer app of a command."""
+        if not isinstance(address, str):
+            return address
+        name, _, attribute = address.partition(":")
+        return getattr(self._module(self._plugins.plugins[plugin.name], name), attribute)
+
+    def _module(self, plugin: Plugin, name: str) -> Any:
         if plugin.origin == "file" and name in ("", plugin.name):
             return plugin.module  # a file names its own classes as "mine:Fusion" or ":Fusion"
         return import_module(name)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from dynaip.adapter.files import CONFIG, WEIGHTS, read_weights
+from dynaip.atomic import write_text
 from dynaip.config import ExperimentConfig, parse_experiment
 from dynaip.config.differences import differences
 from dynaip.config.yaml_text import read
 from dynaip.errors import DynaIPError, InputError, MismatchError
-from dynaip.runs import Run, write_text
+from dynaip.runs import Run
 from dynaip.training import checkpoints
 
 MAY_CHANGE = {

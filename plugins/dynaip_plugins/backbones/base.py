@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from dynaip.contracts import Backbone
 from dynaip.errors import InputError, MissingDependency
 from dynaip.models import resolve
+from dynaip.prompts import PromptLimit, token_count
 from dynaip.suggest import one_line
 
 from .config import PipelineConfig, QuantizationConfig
@@ -36,6 +38,8 @@ class PipelineBackbone(Backbone, Generic[Options]):
     """Text tokens of a prompt, unless the config or the tokenizer says otherwise."""
     tokenizer: ClassVar[str | None] = None
     """Name of the tokenizer that may declare fewer."""
+    readers: ClassVar[Mapping[str, str]] = {}
+    """Tokenizers of the pipeline, and what messages call the encoders behind them."""
 
     def __init__(self, config: Options) -> None:
         self.config = config
@@ -130,6 +134,18 @@ class PipelineBackbone(Backbone, Generic[Options]):
         """Text tokens of a prompt."""
         declared = getattr(getattr(pipe, self.tokenizer or "", None), "model_max_length", self.longest_prompt)
         return self.config.max_sequence_length or int(min(declared, self.longest_prompt))
+
+    def prompt_limits(self, pipe: Any, longest: int | None = None) -> Sequence[PromptLimit]:
+        """How many tokens of a prompt each text encoder reads; ``longest`` replaces the config's own number."""
+        limits: list[PromptLimit] = []
+        for name, encoder in self.readers.items():
+            tokenizer = getattr(pipe, name, None)
+            if tokenizer is not None:
+                most = int(tokenizer.model_max_length)
+                if name == self.tokenizer:
+                    most = min(most, longest or self.prompt_length(pipe))
+                limits.append(PromptLimit(encoder, most, partial(token_count, tokenizer)))
+        return limits
 
     def tokens(self, pipe: Any, size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of image tokens for (height, width) in pixels, each a multiple of what a token covers."""

@@ -1,6 +1,6 @@
 """Microworld: a procedural, fully labelled world with models small enough to ship in the package."""
 
-from dynaip.registry import Component
+from dynaip.registry import Command, Component
 
 COMPONENT = Component(
     "bundle",
@@ -9,3 +9,4 @@ COMPONENT = Component(
     "dynaip_plugins.microworld.config:MicroworldConfig",
     "Embedded models: a tiny FLUX pipeline, a CLIP vision tower, an oracle, a trained adapter",
 )
+COMMAND = Command("microworld", "dynaip_plugins.microworld.command:app")

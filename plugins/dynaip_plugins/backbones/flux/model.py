@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -25,6 +26,7 @@ class FluxBackbone(PipelineBackbone[FluxConfig]):
     pipeline = "FluxPipeline"
     transformer = "FluxTransformer2DModel"
     tokenizer = "tokenizer_2"
+    readers = MappingProxyType({"tokenizer": "CLIP", "tokenizer_2": "T5"})
 
     def load(self, *, device: Any, dtype: Any) -> Any:
         """Load a FluxPipeline; without sizes it paints its native size, and no prompt is longer than its tokenizer says."""

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
+from diffusers.pipelines.flux2.pipeline_flux2 import format_input
 from torch import Tensor, nn
 
 from dynaip.contracts import BlockSite, ForwardPass
 from dynaip.errors import InputError
+from dynaip.prompts import PromptLimit, token_count
 
 from ..base import PipelineBackbone
 from ..latents import full, grid_of
@@ -76,6 +78,22 @@ class Flux2Backbone(PipelineBackbone[Flux2Config]):
             img_ids=ids.to(latents.device),
             return_dict=False,
         )[0]
+
+    def prompt_limits(self, pipe: Any, longest: int | None = None) -> Sequence[PromptLimit]:
+        """The conversation around the prompt is read and counted, too."""
+        dev = getattr(pipe, "system_message", None)
+
+        def count(prompt: str) -> int:
+            chat: list[dict[str, Any]] = [{"role": "user", "content": prompt}]
+            if dev is None:  # klein
+                options = {"add_generation_prompt": True, "enable_thinking": False}
+                return token_count(pipe.tokenizer, pipe.tokenizer.apply_chat_template(chat, tokenize=False, **options))
+            found = pipe.tokenizer.apply_chat_template(
+                format_input([prompt], dev), add_generation_prompt=False, tokenize=True, return_dict=True
+            )
+            return len(found["input_ids"][0])
+
+        return [PromptLimit("the language model", longest or self.prompt_length(pipe), count)]
 
     def text_stream(self, pipe: Any) -> tuple[Any, nn.Module, int]:
         """The stream is the language model's whole input; dev's tokenizer is part of a processor."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dynaip.contracts import BlockSite, ForwardPass
+from dynaip.prompts import PromptLimit, token_count
 
 from ..base import PipelineBackbone
 from ..latents import tokens_of
@@ -79,6 +80,16 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
             img_shapes=[[(1, *self.tokens(pipe, size))]] * len(latents),
             return_dict=False,
         )[0]
+
+    def prompt_limits(self, pipe: Any, longest: int | None = None) -> Sequence[PromptLimit]:
+        """The instruction around the prompt is encoded, too; what stands before the prompt is not counted."""
+
+        def count(prompt: str) -> int:
+            text = pipe.prompt_template_encode.format(prompt)
+            return token_count(pipe.tokenizer, text) - pipe.prompt_template_encode_start_idx
+
+        most = min(longest or self.prompt_length(pipe), pipe.tokenizer_max_length)
+        return [PromptLimit("the language model", most, count)]
 
     def text_stream(self, pipe: Any) -> tuple[Any, nn.Module, int]:
         """The instruction before the prompt is encoded, too, and then cut off."""

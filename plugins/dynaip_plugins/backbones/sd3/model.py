@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -29,6 +30,7 @@ class SD3Backbone(PipelineBackbone[SD3Config]):
     pipeline = "StableDiffusion3Pipeline"
     transformer = "SD3Transformer2DModel"
     tokenizer = "tokenizer_3"
+    readers = MappingProxyType({"tokenizer": "CLIP", "tokenizer_2": "CLIP", "tokenizer_3": "T5"})
     longest_prompt = 256
 
     def blocks(self, transformer: nn.Module) -> list[BlockSite]:
