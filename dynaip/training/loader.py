@@ -26,6 +26,10 @@ MEMORY_SHARE = 0.5
 """Share of the machine's memory that encoded pairs may take."""
 
 
+GRACE = 15
+"""Seconds that a loading process goes on after it was asked to stop."""
+
+
 class LoaderDied(DynaIPError):
     """A process that loads pairs is gone."""
 
@@ -197,15 +201,16 @@ def deaths_told() -> Generator[None]:
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
+        said = " ".join(str(error).split())
         raise LoaderDied(
-            f"a process that loads pairs died ({' '.join(str(error).split())}): start again with --resume, with fewer training.workers "
-            "if memory ran out"
+            f"a process that loads pairs died ({said}): start again with --resume, with fewer training.workers if memory "
+            "ran out"
         ) from error
 
 
 def _outlive_sigterm(worker: int) -> None:
     """Schedulers ask every process of a job to stop: the training finishes its step first, and ends its workers then."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE))
 
 
 def _stack(rows: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
