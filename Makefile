@@ -12,16 +12,17 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export MPLBACKEND ?= Agg
 
-.PHONY: help install demo test check format bench notebooks report docs clean
+.PHONY: help install demo test check format bench gpu notebooks report docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       train and compare eight adapters on the embedded world, write runs/demo/report.html"
 	@echo "make report     rebuild that report from its files"
 	@echo "make test       check, then all tests"
-	@echo "make check      ruff (lint, format) and pyright"
+	@echo "make check      ruff (lint, format), import-linter (who may import whom) and pyright"
 	@echo "make format     let ruff mend what it can"
 	@echo "make bench      measurements: FLOPs, bytes, calls, and times as ratios"
+	@echo "make gpu        on an accelerator: its tests, the budgets on FLUX's true layout, the demo; eight minutes"
 	@echo "make notebooks  open the notebooks in JupyterLab (make test runs them from the top)"
 	@echo "make docs       build the documentation into site/"
 
@@ -43,7 +44,9 @@ report: $(STAMP)
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright --pythonpath $(BIN)/python -p pyright.standard.json
 
 # Tests run beside each other in two processes with one thread each, which is faster here than one process with two threads.
 test: check
@@ -52,6 +55,9 @@ test: check
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+gpu: $(STAMP)
+	$(BIN)/python -m tests.gpu
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks/test_counts.py tests/benchmarks/bench_growth.py tests/benchmarks/bench_times.py tests/benchmarks/bench_recording.py -s -q -p no:cacheprovider

@@ -9,7 +9,11 @@ from typing import Annotated
 
 import typer
 
+from dynaip.cli.options import Device
+from dynaip.cli.output import echo
+from dynaip.device import use
 from dynaip.errors import InputError
+from dynaip.plain import one_plain_line
 
 
 def analyze(
@@ -37,8 +41,10 @@ def analyze(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write; by default the run's analysis/.")
     ] = None,
+    device: Device = "auto",
 ) -> None:
     """Write figures (PNG) and their tables (parquet) about one trained adapter."""
+    use(device)
     from dynaip.config.merge import overridden
     from dynaip.contracts.section import AnalysisRequest
     from dynaip.report.sections import build
@@ -51,7 +57,7 @@ def analyze(
         figures = section.analyse(AnalysisRequest(run, folder, ref, prompt, seed, labelled))
     for figure in figures:
         table = figure.with_suffix(".parquet")
-        typer.echo(f"wrote {figure} and {table.name}" if table.is_file() else f"wrote {figure}")
+        echo(f"wrote {figure} and {table.name}" if table.is_file() else f"wrote {figure}")
 
 
 def _working(text: str) -> AbstractContextManager[object]:
@@ -60,9 +66,9 @@ def _working(text: str) -> AbstractContextManager[object]:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    shown = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console,
+    shown = Progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(), console=console,
                      transient=True, disable=not console.is_terminal)  # fmt: skip
-    shown.add_task(text, total=None)
+    shown.add_task(one_plain_line(text), total=None)
     return shown
 
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dynaip.cli.options import Device
+from dynaip.cli.output import echo
+from dynaip.device import use
 from dynaip.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,8 +51,10 @@ def generate(
     ] = None,
     size: Annotated[str | None, typer.Option("--size", metavar="HxW", help="Height x width in pixels.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.png", help="Where to write.")] = Path("out.png"),
+    device: Device = "auto",
 ) -> None:
     """Personalise: paint the prompt with the subjects of the references."""
+    use(device)
     if not prompt.strip():
         raise InputError("the prompt is empty: say what to paint")
     if guidance is not None and not 0 <= guidance < float("inf"):
@@ -69,14 +74,14 @@ def generate(
     )  # fmt: skip
     if pixels and images[0].size[::-1] != pixels:
         made = "x".join(map(str, images[0].size[::-1]))
-        typer.echo(f"note: the model paints in whole tokens: {made} instead of {size}", err=True)
+        echo(f"note: the model paints in whole tokens: {made} instead of {size}", err=True)
     for place, image in enumerate(images):
         path = out if number == 1 else out.with_stem(f"{out.stem}-{seed + place}")
         write_image(image, path)
-        typer.echo(f"wrote {path}")
+        echo(f"wrote {path}")
         if layout is not None:
             write_image(layout.picture(place), path.with_stem(f"{path.stem}-layout"))
-            typer.echo(f"wrote {path.with_stem(f'{path.stem}-layout')}")
+            echo(f"wrote {path.with_stem(f'{path.stem}-layout')}")
 
 
 def split_reference(text: str) -> tuple[str, tuple[float, float, float, float] | None, float]:
@@ -129,16 +134,11 @@ def _paint(
     options: dict[str, Any],
 ) -> tuple[list[Any], Layout | None]:  # fmt: skip
     """Images, and the layout that was found if subjects are named."""
-    import torch
-
     import dynaip
-    from dynaip.evaluation.runs import evaluation_of
+    from dynaip.evaluation.runs import options_of
 
-    pipe, dyna = dynaip.load(run, device="cuda" if torch.cuda.is_available() else "cpu", attention_backend=backend)
-    try:
-        defaults = evaluation_of(run, {}).options
-    except InputError:
-        defaults = {}
+    defaults = options_of(run)
+    pipe, dyna = dynaip.load(run, attention_backend=backend)
     _warn_unknown(pipe, prompt)
     auto: dict[str, Any] = {"layout": "auto", "subjects": subjects} if subjects else {}
     with dyna.references(*references, granularity=granularity, decoupling=decoupling, **auto):
@@ -156,7 +156,7 @@ def _warn_unknown(pipe: Any, prompt: str) -> None:
         word for word in words if unknown is not None and unknown in tokenizer(word, add_special_tokens=False).input_ids
     ]
     if lost:
-        typer.echo(f"note: the text encoder does not know {', '.join(dict.fromkeys(lost))}", err=True)
+        echo(f"note: the text encoder does not know {', '.join(dict.fromkeys(lost))}", err=True)
 
 
 def check_output(path: Path) -> None:

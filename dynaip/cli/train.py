@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dynaip.cli.options import ConfigName, Overrides
+from dynaip.cli.options import ConfigName, Device, Overrides
+from dynaip.cli.output import echo
+from dynaip.device import use
+from dynaip.plain import plain
 
 if TYPE_CHECKING:
     from dynaip.training.trainer import OnProgress
@@ -20,15 +23,17 @@ def train(
     run: Annotated[Path | None, typer.Option("--run", "-o", help="Run folder; runs/NAME-HASH by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest complete checkpoint.")] = False,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Short for -s training.seed=SEED.")] = None,
+    device: Device = "auto",
 ) -> None:
     """Train one adapter. Asked to stop (SIGTERM), it saves and exits with 75: start it again with --resume."""
     from dynaip.signals import interruptible
 
     overrides = [*(set_ or ()), *([f"training.seed={seed}"] if seed is not None else [])]
     with interruptible("stopped before the first step: start it again with --resume"):
+        use(device)
         folder = _train(file, overrides, run, resume)
     if _first():
-        typer.echo(f"adapter: {folder / 'adapter'}")
+        echo(f"adapter: {folder / 'adapter'}")
 
 
 def _train(file: str, overrides: list[str], run: Path | None, resume: bool) -> Path:
@@ -54,7 +59,7 @@ def _say(progress: Any) -> Any:
     from rich.markup import escape
 
     def say(line: str) -> None:
-        progress.console.print(escape(line), soft_wrap=True)
+        progress.console.print(escape(plain(line)), soft_wrap=True)
 
     return say
 

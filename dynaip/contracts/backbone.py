@@ -53,7 +53,7 @@ class ForwardPass:
     condition: Tensor | None = None
     """Pooled prompt, B x C."""
     text_tokens: int = 0
-    """X: single-stream blocks hold so many text tokens before the image tokens."""
+    """X; single-stream blocks hold so many text tokens before the image tokens. Recording attention needs it."""
     negative_rows: int = 0
     """Leading rows of the batch that are its negative pass (SD3 runs [negative, positive] at once)."""
 
@@ -79,9 +79,18 @@ class Backbone(ABC):
 
     @abstractmethod
     def read_pass(
-        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+        self,
+        transformer: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: str | None,
+        pipe: Any = None,
     ) -> ForwardPass:
-        """Read a call of the transformer; ``context`` is the name given to ``transformer.cache_context``, if any."""
+        """Read a call of the transformer; ``context`` is the name given to ``transformer.cache_context``, if any.
+
+        ``pipe`` is the pipeline that calls; None in training and where the transformer is called by hand. A backbone that
+        leaves the argument out is called without it.
+        """
 
     @abstractmethod
     def encode_prompts(self, pipe: Any, prompts: Sequence[str]) -> dict[str, Tensor]:

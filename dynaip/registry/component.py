@@ -54,8 +54,8 @@ class Component:
     name: str
     target: str | type
     """The class, or where it is: ``"acme.encoders.model:AcmeEncoder"``."""
-    config: str | type
-    """The config class (a ``ComponentConfig``, importable without torch), or where it is."""
+    config: str | type | None = None
+    """The config class (a ``ComponentConfig``, importable without torch), or where it is; None if there are no options."""
     summary: str = ""
     extra: str | None = None
     """Extra of the plugin's distribution that brings the component's dependencies."""

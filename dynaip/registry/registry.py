@@ -56,8 +56,8 @@ class Registry:
     def config_class(self, kind: str, name: str) -> type[ComponentConfig]:
         """Import the config class of a component; ``PluginError`` if it cannot be or is none."""
         entry = self.find(kind, name)
-        found = self._resolve(entry, entry.component.config)
         base = KINDS[kind].config
+        found = self._resolve(entry, entry.component.config or base)
         if not (isinstance(found, type) and issubclass(found, base)):
             raise self._broken(entry, f"its config {found!r} must derive from dynaip.config.{base.__name__}")
         return found
@@ -176,6 +176,9 @@ class Registry:
         text = f"there is no {kind} named {name!r}."
         text += f" It is the name of a {elsewhere[0]}." if elsewhere else did_you_mean(name, names)
         text += f" Known: {', '.join(names) or 'none'}."
+        home = name.rpartition(":")[0]
+        if home and home not in self._plugins.plugins:
+            text += f" No plugin named {home!r} is loaded: install it, or name its file with --plugin."
         failed = {each.plugin for each in self._plugins.failures if each.stage != "build"}
         if failed:
             text += f" {len(failed)} plugin{'s' * (len(failed) > 1)} failed to load: see dynaip plugins --errors."

@@ -8,9 +8,8 @@ from typing import Any
 
 from dynaip.adapter.files import CONFIG, WEIGHTS, read_weights
 from dynaip.atomic import write_text
-from dynaip.config import ExperimentConfig, parse_experiment
+from dynaip.config import ExperimentConfig, load_saved
 from dynaip.config.differences import differences
-from dynaip.config.yaml_text import read
 from dynaip.errors import DynaIPError, InputError, MismatchError
 from dynaip.runs import Run
 from dynaip.training import checkpoints
@@ -40,7 +39,7 @@ def check_folder(run: Run, config: ExperimentConfig, *, resume: bool) -> None:
     if not resume:
         raise InputError(f"{run.path} holds a run already: add --resume to go on with it, or choose another folder")
     _check_places(run)
-    for path, old, new in differences(_stored(run).resolved(), config.resolved()):
+    for path, old, new in differences(load_saved(run.config).resolved(), config.resolved()):
         top, _, rest = path.partition(".")
         if top not in {"evaluation", "plugins"} and not (top == "training" and rest in MAY_CHANGE):
             raise MismatchError(
@@ -58,12 +57,6 @@ def _check_places(run: Run) -> None:
         if file.is_dir():
             raise InputError(f"{file} is a folder, and a file has to be there: move it elsewhere")
     checkpoints.found(run.checkpoints)
-
-
-def _stored(run: Run) -> ExperimentConfig:
-    """The config that the run was begun with; the plugin files that it names are not loaded, those of the user are."""
-    raw = {key: value for key, value in read(run.config).items() if key != "plugins"}
-    return parse_experiment(raw, str(run.config))
 
 
 def finished(run: Run, steps: int) -> bool:

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from dynaip.ablation.statistics import Bootstrap, collect
+from dynaip.ablation.statistics import FEWEST, Bootstrap, collect
 from dynaip.report.style import BASELINE
 from dynaip_analysis.drawing import canvas
-from dynaip_analysis.inference.resampling import FEWEST, fair_level
 from dynaip_analysis.recording.maps import Grid, region_on
 
 Floats = NDArray[np.floating[Any]]
@@ -110,15 +109,14 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> str:
     """Whether each branch beats its best baseline in average precision, by the paired difference over cases, in words."""
     metric = "average_precision"
     aligned = collect(_by_case(rows), [metric])[0]
-    boot = Bootstrap(aligned, level=fair_level(len(aligned.cases)))
+    boot = Bootstrap(aligned)
     names = boot.scores.arms
     rivals = [name for name in names if name == CENTRE or name.startswith(SHUFFLED)]
     best = max(rivals, key=lambda name: boot.estimate(name, metric).value)
     parts: list[str] = []
     for name in (each for each in names if each.endswith(" branch")):
         gap = boot.difference(name, best, metric)
-        told = gap.decided and gap.cases >= FEWEST
-        verdict = "is not told apart from" if not told else ("beats" if gap.value > 0 else "stays below")
+        verdict = "is not told apart from" if not gap.decided else ("beats" if gap.value > 0 else "stays below")
         parts.append(f"the {name} ({boot.estimate(name, metric).value:.2f}) {verdict} it")
     baseline = f"{best} ({boot.estimate(best, metric).value:.2f})"
     return f"Does attention follow the subject? In average precision the best baseline is the {baseline}; {', '.join(parts)}"

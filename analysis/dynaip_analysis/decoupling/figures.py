@@ -111,7 +111,7 @@ def _carried(found: Mapping[str, Mapping[str, Estimate]]) -> str:
             most = max(kept, key=lambda name: kept[name])
             told.append(f"{branch} keeps most of all {canvas.short_name(most)} ({kept[most]:.2f})")
     leaks = {branch: found[branch]["leak"] for branch in NEEDS if "leak" in found.get(branch, {})}
-    copied = [f"{SPOKEN[branch]} ({it.value:.2f})" for branch, it in leaks.items() if it.low > 0]
+    copied = [f"{SPOKEN[branch]} ({it.value:.2f})" for branch, it in leaks.items() if it.decided and it.value > 0]
     if leaks:
         told.append(f"context leaks {', '.join(copied)}" if copied else "no branch leaks context beyond chance")
     text = "; ".join(told)

@@ -69,6 +69,7 @@ def differences(scores: Sequence[Mapping[str, Any]], against: str | None = None)
                 table.append(
                     {"suite": aligned.suite, "branch": branch, "metric": metric,
                      "value": it.value, "low": it.low, "high": it.high,
-                     "cases": it.cases, "difference": gap.value, "difference_low": gap.low, "difference_high": gap.high}
+                     "cases": it.cases, "difference": gap.value, "difference_low": gap.low, "difference_high": gap.high,
+                     "decided": gap.decided}
                 )  # fmt: skip
     return table

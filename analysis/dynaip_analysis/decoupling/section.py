@@ -134,8 +134,7 @@ def _sentence(rows: Sequence[Row]) -> str:
     for metric in ("cp", "pf", "leak"):
         found = next((row for row in rows if row["branch"] == "image branch" and row["metric"] == metric), None)
         if found:
-            low, high = found["difference_low"], found["difference_high"]
-            clear = "" if low > 0 or high < 0 else ", not told apart from zero"
+            clear = "" if found.get("decided") else ", not told apart from zero"
             parts.append(canvas.spoken(metric, found, "difference") + clear)
     against = "both branches" if any(row["branch"] == "both branches" for row in rows) else "no reference"
     return f"Image branch alone minus {against}: {'; '.join(parts)}." if parts else ""

@@ -19,7 +19,6 @@ from pyarrow import parquet
 
 from dynaip.ablation.statistics import Bootstrap, Estimate, collect
 from dynaip.report.style import LIGHT, OKABE_ITO, SEQUENTIAL, figure_style, settings
-from dynaip_analysis.inference.resampling import fair_level
 
 BRANCH_COLOURS: Mapping[str, str] = {"image": OKABE_ITO[0], "text": OKABE_ITO[1]}
 LEVEL_COLOURS: Sequence[str] = ("#E69F00", "#009E73", "#1F3A7A", "#CC79A7", "#8C6D1F", "#56B4E9")
@@ -175,7 +174,7 @@ def estimates(scores: Sequence[Mapping[str, Any]], key: str) -> dict[str, dict[s
     """Mean with a 95 % interval over cases of every metric, by the value of column ``key``."""
     names = metric_names(scores)
     aligned = collect([{"seed": 0, **row, "suite": "all", "arm": row[key]} for row in scores], names)
-    boot = [Bootstrap(each, level=fair_level(len(each.cases))) for each in aligned]
+    boot = [Bootstrap(each) for each in aligned]
     return {arm: {name: each.estimate(arm, name) for name in names} for each in boot for arm in each.scores.arms}
 
 

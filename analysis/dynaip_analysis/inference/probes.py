@@ -77,7 +77,8 @@ class Probe:
         value = (own.value - control.value) / max(1 - control.value, 1e-9)
         if self.halves is not None:
             return halved(value, self.halves, seed=seed)
-        return Sampled(value, (own.draws - control.draws) / np.maximum(1 - control.draws, 1e-9))
+        draws = (own.draws - control.draws) / np.maximum(1 - control.draws, 1e-9)
+        return Sampled(value, draws, min(own.groups, control.groups))
 
     def row(self) -> dict[str, Any]:
         """Tidy columns."""

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+
+from dynaip.ablation.statistics import FEWEST, interval
 
 Floats = NDArray[np.float64]
 
 DRAWS = 1000
-TAIL = 2.5
-FEWEST = 6
-"""Cases below which nothing is told apart: even if all agree in sign, chance does so in 2 of 2^n draws, more than 5 %."""
-
-
-def fair_level(cases: int, level: float = 0.95) -> float:
-    """The level that a percentile bootstrap over so many cases must be asked for to cover ``level``.
-
-    Resampled means are narrower than the truth by sqrt((n - 1) / n), and their quantiles are the normal's instead of t's:
-    with eight cases 95 % would cover under 90 %. Hesterberg 2015, "What Teachers Should Know About the Bootstrap", the
-    expanded percentile interval.
-    """
-    if cases < 2:
-        return level
-    strength = stats.t.ppf((1 + level) / 2, cases - 1) * (cases / (cases - 1)) ** 0.5
-    return float(1 - 2 * stats.norm.sf(strength))
+MANY = 1_000_000
+"""Groups of a figure whose draws are as wide as they have to be."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +25,30 @@ class Sampled:
 
     value: float
     draws: Floats = field(repr=False)
+    groups: int = MANY
+    """Groups that were drawn again: the interval is as wide as so few of them ask for."""
+
+    @cached_property
+    def _ends(self) -> tuple[float, float]:
+        return interval(self.draws, self.groups)
 
     @property
     def low(self) -> float:
-        """Lower end of the 95 % interval."""
-        return float(np.nanpercentile(self.draws, TAIL))
+        """Lower end of the 95 % interval; NaN below two groups."""
+        return self._ends[0]
 
     @property
     def high(self) -> float:
-        """Upper end of the 95 % interval."""
-        return float(np.nanpercentile(self.draws, 100 - TAIL))
+        """Upper end of the 95 % interval; NaN below two groups."""
+        return self._ends[1]
 
     @property
     def decided(self) -> bool:
-        """Whether the interval excludes zero."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval excludes zero, over as many groups as can tell anything apart."""
+        return self.groups >= FEWEST and (self.low > 0 or self.high < 0)
 
     def __sub__(self, other: Sampled) -> Sampled:
-        return Sampled(self.value - other.value, self.draws - other.draws)
+        return Sampled(self.value - other.value, self.draws - other.draws, min(self.groups, other.groups))
 
     def row(self, name: str) -> dict[str, float]:
         """Columns of a tidy table: ``name``, ``name_low``, ``name_high``."""
@@ -64,7 +57,8 @@ class Sampled:
 
 def mean(figures: Sequence[Sampled]) -> Sampled:
     """Mean of paired figures."""
-    return Sampled(float(np.mean([each.value for each in figures])), np.mean([each.draws for each in figures], axis=0))
+    value, draws = np.mean([each.value for each in figures]), np.mean([each.draws for each in figures], axis=0)
+    return Sampled(float(value), draws, min(each.groups for each in figures))
 
 
 def weighted_mean(values: Floats, weights: Floats, groups: NDArray[Any], *, seed: int = 0) -> Sampled:
@@ -76,7 +70,7 @@ def weighted_mean(values: Floats, weights: Floats, groups: NDArray[Any], *, seed
     drawn = _drawn(count, seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         draws = (drawn @ top) / (drawn @ bottom)
-    return Sampled(float(top.sum() / bottom.sum()), draws)
+    return Sampled(float(top.sum() / bottom.sum()), draws, int((bottom > 0).sum()))
 
 
 @lru_cache(maxsize=16)

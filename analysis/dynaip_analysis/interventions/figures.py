@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from dynaip.ablation.statistics import FEWEST
 from dynaip.report.style import LIGHT
 from dynaip_analysis.drawing import canvas
-from dynaip_analysis.inference.resampling import FEWEST
 from dynaip_analysis.interventions.measure import CHANGE, Cell, Sweep, effects
 
 MAIN = ("cp", "pf", "leak")

@@ -16,7 +16,6 @@ from dynaip.ablation.statistics import Bootstrap, collect
 from dynaip.contracts import Branch, Case
 from dynaip.errors import InputError
 from dynaip_analysis.drawing import canvas
-from dynaip_analysis.inference.resampling import fair_level
 from dynaip_analysis.interventions.intervention import ALWAYS, Intervention, Kind, Window, intervene
 
 Floats = NDArray[np.float64]
@@ -178,7 +177,7 @@ def effects(found: Sweep) -> list[dict[str, Any]]:
     """
     metrics = list(canvas.metric_names(found.scores))
     aligned = collect([{"seed": 0, "suite": "all", **row, "arm": row["cell"]} for row in found.scores], metrics)[0]
-    boot = Bootstrap(aligned, level=fair_level(len(aligned.cases)))
+    boot = Bootstrap(aligned)
     rows: list[dict[str, Any]] = []
     for metric in metrics:
         differences = _differences(aligned.values[metric][:, 0], aligned.arms)

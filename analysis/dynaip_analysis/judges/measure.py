@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from dynaip.ablation.statistics import Bootstrap, SuiteScores, collect
+from dynaip.ablation.statistics import Bootstrap, SuiteScores, collect, interval
 from dynaip.contracts import Case
 from dynaip_analysis.drawing import canvas
 
@@ -112,9 +112,9 @@ def _agreement(ranks: Sequence[Mapping[str, Floats]], one: str, other: str, seed
         for shuffle in range(SHUFFLES):
             dealt[shuffle] += ((a * b[:, rng.permutation(count)]).sum(), *each[:, 1:].sum(axis=0))
         cases += int(known.any(axis=0).sum())
-    low, high = np.nanpercentile(_correlation(drawn), (2.5, 97.5)) if moments[1:].all() else (np.nan, np.nan)
+    low, high = interval(_correlation(drawn), cases) if moments[1:].all() else (np.nan, np.nan)
     limit = float(np.percentile(np.abs(_correlation(dealt)), 95)) if moments[1:].all() else float("nan")
-    return Agreement(one, other, float(_correlation(moments)), float(low), float(high), limit, cases)
+    return Agreement(one, other, float(_correlation(moments)), low, high, limit, cases)
 
 
 def _correlation(moments: Floats) -> Floats:

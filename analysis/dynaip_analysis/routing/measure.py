@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynaip_analysis.inference.resampling import DRAWS, TAIL
+from dynaip.ablation.statistics import interval
+from dynaip_analysis.inference.resampling import DRAWS
 from dynaip_analysis.routing.dependence import dead, entropy
 
 Floats = NDArray[np.float64]
@@ -56,11 +57,14 @@ def summarise(weights: Floats, groups: NDArray[Any] | None = None) -> RoutingSum
     mean = tokens.mean(axis=(0, 1))
     whole, alone = float(entropy(mean)), float(entropy(tokens).mean())
     per_image = float(entropy(tokens.mean(axis=1)).mean())
-    means, informations = _drawn(tokens, np.arange(len(tokens)) if groups is None else groups)
-    (low, high), (least, most) = (np.percentile(each, (TAIL, 100 - TAIL), axis=0) for each in (means, informations))
+    groups = np.arange(len(tokens)) if groups is None else groups
+    means, informations = _drawn(tokens, groups)
+    count = len(np.unique(groups))
+    low, high = np.array([interval(own, count) for own in means.T]).T
+    least, most = interval(informations, count)
     return RoutingSummary(
         mean, tokens.std(axis=(0, 1)), _load(tokens), whole, alone, whole - per_image, per_image - alone, low, high,
-        float(least), float(most),
+        least, most,
     )  # fmt: skip
 
 

@@ -17,8 +17,9 @@ from dynaip.models import resolve
 from dynaip.prompts import PromptLimit, token_count
 from dynaip.suggest import one_line
 
+from ..shared.latents import packed, scaled
+from .clock import HostClock
 from .config import PipelineConfig, QuantizationConfig
-from .latents import scaled, tokens_of
 
 Options = TypeVar("Options", bound=PipelineConfig)
 
@@ -43,6 +44,7 @@ class PipelineBackbone(Backbone, Generic[Options]):
 
     def __init__(self, config: Options) -> None:
         self.config = config
+        self.clock = HostClock()
 
     def load(self, *, device: Any, dtype: Any) -> Any:
         """Load the pipeline that the config names; a quantised or mapped one stays where diffusers put it."""
@@ -103,7 +105,14 @@ class PipelineBackbone(Backbone, Generic[Options]):
     @torch.no_grad()
     def encode_images(self, pipe: Any, pixels: Tensor) -> Tensor:
         """Encode pixels in [-1, 1] into packed latents (B x T x C): the mode of the autoencoder's distribution."""
-        return tokens_of(scaled(pipe.vae, pixels))
+        return packed(scaled(pipe.vae, pixels))
+
+    def timesteps_on(self, device: torch.device, timesteps: Tensor, span: float = 1.0) -> Tensor:
+        """Timesteps (B, from 0 to 1) times ``span`` on the transformer's device; values that the host has stay known to it."""
+        moved = (timesteps * span if span != 1 else timesteps).to(device)
+        if timesteps.device.type == "cpu":
+            self.clock.know_progress(moved, 1 - float(timesteps[0]))
+        return moved
 
     def _check(self, transformer: nn.Module) -> None:
         """Refuse the transformer of another family."""

@@ -6,7 +6,6 @@ COMPONENT = Component(
     "bundle",
     "microworld",
     "dynaip_plugins.microworld.bundle:MicroworldBundle",
-    "dynaip_plugins.microworld.config:MicroworldConfig",
-    "Embedded models: a tiny FLUX pipeline, a CLIP vision tower, an oracle, a trained adapter",
+    summary="Embedded models: a tiny FLUX pipeline, a CLIP vision tower, an oracle, a trained adapter",
 )
 COMMAND = Command("microworld", "dynaip_plugins.microworld.command:app")

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from scipy.stats import t
 
 from dynaip_analysis.routing import figures, measure
 
@@ -84,7 +85,7 @@ def test_images_of_one_identity_are_drawn_again_together() -> None:
     """Two kinds of identities, each seen ten times: the doubt is that of ten coins, not of a hundred."""
     weights = np.repeat(np.eye(3)[[0, 2] * 5][:, None], 8, axis=1).repeat(10, axis=0)
     found = measure.summarise(weights, np.repeat(np.arange(10), 10))
-    coin = 1.96 * 0.5 / np.sqrt(10)
+    coin = t.ppf(0.975, 9) * 0.5 / np.sqrt(9)
     assert found.low[0] == pytest.approx(0.5 - coin, abs=0.06)
     assert found.high[0] == pytest.approx(0.5 + coin, abs=0.06)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dynaip.config import ComponentConfig, ComponentSpec
+from dynaip.config import ComponentConfig, ComponentSpec, PolicyConfig
 from dynaip.errors import MissingDependency, PluginError, UnknownComponent
 from dynaip.registry import Component, Registry
 from dynaip.registry.discovery import Found, installed_plugins
@@ -236,6 +236,17 @@ def test_a_config_class_must_derive_from_ours(install: Install) -> None:
     install("acme", GOOD.replace("class Config(ComponentConfig)", "class Config"))
     with pytest.raises(PluginError, match=r"must derive from dynaip.config.ComponentConfig"):
         others().config_class("executor", "mine")
+
+
+@pytest.mark.parametrize("kind", ["executor", "decoupling"])
+def test_a_component_without_options_needs_no_config(kind: str) -> None:
+    """It gets its kind's own base, which refuses every option."""
+    component = Component(kind, "plain", object, summary="has no options")
+    registered = Registry(list)
+    registered.register(component)
+    base = registered.config_class(kind, "plain")
+    assert base is {"executor": ComponentConfig, "decoupling": PolicyConfig}[kind]
+    assert base().model_dump() == {}
 
 
 def test_a_file_brings_components_and_is_run_again_only_when_it_changed(tmp_path: Path) -> None:

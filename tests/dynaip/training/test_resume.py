@@ -91,7 +91,8 @@ def test_the_plugin_files_that_a_run_names_are_not_loaded(tmp_path: Path, experi
     evil.write_text(f"open({str(tmp_path / 'mark')!r}, 'w')")
     run.prepare(config.to_yaml().replace("plugins: []", f"plugins: [{evil}]"))
     assert str(evil) in run.config.read_text()
-    check_folder(run, config, resume=True)
+    with pytest.raises(InputError, match="--plugin"):
+        check_folder(run, config, resume=True)
     assert not (tmp_path / "mark").exists()
 
 

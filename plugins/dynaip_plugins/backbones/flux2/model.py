@@ -13,8 +13,8 @@ from dynaip.contracts import BlockSite, ForwardPass
 from dynaip.errors import InputError
 from dynaip.prompts import PromptLimit, token_count
 
+from ...shared.latents import full
 from ..base import PipelineBackbone
-from ..latents import full, grid_of
 from ..sites import double_site, single_site
 from .config import Flux2Config
 
@@ -33,7 +33,12 @@ class Flux2Backbone(PipelineBackbone[Flux2Config]):
         return double + [single_site(number, block, 0) for number, block in enumerate(model.single_transformer_blocks)]
 
     def read_pass(
-        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+        self,
+        transformer: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: str | None,
+        pipe: Any = None,
     ) -> ForwardPass:
         """Read grid from the ids (tokens of images that are edited carry a time above 0) and progress from the timestep."""
         hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
@@ -43,8 +48,8 @@ class Flux2Backbone(PipelineBackbone[Flux2Config]):
             )
         return ForwardPass(
             batch=hidden.shape[0],
-            grid=grid_of(kwargs["img_ids"]),
-            progress=1 - float(kwargs["timestep"].flatten()[0]),
+            grid=self.clock.grid(kwargs["img_ids"]),
+            progress=self.clock.progress(pipe, kwargs["timestep"], hidden, span=1),
             negative=context == "uncond",
             text_tokens=kwargs["encoder_hidden_states"].shape[1],
         )
@@ -68,14 +73,15 @@ class Flux2Backbone(PipelineBackbone[Flux2Config]):
         """Predict eps - x_0 (B x T x C) as the pipeline's own denoising step does."""
         embeds, guided = text["prompt_embeds"], pipe.transformer.config.guidance_embeds
         rows, columns = self.tokens(pipe, size)
-        ids = pipe._prepare_latent_ids(latents.new_empty(len(latents), 1, rows, columns))
+        ids = pipe._prepare_latent_ids(latents.new_empty(len(latents), 1, rows, columns)).to(latents.device)
+        self.clock.know_grid(ids, (rows, columns))
         return pipe.transformer(
             hidden_states=latents,
-            timestep=timesteps,
+            timestep=self.timesteps_on(latents.device, timesteps),
             guidance=full(self.config.training_guidance, latents) if guided else None,
             encoder_hidden_states=embeds,
             txt_ids=pipe._prepare_text_ids(embeds).to(latents.device),
-            img_ids=ids.to(latents.device),
+            img_ids=ids,
             return_dict=False,
         )[0]
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from dynaip.contracts import BlockSite, ForwardPass
 from dynaip.prompts import PromptLimit, token_count
 
+from ...shared.latents import packed
 from ..base import PipelineBackbone
-from ..latents import tokens_of
 from ..sites import double_site
 from .config import QwenImageConfig
 
@@ -30,7 +30,12 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
         return [double_site(number, block) for number, block in enumerate(cast(Any, transformer).transformer_blocks)]
 
     def read_pass(
-        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+        self,
+        transformer: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: str | None,
+        pipe: Any = None,
     ) -> ForwardPass:
         """Read grid from the first shape (those behind it are images that are edited) and progress from the timestep."""
         hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
@@ -39,7 +44,7 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
         return ForwardPass(
             batch=hidden.shape[0],
             grid=(int(rows), int(columns)),
-            progress=1 - float(kwargs["timestep"].flatten()[0]),
+            progress=self.clock.progress(pipe, kwargs["timestep"], hidden, span=1),
             negative=context == "uncond",
             text_tokens=kwargs["encoder_hidden_states"].shape[1],
         )
@@ -63,7 +68,7 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
             torch.tensor(values, device=latents.device, dtype=latents.dtype)[:, None, None]
             for values in (vae.config.latents_mean, vae.config.latents_std)
         )
-        return tokens_of((latents - mean) / deviation)
+        return packed((latents - mean) / deviation)
 
     def velocity(
         self, pipe: Any, latents: Tensor, timesteps: Tensor, text: Mapping[str, Tensor], size: tuple[int, int]
@@ -74,7 +79,7 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
         mask = mask[:, :length]
         return pipe.transformer(
             hidden_states=latents,
-            timestep=timesteps,
+            timestep=self.timesteps_on(latents.device, timesteps),
             encoder_hidden_states=text["prompt_embeds"][:, :length],
             encoder_hidden_states_mask=None if bool(mask.all()) else mask,
             img_shapes=[[(1, *self.tokens(pipe, size))]] * len(latents),

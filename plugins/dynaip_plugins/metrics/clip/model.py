@@ -15,11 +15,13 @@ from dynaip.contracts import Case, Metric
 from dynaip.errors import InputError
 from dynaip.models import resolve
 from dynaip.suggest import one_line
-from dynaip_plugins.encoders.clip.files import normalisation
-from dynaip_plugins.encoders.clip.model import normalised
-from dynaip_plugins.encoders.pretrained import refuse_missing
+from dynaip_plugins.shared.pixels import normalisation, normalised
+from dynaip_plugins.shared.pretrained import refuse_missing
 
 from .config import ClipMetricConfig
+
+LOADER: Any = CLIPModel
+"""Its types know neither a loading report nor a revision that is not given."""
 
 
 class ClipMetric(Metric):
@@ -31,7 +33,7 @@ class ClipMetric(Metric):
         self.config = config
         where = resolve(config.model, "vision")
         try:
-            model, report = CLIPModel.from_pretrained(
+            model, report = LOADER.from_pretrained(
                 where, revision=config.revision, use_safetensors=True, output_loading_info=True
             )
             self.tokenizer: Any = AutoTokenizer.from_pretrained(where, revision=config.revision)

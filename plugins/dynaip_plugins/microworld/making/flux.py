@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from dynaip.training.plain_attention import PlainAttention
+from dynaip.adapter.differentiable import PlainAttention
 
 from ..models.flux import HEAD_WIDTH, HEADS, Base
 from .hints import HintHead

@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from ...backbones.latents import tokens_of as pack
+from ...shared.latents import packed
 from ..models import autoencoder, tokens
 from ..models.pixels import pixels
 from ..world.scenes import Scene, draw, prompt
@@ -55,7 +55,7 @@ def packed_latents(vae: AutoencoderKL, scenes: list[Scene]) -> Tensor:
         images = pixels(scenes[start : start + CODED_AT_ONCE])
         with torch.autocast("cpu", torch.bfloat16):
             latents = autoencoder.encode(vae, images)
-        parts.append(pack(latents.float()).half())
+        parts.append(packed(latents.float()).half())
     return torch.cat(parts)
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPModel
 
-from dynaip.training.plain_attention import PlainAttention
+from dynaip.adapter.differentiable import PlainAttention
 
 from ..models import tokens
 from ..models.pixels import pixels, unit
