@@ -27,6 +27,7 @@ from dynaip.errors import DynaIPError
 from dynaip.plain import one_plain_line, plain
 from dynaip.quiet import quiet_libraries
 from dynaip.registry import registry
+from dynaip.signals import interruptible
 from dynaip.suggest import did_you_mean, one_line
 
 _HELP = "DynaIP: personalise diffusion transformers with reference images; train, compare and understand the adapters."
@@ -53,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "--debug" not in given:  # it shows what other libraries have to say
         quiet_libraries()
     try:
-        result = build(_plugin_files(given))(given, prog_name="dynaip", standalone_mode=False)
+        with interruptible("stopped; what is finished is kept (train and ablate go on with --resume)"):
+            result = build(_plugin_files(given))(given, prog_name="dynaip", standalone_mode=False)
         if result == _INTERRUPTED:  # typer's way of passing Ctrl-C on
             print(explain(KeyboardInterrupt())[1], file=sys.stderr)
         return result if isinstance(result, int) else 0

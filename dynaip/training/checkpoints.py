@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from dynaip.atomic import replacing_folder
-from dynaip.errors import DynaIPError, InputError
+from dynaip.atomic import check_folder, replacing_folder
+from dynaip.errors import DynaIPError
 
 ADAPTER, OPTIMIZER, STATE, MANIFEST = "adapter.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
 FILES = (ADAPTER, OPTIMIZER, STATE)
@@ -90,12 +90,11 @@ def prune(root: Path, keep: int) -> None:
 
 
 def found(root: Path) -> list[Path]:
-    """Checkpoint folders, oldest first; ``InputError`` names a file that has a checkpoint's name."""
-    named = [entry for entry in root.glob("step-*") if _NAME.fullmatch(entry.name)] if root.is_dir() else []
-    for entry in named:
-        if not entry.is_dir():
-            raise InputError(f"{entry} is no folder, but has the name of a checkpoint: move it elsewhere")
-    return sorted(named, key=step_of)
+    """Checkpoint folders, oldest first; ``InputError`` if a file lies where one should be."""
+    folders = [folder for folder in root.glob("step-*") if _NAME.fullmatch(folder.name)] if root.is_dir() else []
+    for folder in folders:
+        check_folder(folder)
+    return sorted(folders, key=step_of)
 
 
 def step_of(folder: Path) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dynaip.adapter.files import CONFIG, WEIGHTS, read_weights
-from dynaip.atomic import write_text
+from dynaip import atomic
 from dynaip.config import ExperimentConfig, load_saved
 from dynaip.config.differences import differences
 from dynaip.errors import DynaIPError, InputError, MismatchError
@@ -51,8 +51,7 @@ def check_folder(run: Run, config: ExperimentConfig, *, resume: bool) -> None:
 def _check_places(run: Run) -> None:
     """Refuse at once what would end the training when it comes to write."""
     for folder in (run.checkpoints, run.adapter, run.samples):
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder} is a file, and a folder has to be there: move it elsewhere")
+        atomic.check_folder(folder)
     for file in (run.config, run.metrics, run.order, run.quarantine):
         if file.is_dir():
             raise InputError(f"{file} is a folder, and a file has to be there: move it elsewhere")
@@ -87,7 +86,7 @@ def cut_log(path: Path, step: int) -> None:
                 kept.append(line)
         except (ValueError, KeyError, TypeError):
             break
-    write_text(path, "".join(line + "\n" for line in kept))
+    atomic.write_text(path, "".join(line + "\n" for line in kept))
 
 
 def append_log(path: Path, entry: dict[str, Any]) -> None:
