@@ -63,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in given:
             print(plain(traceback.format_exc()), file=sys.stderr)
         code, line = explain(error)
-        print(one_plain_line(line), file=sys.stderr)
+        for each in line.split("\n"):
+            print(one_plain_line(each), file=sys.stderr)
         return code
 
 
@@ -74,11 +75,12 @@ def _plugin_files(arguments: Sequence[str]) -> list[str]:
 
 
 def explain(error: BaseException) -> tuple[int, str]:
-    """Give the exit code of an error and the one line that says what to change."""
+    """Give the exit code of an error and the line that says what to change; several mistakes in a config have one each."""
     if isinstance(error, typer.TyperException):
         return 2, _usage(error)
     if isinstance(error, DynaIPError):
-        return error.exit_code, f"dynaip: {error}"
+        lines = str(error).split("\n") if getattr(error, "complaints", ()) else [one_plain_line(str(error))]
+        return error.exit_code, "\n".join(f"dynaip: {line}" for line in lines)
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return _INTERRUPTED, "dynaip: interrupted; what is finished is kept"
     if isinstance(error, OSError) and error.errno in _PLACES and error.filename:

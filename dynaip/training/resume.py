@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dynaip.adapter.files import CONFIG, WEIGHTS, read_weights
 from dynaip import atomic
+from dynaip.adapter.files import CONFIG, WEIGHTS, read_weights
 from dynaip.config import ExperimentConfig, load_saved
 from dynaip.config.differences import differences
 from dynaip.errors import DynaIPError, InputError, MismatchError

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dynaip.cli.app import main
 from dynaip.config import (
     AblationConfig,
     ExperimentConfig,
@@ -227,3 +228,56 @@ def test_a_qualified_name_settles_an_ambiguous_one(write, experiment: dict[str, 
         load_experiment(write("a.yaml", experiment))
     for change in ("fusion=other:hmoe", "fusion.use=other:hmoe", "fusion={use: other:hmoe, hidden: 5}"):
         assert load_experiment(write("a.yaml", experiment), [change]).fusion.use == "other:hmoe"
+
+
+def test_all_mistakes_are_told_misspelt_names_first(write: Any, experiment: dict[str, Any]) -> None:
+    wrong = {key: value for key, value in experiment.items() if key != "backbone"} | {
+        "fusion": {"use": "hmoe", "routr": "token", "hidden": "many"},
+        "encoder": "clpi",
+        "training": {"stesp": 4, "batch_size": -3},
+        "learning_rte": 1,
+        "adapter": {"site": "atention", "blocks": {"a": 1}},
+    }
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(write("own.yaml", wrong))
+    lines = str(caught.value).split("\n")
+    expected = [
+        ("adapter.site", "Did you mean attention?"),
+        ("encoder", "Did you mean clip?"),
+        ("fusion.routr", "Did you mean router?"),
+        ("learning_rte", "Did you mean training.learning_rate?"),
+        ("training.stesp", "Did you mean steps?"),
+        ("adapter.blocks", "must be 'all', not"),
+        ("fusion.hidden", "valid integer"),
+        ("training.batch_size", "greater than 0"),
+        ("backbone", "missing"),
+        ("training.steps", "missing"),
+    ]
+    assert len(lines) == len(expected)
+    for path, words in expected:
+        (line,) = [each for each in lines if f"own.yaml: {path}: " in each]
+        assert words in line
+    ranks = ["Did you mean" in line for line in lines]
+    assert ranks == sorted(ranks, reverse=True)
+    assert all("is missing" in line for line in lines[-2:])
+
+
+def test_mistakes_of_an_ablation_its_base_and_its_arms_are_told_together(
+    write: Any, experiment: dict[str, Any]
+) -> None:
+    write("base.yaml", experiment | {"fusion": {"use": "hmoe", "routr": 1}})
+    with pytest.raises(ConfigError, match=r"routr.*router\?[^$]*sedes.*seeds\?"):
+        load_ablation(write("many.yaml", {"base": "base.yaml", "axes": {"fusion": ["hmoe"]}, "sedes": [1]}))
+    write("base.yaml", experiment)
+    axes = {"fusion": ["hmeo", "concat", {"use": "concat", "wdth": 1}]}
+    with pytest.raises(InputError) as caught:
+        load_ablation(write("many.yaml", {"base": "base.yaml", "axes": axes}))
+    assert [line.partition(":")[0] for line in str(caught.value).split("\n")] == ["arm hmeo", "arm concat_1"]
+
+
+def test_the_command_line_prints_a_line_for_each(write: Any, experiment: dict[str, Any], capsys: Any) -> None:
+    file = write("own.yaml", experiment | {"fusoin": 1, "adpater": 2})
+    assert main(["check", str(file)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("dynaip: ") and "Did you mean" in line for line in lines)
