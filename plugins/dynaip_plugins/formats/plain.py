@@ -11,7 +11,7 @@ from dynaip.config import ComponentConfig
 from dynaip.contracts import AdapterFormat, ForeignAdapter
 
 from .exact import plain_tensors
-from .names import FLUX_DEV, blocks_of, ours, renamed, table, projected_tokens
+from .names import FLUX_DEV, blocks_of, ours, projected_tokens, renamed, table
 
 
 class PlainFormat(AdapterFormat):

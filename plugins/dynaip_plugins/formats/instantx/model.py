@@ -15,7 +15,7 @@ from dynaip.config import ComponentConfig
 from dynaip.contracts import AdapterFormat, ForeignAdapter
 from dynaip.errors import InputError
 
-from ..names import FLUX_DEV, blocks_of, ours, renamed, table, projected_tokens
+from ..names import FLUX_DEV, blocks_of, ours, projected_tokens, renamed, table
 
 WHAT = "InstantX IP-Adapter"
 EPS = 1e-5
