@@ -101,7 +101,8 @@ def _chain(file: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a file, laid over its base; an ablation keeps its base apart."""
     if file in seen:
         raise ConfigError(f"{_origin(file)}: base leads back to the file itself")
-    raw = _placed(read(file), file)
+    # A recipe lies inside the installed package, where no data of the user are.
+    raw = _placed(read(file, Path.cwd() if _recipe_name(file) else None), file)
     if "base" not in raw:
         return raw
     base = _base(raw.pop("base"), file, seen)
