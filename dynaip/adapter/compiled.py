@@ -10,7 +10,6 @@ from typing import Any, Protocol, cast
 import torch
 from torch import nn
 
-
 COMPILED = "_compiled_call_impl"
 """Where a module that was compiled in place keeps its compiled call."""
 
