@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dynaip_analysis.recording.budget import Layout, Plan
+from dynaip_analysis.recording.budget import Arrays, RecordingPlan
 from dynaip_analysis.recording.named import Named
 
 Floats = NDArray[np.float32]
@@ -16,7 +17,7 @@ Floats = NDArray[np.float32]
 class Store:
     """Sums over the passes that fall into each group of steps; nothing is allocated beyond the plan's groups."""
 
-    def __init__(self, layout: Layout, plan: Plan) -> None:
+    def __init__(self, layout: Arrays, plan: RecordingPlan) -> None:
         self.layout = layout
         self.plan = plan
         self.stride = plan.stride
@@ -42,7 +43,7 @@ class Store:
         """Progress of the steps that were met, in order."""
         return list(self._steps)
 
-    def place(self, name: str, axis: str) -> dict[object, int]:
+    def place(self, name: str, axis: str) -> dict[Any, int]:
         """Label -> index along an axis of an array."""
         return {label: index for index, label in enumerate(self.layout.arrays[name][axis])}
 
