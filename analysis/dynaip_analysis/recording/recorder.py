@@ -175,7 +175,7 @@ class _Session:
             facts = facts_of(self.dyna, event)
             if self.reference_keeper is None:
                 self._words_of(call.batch)
-                self.reference_keeper = ReferenceKeeper(request, facts, self.budget)
+                self.reference_keeper = ReferenceKeeper(request, facts, self.budget, device_of(self.dyna))
                 self._tell(self.reference_keeper.plan)
                 for progress in self.closed:
                     self.reference_keeper.weigh(progress, {})
@@ -189,7 +189,9 @@ class _Session:
         call, facts = event.call, facts_of(self.dyna, event)
         if self.joint_keeper is None:
             words = self._words_of(call.batch)
-            self.joint_keeper = JointKeeper(joint, facts, self.joint_blocks, facts.queries["text"], self.budget, words)
+            text = facts.queries["text"]
+            device = device_of(self.dyna)
+            self.joint_keeper = JointKeeper(joint, facts, self.joint_blocks, text, self.budget, words, device)
             self._tell(self.joint_keeper.plan)
         self.joint_keeper.check(facts)
         self.passes += 1
@@ -268,6 +270,12 @@ def estimate(
         chosen = chosen_blocks("joint attention", joint.blocks, blocks)
         return joint_plan(joint, facts, chosen, text_tokens, parse_bytes(budget))
     return reference_plan(attention or AttentionRequest(), facts, parse_bytes(budget))
+
+
+def device_of(dyna: DynaIP) -> torch.device | None:
+    """The accelerator that the transformer runs on, also where blocks are brought there one by one; None on a CPU."""
+    device = getattr(dyna.pipe, "_execution_device", None) or next(dyna.transformer.parameters()).device
+    return None if device.type in ("cpu", "meta") else device
 
 
 def chosen_blocks(what: str, wanted: Collection[int] | None, there: Sequence[int]) -> list[int]:

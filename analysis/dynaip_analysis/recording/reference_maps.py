@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.events import ReferenceEvent
@@ -18,7 +19,7 @@ from dynaip.errors import InputError
 from dynaip_analysis.recording.budget import Arrays, RecordingPlan, make_plan
 from dynaip_analysis.recording.maps import Branches, Map, region_on
 from dynaip_analysis.recording.reduction import CHUNK, Workspace, spans, weights_and_entropy
-from dynaip_analysis.recording.store import Store
+from dynaip_analysis.recording.store import Store, device_for
 
 Heads = Literal["mean", "each"]
 Weighting = Literal["even", "share"]
@@ -122,11 +123,13 @@ def reference_plan(request: AttentionRequest, facts: Facts, budget: int) -> Reco
 class ReferenceKeeper:
     """Hears every reference term and adds to the sums of its step."""
 
-    def __init__(self, request: AttentionRequest, facts: Facts, budget: int) -> None:
+    def __init__(
+        self, request: AttentionRequest, facts: Facts, budget: int, device: torch.device | None = None
+    ) -> None:  # fmt: skip
         self.request = request
         self.facts = facts
         self.plan: RecordingPlan = reference_plan(request, facts, budget)
-        self.store = Store(layout_of(request, facts), self.plan)
+        self.store = Store(layout_of(request, facts), self.plan, device_for(self.plan, device))
         self.branches = _branches(request, facts)
         # Looked up at every event: block and reference by their labels.
         self.places = {
@@ -135,7 +138,7 @@ class ReferenceKeeper:
         }
         self.masks = self._masks()
         self.mass = "mass" if request.weighting == "share" else "seen"
-        self.later = Later(self.plan.chunk)
+        self.later = Later(self.store, self.plan.chunk)
         self.work = Workspace()
         self.heard = False
         """Whether any reference term came."""
@@ -267,18 +270,30 @@ def _norms(values: Tensor) -> Tensor:
     return torch.linalg.vector_norm(values, dim=-1, dtype=torch.float32)
 
 
-class _Place:
-    """Where an event's rows and queries belong in arrays of samples x references x ... x queries (x keys)."""
+_HOST: Any = WeakTensorKeyDictionary()
+"""Indices as the host knows them: they stay the same tensors through a generation, and are read from a device once."""
 
-    def __init__(self, event: ReferenceEvent, reference: int) -> None:
-        self.rows = event.samples.cpu().numpy()
-        index = event.queries_index
-        self.columns = np.arange(event.query.shape[2]) if index is None else index.cpu().numpy()
+
+def _on_host(index: Tensor) -> Any:
+    if index.device.type == "cpu":
+        return index.numpy()
+    if index not in _HOST:
+        _HOST[index] = index.cpu().numpy()
+    return _HOST[index]
+
+
+class _Place:
+    """Where an event's rows and queries belong in sums over samples x references x ... x queries (x keys)."""
+
+    def __init__(self, event: Any, reference: int) -> None:
+        self.rows = _on_host(event.samples)
+        self.index = event.queries_index
+        self.columns = np.arange(event.query.shape[2]) if self.index is None else _on_host(self.index)
         self.span = _span(self.rows)
         self.reference = reference
 
     def add(self, array: Any, values: Any, part: slice = slice(None), *, keys: bool = False) -> None:
-        """Add values (b x ... x t (x M)) of some of the queries in place."""
+        """Add values (b x ... x t (x M), or a number) of some of the queries in place."""
         own, columns = array[:, self.reference], self.columns[part]
         rest = (slice(None),) if keys else ()
         middle = (slice(None),) * (own.ndim - 2 - keys)
@@ -286,13 +301,16 @@ class _Place:
         if span is not None and self.span is not None:
             own[(self.span, *middle, span, *rest)] += values
             return
-        for row, each in zip(self.rows, np.broadcast_to(values, (len(self.rows), *np.shape(values)[1:])), strict=True):
-            target = own[(row, *middle)]
-            target[(..., columns, *rest)] += each
+        if isinstance(array, Tensor) and self.index is not None:
+            columns = self.index[part]  # where the sums lie: no copy of the index in every step
+        for place, row in enumerate(self.rows):
+            target = own[(int(row), *middle)]
+            target[(..., columns, *rest)] += values if np.ndim(values) == 0 else values[place]
 
     def add_rows(self, array: Any, values: Any) -> None:
         """Add values (b x ..., or a number) in place."""
-        array[self.rows, self.reference] += values
+        for place, row in enumerate(self.rows):
+            array[int(row), self.reference] += values if np.ndim(values) == 0 else values[place]
 
 
 def _span(index: Any) -> slice | None:
@@ -303,18 +321,19 @@ def _span(index: Any) -> slice | None:
 
 
 class Later:
-    """Copies from a GPU run beside its work: sums are added once they have arrived; on a CPU at once."""
+    """Adds to sums: at once where they lie on the device of what is added, else once a copy beside the run has arrived."""
 
-    def __init__(self, room: int = CHUNK) -> None:
+    def __init__(self, store: Store, room: int = CHUNK) -> None:
+        self.store = store
         self.room = room
         """Bytes that may wait on the host."""
         self.waiting = 0
         self.queue: deque[tuple[Any, Tensor, Callable[[Any], None]]] = deque()
 
     def do(self, values: Tensor, add: Callable[[Any], None]) -> None:
-        """Call ``add`` with the values as an array, now or soon."""
-        if not values.is_cuda:
-            add(values.cpu().numpy())
+        """Call ``add`` with the values in the form of the sums, now or soon."""
+        if not values.is_cuda or self.store.device is not None:
+            add(self.store.given(values))
             return
         host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
         host.copy_(values, non_blocking=True)
