@@ -16,6 +16,7 @@ from dynaip.config import AdapterConfig, ComponentSpec, ExperimentConfig
 from dynaip.contracts import Backbone, Branch, DecouplingPolicy, FeatureFusion, FusedReference, VisualEncoder
 from dynaip.errors import ConfigError, InputError
 from dynaip.images.fit import tell_losses
+from dynaip.promises import check_fused, check_levels, check_pixels
 from dynaip.registry import registry
 from dynaip.suggest import did_you_mean
 
@@ -105,11 +106,15 @@ class Adapter(nn.Module):
 
         Of those that are named it is told what the encoder does not see, or sees heavily enlarged.
         """
-        parameter = next(self.encoder.parameters())
-        pixels = self.encoder.preprocess(images).to(parameter.device, parameter.dtype)
+        who = f"encoder {self.specs.encoder.use}"
+        pixels = self.encoder.preprocess(images)
+        check_pixels(who, pixels, len(images))
         for image, name in zip(images, names, strict=False):
             tell_losses(image, name, self.encoder.fit, pixels.shape[-1])
-        return {level: values.to(self.device, torch.float32) for level, values in self.encoder(pixels).items()}
+        own = next(self.encoder.parameters(), None)  # an encoder that only computes has none
+        features = self.encoder(pixels.to(self.device) if own is None else pixels.to(own.device, own.dtype))
+        check_levels(who, self.encoder, features, len(images))
+        return {level: values.to(self.device, torch.float32) for level, values in features.items()}
 
     def fuse(
         self,
@@ -120,7 +125,10 @@ class Adapter(nn.Module):
     ) -> FusedReference:
         """Fuse level features (each B x N x C_l) into reference tokens (B x M x D); ``coefficients`` are gamma_l."""
         condition = None if condition is None else condition.to(self.device, torch.float32)
-        return self.fusion(features, coefficients=coefficients, condition=condition)
+        fused = self.fusion(features, coefficients=coefficients, condition=condition)
+        count = len(next(iter(features.values())))
+        check_fused(f"fusion {self.specs.fusion.use}", fused, count, self.specs.adapter.token_width)
+        return fused
 
     def policy_of(self, given: Any) -> DecouplingPolicy:
         """The policy that a name, a spec or a policy means (None: the adapter's own); ``InputError`` if it is not served."""

@@ -14,7 +14,10 @@ from dynaip.adapter.model import DynaIP
 from dynaip.adapter.reference import Reference
 from dynaip.atomic import write_image
 from dynaip.contracts import Backbone, Case
+from dynaip.errors import InputError
 from dynaip.images import load_image
+from dynaip.notes import tell
+from dynaip.painting import paint, tell_of_prompts
 
 MADE = "dynaip"
 """Name of the text in a PNG that says what it was made from."""
@@ -36,15 +39,20 @@ def generate_cases(
     Cases of one size go through the pipeline together, each with its own references and its own seed, so that all arms
     start a case from the same noise. ``options`` go to the pipeline's call.
     """
+    if cases:
+        tell_of_prompts(pipe, backbone, [case.prompt for case in cases], options or {})
     for batch in batches(cases, batch_size):
-        prompts, seeds = [case.prompt for case in batch], [case.seed for case in batch]
-        if dyna is None:
-            images = backbone.generate(pipe, prompts, seeds=seeds, size=batch[0].size, **(options or {}))
-        else:
-            lists = [[Reference(one.image, region=one.region) for one in case.references] for case in batch]
-            with dyna.references(*lists, granularity=granularity, decoupling=decoupling):
-                images = backbone.generate(pipe, prompts, seeds=seeds, size=batch[0].size, **(options or {}))
+        images = paint(
+            pipe, backbone, [case.prompt for case in batch], seeds=[case.seed for case in batch], size=batch[0].size,
+            dyna=dyna, references=[] if dyna is None else [references_of(case) for case in batch], options=options,
+            granularity=granularity, decoupling=decoupling,
+        )  # fmt: skip
         yield from zip(batch, images, strict=True)
+
+
+def references_of(case: Case) -> list[Reference]:
+    """What the adapter is shown for a case."""
+    return [Reference(one.image, region=one.region) for one in case.references]
 
 
 def batches(cases: Sequence[Case], batch_size: int) -> Iterator[list[Case]]:
@@ -76,7 +84,8 @@ def painted(
 ) -> list[Image.Image]:
     """Images of all cases, in order: those on disk are read, the others generated and written.
 
-    An image on disk counts if it was made from what ``made`` tells now; other settings make it again.
+    An image on disk counts if it was made from what ``made`` tells now; other settings make it again. One that is damaged
+    is made again, too, and that is told.
     """
     missing = [case for case in cases if not _finished(sample_path(folder, case), made(case))]
     fresh: dict[str, Image.Image] = {}
@@ -89,8 +98,12 @@ def painted(
 
 
 def _finished(path: Path, made: str) -> bool:
+    if not path.is_file():
+        return False
     try:
+        load_image(path)
         with Image.open(path) as image:
             return image.info.get(MADE, "") == made
-    except OSError:
+    except InputError as error:
+        tell(f"{error}; it is painted again", kind="damaged sample")
         return False

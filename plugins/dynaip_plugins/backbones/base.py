@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -12,10 +13,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dynaip.contracts import Backbone
-from dynaip.errors import InputError, MissingDependency
+from dynaip.errors import InputError, MissingDependency, NotFinite
 from dynaip.models import resolve
 from dynaip.prompts import PromptLimit, token_count
-from dynaip.suggest import one_line
+from dynaip.suggest import did_you_mean, one_line
 
 from ..shared.latents import packed, scaled
 from .clock import HostClock
@@ -39,6 +40,8 @@ class PipelineBackbone(Backbone, Generic[Options]):
     """Text tokens of a prompt, unless the config or the tokenizer says otherwise."""
     tokenizer: ClassVar[str | None] = None
     """Name of the tokenizer that may declare fewer."""
+    guidance: ClassVar[str] = "true_cfg_scale"
+    """Option of the pipeline's call that is the scale of classifier-free guidance."""
     readers: ClassVar[Mapping[str, str]] = {}
     """Tokenizers of the pipeline, and what messages call the encoders behind them."""
 
@@ -130,14 +133,23 @@ class PipelineBackbone(Backbone, Generic[Options]):
         size: tuple[int, int] | None = None,
         **options: Any,
     ) -> list[Image.Image]:
-        """Run the pipeline on a batch, one seed a prompt; a single negative prompt serves the whole batch."""
+        """Run the pipeline on a batch, one seed a prompt; a single negative prompt serves the whole batch.
+
+        Raises ``InputError`` for an option that the pipeline does not have, ``NotFinite`` if what is decoded is no picture.
+        """
         height, width = size or (None, None)
+        check_options(pipe, options)
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         if isinstance(options.get("negative_prompt"), str):
             options["negative_prompt"] = [options["negative_prompt"]] * len(prompts)
         options.setdefault("max_sequence_length", self.prompt_length(pipe))
-        with _quiet(pipe):
+        with _quiet(pipe), finite(pipe):
             return pipe(prompt=list(prompts), height=height, width=width, generator=generators, **options).images
+
+    def guided(self, scale: float) -> dict[str, Any]:
+        """Options of the call for true classifier-free guidance; without a negative prompt pipelines leave it out."""
+        unconditional = {"negative_prompt": ""} if scale > 1 and self.guidance == "true_cfg_scale" else {}
+        return {self.guidance: scale, **unconditional}
 
     def prompt_length(self, pipe: Any) -> int:
         """Text tokens of a prompt."""
@@ -178,6 +190,39 @@ def quantization(config: QuantizationConfig) -> Any:
         raise MissingDependency(f"backbone.quantization: {one_line(error)}") from error
     except (ValueError, TypeError) as error:
         raise InputError(f"backbone.quantization: {one_line(error)}") from error
+
+
+def check_options(pipe: Any, options: Mapping[str, Any]) -> None:
+    """Refuse an option that the pipeline's call does not have."""
+    names = list(inspect.signature(type(pipe).__call__).parameters)[1:]
+    for name in options:
+        if name not in names:
+            raise InputError(
+                f"options: {type(pipe).__name__} has no option {name}.{did_you_mean(name, names)} It takes "
+                f"{', '.join(names)}"
+            )
+
+
+@contextmanager
+def finite(pipe: Any) -> Generator[None]:
+    """Raise ``NotFinite`` on leaving if the autoencoder decoded values that are not finite: as 8 bits they are black."""
+    decoder = getattr(getattr(pipe, "vae", None), "decoder", None)
+    if not isinstance(decoder, nn.Module):
+        yield
+        return
+    bad: list[Tensor] = []
+
+    def look(module: nn.Module, args: Any, output: Any) -> None:
+        values = output if isinstance(output, Tensor) else output[0]
+        bad.append(~torch.isfinite(values).all())
+
+    handle = decoder.register_forward_hook(look)
+    try:
+        yield
+    finally:
+        handle.remove()
+    if any(bool(each) for each in bad):
+        raise NotFinite("what the model painted holds values that are not finite (NaN or infinite)")
 
 
 @contextmanager
