@@ -134,13 +134,10 @@ def _paint(
 ) -> tuple[list[Any], Layout | None]:  # fmt: skip
     """Images, and the layout that was found if subjects are named."""
     import dynaip
-    from dynaip.evaluation.runs import evaluation_of
+    from dynaip.evaluation.runs import options_of
 
+    defaults = options_of(run)
     pipe, dyna = dynaip.load(run, attention_backend=backend)
-    try:
-        defaults = evaluation_of(run, {}).options
-    except InputError:
-        defaults = {}
     _warn_unknown(pipe, prompt)
     auto: dict[str, Any] = {"layout": "auto", "subjects": subjects} if subjects else {}
     with dyna.references(*references, granularity=granularity, decoupling=decoupling, **auto):

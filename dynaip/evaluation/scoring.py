@@ -14,6 +14,7 @@ from dynaip.adapter.model import DynaIP
 from dynaip.atomic import write_table
 from dynaip.config import ComponentSpec, EvaluationConfig
 from dynaip.contracts import Backbone, Benchmark, Case, Metric
+from dynaip.device import choose
 from dynaip.errors import InputError
 from dynaip.evaluation.generation import generate_cases, painted
 from dynaip.evaluation.origin import origin
@@ -72,33 +73,41 @@ def evaluate(
     return scores
 
 
-def score(config: EvaluationConfig, cases: Sequence[Case], images: Sequence[Any]) -> pd.DataFrame:
+def build_metrics(config: EvaluationConfig) -> list[Metric]:
+    """The metrics of an evaluation, on the device that ``auto`` stands for; each is built once a process."""
+    return [metric_of(spec, choose()) for spec in config.metrics]
+
+
+_BUILT: dict[tuple[Any, ...], Metric] = {}
+
+
+def metric_of(spec: ComponentSpec, device: Any) -> Metric:
+    """A metric on a device, built once a process: its models are loaded once, however often it scores."""
+    key = (registry().target(spec.kind, spec.use), json.dumps(spec.dump(), sort_keys=True), str(device))
+    if key not in _BUILT:
+        _BUILT[key] = registry().build(spec).to(device)
+    return _BUILT[key]
+
+
+def score(
+    config: EvaluationConfig, cases: Sequence[Case], images: Sequence[Any], metrics: Sequence[Metric] | None = None
+) -> pd.DataFrame:
     """Score images of cases with every metric of the evaluation; a column that two of them give is numbered: ``clip_i_2``.
 
-    Raises ``PluginError`` that names the metric where its rows are not what its columns promise.
+    ``metrics`` are those of the evaluation, where they are built already. Raises ``PluginError`` that names the metric where
+    its rows are not what its columns promise.
     """
     table = pd.DataFrame(
         {"case": [c.id for c in cases], "suite": [c.suite for c in cases], "seed": [c.seed for c in cases]}
     )
-    for spec in config.metrics:
-        who, metric = f"metric {spec.use}", metric_of(spec)
+    for spec, metric in zip(config.metrics, build_metrics(config) if metrics is None else metrics, strict=True):
+        who = f"metric {spec.use}"
         columns = check_columns(who, metric.columns)
         rows = check_rows(who, columns, metric.score(cases, images), cases)
         found = pd.DataFrame(rows, columns=columns, dtype=float)
         names = {name: free_name(name, {*RESERVED, *table.columns}) for name in columns}
         table = pd.concat([table, found.rename(columns=names)], axis=1)
     return table
-
-
-_BUILT: dict[tuple[Any, str], Metric] = {}
-
-
-def metric_of(spec: ComponentSpec) -> Metric:
-    """Build a metric once a process: its models are loaded once, however often it scores."""
-    key = (registry().target(spec.kind, spec.use), json.dumps(spec.dump(), sort_keys=True))
-    if key not in _BUILT:
-        _BUILT[key] = registry().build(spec)
-    return _BUILT[key]
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
