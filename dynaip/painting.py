@@ -15,7 +15,7 @@ from dynaip.adapter.reference import Reference
 from dynaip.contracts import Backbone
 from dynaip.errors import InputError, NotFinite
 from dynaip.promises import check_images
-from dynaip.prompts import tell_cut
+from dynaip.prompts import tell_cut, tell_unknown
 from dynaip.sizes import check_size
 
 LARGE = 100
@@ -54,10 +54,14 @@ def paint(
 
 
 def tell_of_prompts(pipe: Any, backbone: Backbone, prompts: Sequence[str], options: Mapping[str, Any]) -> None:
-    """Tell in one note which prompts are longer than an encoder reads; a negative prompt counts as one of them."""
+    """Tell which prompts are longer than an encoder reads, and which words it has never seen, in one note each.
+
+    A negative prompt counts as one of the prompts.
+    """
     negative = options.get("negative_prompt")
     asked = [*prompts, *([negative] if isinstance(negative, str) and negative else [])]
     tell_cut(backbone.prompt_limits(pipe, options.get("max_sequence_length")), asked)
+    tell_unknown(getattr(pipe, "tokenizer_2", None) or getattr(pipe, "tokenizer", None), asked)
 
 
 def _numbers(references: Sequence[Any], shown: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

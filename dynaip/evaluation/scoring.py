@@ -50,14 +50,16 @@ def evaluate(
     dyna: DynaIP | None,
     out: Path,
     *,
+    cases: Sequence[Case] | None = None,
     on_image: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Generate what is missing below ``out/samples``, score all cases and write ``out/scores.parquet``.
 
     An image that is there already is used again if case, base, adapter, policy and options are those that made it.
-    The table has one row a case: case, suite, seed, then the metrics' columns. ``dyna`` None leaves the references out.
+    The table has one row a case: case, suite, seed, then the metrics' columns. ``dyna`` None leaves the references out;
+    ``cases`` are those of the evaluation, where they are made already.
     """
-    cases = benchmark_cases(config)
+    cases = benchmark_cases(config) if cases is None else cases
     with gathered():
         images = painted(
             out / "samples",

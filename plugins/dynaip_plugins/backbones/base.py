@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from dynaip.contracts import Backbone
 from dynaip.errors import InputError, MissingDependency, NotFinite
 from dynaip.models import resolve
+from dynaip.notes import tell
 from dynaip.prompts import PromptLimit, token_count
 from dynaip.suggest import did_you_mean, one_line
 
@@ -140,6 +142,8 @@ class PipelineBackbone(Backbone, Generic[Options]):
         height, width = size or (None, None)
         check_options(pipe, options)
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        if self.guidance == "true_cfg_scale" and (options.get("true_cfg_scale") or 1) > 1 and _lacks_negative(options):
+            tell("true_cfg_scale has no effect without a negative prompt: give negative_prompt, if only an empty one")
         if isinstance(options.get("negative_prompt"), str):
             options["negative_prompt"] = [options["negative_prompt"]] * len(prompts)
         options.setdefault("max_sequence_length", self.prompt_length(pipe))
@@ -203,6 +207,10 @@ def check_options(pipe: Any, options: Mapping[str, Any]) -> None:
             )
 
 
+def _lacks_negative(options: Mapping[str, Any]) -> bool:
+    return options.get("negative_prompt") is None and options.get("negative_prompt_embeds") is None
+
+
 @contextmanager
 def finite(pipe: Any) -> Generator[None]:
     """Raise ``NotFinite`` on leaving if the autoencoder decoded values that are not finite: as 8 bits they are black."""
@@ -218,7 +226,8 @@ def finite(pipe: Any) -> Generator[None]:
 
     handle = decoder.register_forward_hook(look)
     try:
-        yield
+        with np.errstate(invalid="ignore"):  # numpy would warn of what is told below
+            yield
     finally:
         handle.remove()
     if any(bool(each) for each in bad):
