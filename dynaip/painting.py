@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.reference import Reference
-from dynaip.contracts import Backbone
+from dynaip.contracts import Backbone, Case
 from dynaip.errors import InputError, NotFinite
 from dynaip.promises import check_images
 from dynaip.prompts import tell_cut, tell_unknown
@@ -51,6 +52,45 @@ def paint(
             raise _by_cause(error, pipe, dyna, numbers, seeds) from error
     check_images(f"backbone {type(backbone).__name__}", images, len(prompts))
     return images
+
+
+def generate_cases(
+    pipe: Any,
+    backbone: Backbone,
+    cases: Sequence[Case],
+    *,
+    dyna: DynaIP | None = None,
+    batch_size: int = 8,
+    options: Mapping[str, Any] | None = None,
+    decoupling: Any = None,
+    granularity: Mapping[str, float] | None = None,
+) -> Iterator[tuple[Case, Image.Image]]:
+    """Yield every case with its image; ``dyna`` None leaves the references out.
+
+    Cases of one size go through the pipeline together, each with its own references and its own seed, so that all arms
+    start a case from the same noise. ``options`` go to the pipeline's call.
+    """
+    if cases:
+        tell_of_prompts(pipe, backbone, [case.prompt for case in cases], options or {})
+    for batch in batches(cases, batch_size):
+        images = paint(
+            pipe, backbone, [case.prompt for case in batch], seeds=[case.seed for case in batch], size=batch[0].size,
+            dyna=dyna, references=[] if dyna is None else [references_of(case) for case in batch], options=options,
+            granularity=granularity, decoupling=decoupling,
+        )  # fmt: skip
+        yield from zip(batch, images, strict=True)
+
+
+def references_of(case: Case) -> list[Reference]:
+    """What the adapter is shown for a case."""
+    return [Reference(one.image, region=one.region) for one in case.references]
+
+
+def batches(cases: Sequence[Case], batch_size: int) -> Iterator[list[Case]]:
+    """Neighbouring cases of one size and one number of references, ``batch_size`` at most."""
+    for _, group in itertools.groupby(cases, key=lambda case: (case.size, len(case.references))):
+        rest = list(group)
+        yield from (rest[start : start + batch_size] for start in range(0, len(rest), batch_size))
 
 
 def tell_of_prompts(pipe: Any, backbone: Backbone, prompts: Sequence[str], options: Mapping[str, Any]) -> None:

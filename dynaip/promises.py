@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dynaip.errors import PluginError
-
-NAME = re.compile(r"[A-Za-z0-9_.-]*[A-Za-z0-9_-][A-Za-z0-9_.-]*")
-"""Ids and suites become names of folders and files: letters, digits, ``_``, ``.`` and ``-``, but not dots alone."""
+from dynaip.plain import name_problem
 
 
 def _broken(who: str, text: str) -> PluginError:
@@ -61,8 +58,8 @@ def check_cases(who: str, suite: str, cases: Any) -> list[Any]:
     if not isinstance(cases, Sequence) or not all(isinstance(case, Case) for case in cases):
         raise _broken(who, f"cases({suite!r}) must give a list of Case objects")
     for case in cases:
-        if not isinstance(case.id, str) or not NAME.fullmatch(case.id):
-            raise _broken(who, f"the id {case.id!r} of a case must be of letters, digits, '_', '.' and '-'")
+        if problem := name_problem(str(case.id)):
+            raise _broken(who, f"the id of a case: {problem}")
         if case.suite != suite:
             raise _broken(who, f"case {case.id} of suite {suite} says that it is of suite {case.suite!r}")
         if not isinstance(case.prompt, str) or not isinstance(case.seed, int) or not 0 <= case.seed < 2**63:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dynaip.plain import cell
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -11,6 +13,11 @@ KEYS = ["case", "suite", "seed"]
 """Columns that say which case a row is of; every other one is a metric."""
 RESERVED = frozenset({*KEYS, "arm", "n", "cp_pf", "mean_cp_pf"})
 """Names that tables give themselves: a metric's column of such a name is numbered."""
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """A table as csv text that is safe to open in a spreadsheet."""
+    return table.map(cell).rename(columns=cell).to_csv(index=False)
 
 
 def summary(scores: pd.DataFrame) -> pd.DataFrame:

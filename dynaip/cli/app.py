@@ -24,8 +24,10 @@ from typer.core import TyperGroup
 import dynaip
 from dynaip.cli.options import Debug, PluginFiles
 from dynaip.errors import DynaIPError
+from dynaip.plain import one_plain_line, plain
 from dynaip.quiet import quiet_libraries
 from dynaip.registry import registry
+from dynaip.signals import interruptible
 from dynaip.suggest import did_you_mean, one_line
 
 _HELP = "DynaIP: personalise diffusion transformers with reference images; train, compare and understand the adapters."
@@ -52,15 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "--debug" not in given:  # it shows what other libraries have to say
         quiet_libraries()
     try:
-        result = build(_plugin_files(given))(given, prog_name="dynaip", standalone_mode=False)
+        with interruptible("stopped; what is finished is kept (train and ablate go on with --resume)"):
+            result = build(_plugin_files(given))(given, prog_name="dynaip", standalone_mode=False)
         if result == _INTERRUPTED:  # typer's way of passing Ctrl-C on
             print(explain(KeyboardInterrupt())[1], file=sys.stderr)
         return result if isinstance(result, int) else 0
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in given:
-            traceback.print_exc()
+            print(plain(traceback.format_exc()), file=sys.stderr)
         code, line = explain(error)
-        print(" ".join(line.split()), file=sys.stderr)
+        for each in line.split("\n"):
+            print(one_plain_line(each), file=sys.stderr)
         return code
 
 
@@ -71,11 +75,12 @@ def _plugin_files(arguments: Sequence[str]) -> list[str]:
 
 
 def explain(error: BaseException) -> tuple[int, str]:
-    """Give the exit code of an error and the one line that says what to change."""
+    """Give the exit code of an error and the line that says what to change; several mistakes in a config have one each."""
     if isinstance(error, typer.TyperException):
         return 2, _usage(error)
     if isinstance(error, DynaIPError):
-        return error.exit_code, f"dynaip: {error}"
+        lines = str(error).split("\n") if getattr(error, "complaints", ()) else [one_plain_line(str(error))]
+        return error.exit_code, "\n".join(f"dynaip: {line}" for line in lines)
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return _INTERRUPTED, "dynaip: interrupted; what is finished is kept"
     if isinstance(error, OSError) and error.errno in _PLACES and error.filename:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dynaip.cli.options import Device, Overrides
+from dynaip.cli.output import echo
 from dynaip.device import use
 from dynaip.scores import RESERVED
 
@@ -48,7 +49,7 @@ def evaluate(
     ).expanduser()
     table = _evaluate(run, config, folder, decoupling, without_reference)
     show_scores(table)
-    typer.echo(f"wrote {folder / 'scores.parquet'} and {folder / 'samples'}")
+    echo(f"wrote {folder / 'scores.parquet'} and {folder / 'samples'}")
 
 
 def show_scores(table: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dynaip.cli.options import Device
+from dynaip.cli.output import echo
 from dynaip.contracts.data import Box
 from dynaip.device import use
 from dynaip.errors import InputError
@@ -91,10 +92,10 @@ def generate(
     for place, image in enumerate(images):
         path = out if number == 1 else out.with_stem(f"{out.stem}-{seeds[place]}")
         write_image(image, path)
-        typer.echo(f"wrote {path}")
+        echo(f"wrote {path}")
         if world.dyna.layout is not None:
             write_image(world.dyna.layout.picture(place), path.with_stem(f"{path.stem}-layout"))
-            typer.echo(f"wrote {path.with_stem(f'{path.stem}-layout')}")
+            echo(f"wrote {path.with_stem(f'{path.stem}-layout')}")
 
 
 def split_reference(text: str) -> tuple[str, Box | str | None, float]:

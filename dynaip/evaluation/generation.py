@@ -1,65 +1,22 @@
-"""Generates benchmark cases in batches; what a case looks like does not depend on the batch it is in."""
+"""Images of benchmark cases on disk: what is there and still holds is read, the rest is painted."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from dynaip.adapter.model import DynaIP
-from dynaip.adapter.reference import Reference
 from dynaip.atomic import write_image
-from dynaip.contracts import Backbone, Case
+from dynaip.contracts import Case
 from dynaip.errors import InputError
 from dynaip.images import load_image
 from dynaip.notes import tell
-from dynaip.painting import paint, tell_of_prompts
+from dynaip.reading import check_picture
 
 MADE = "dynaip"
 """Name of the text in a PNG that says what it was made from."""
-
-
-def generate_cases(
-    pipe: Any,
-    backbone: Backbone,
-    cases: Sequence[Case],
-    *,
-    dyna: DynaIP | None = None,
-    batch_size: int = 8,
-    options: Mapping[str, Any] | None = None,
-    decoupling: Any = None,
-    granularity: Mapping[str, float] | None = None,
-) -> Iterator[tuple[Case, Image.Image]]:
-    """Yield every case with its image; ``dyna`` None leaves the references out.
-
-    Cases of one size go through the pipeline together, each with its own references and its own seed, so that all arms
-    start a case from the same noise. ``options`` go to the pipeline's call.
-    """
-    if cases:
-        tell_of_prompts(pipe, backbone, [case.prompt for case in cases], options or {})
-    for batch in batches(cases, batch_size):
-        images = paint(
-            pipe, backbone, [case.prompt for case in batch], seeds=[case.seed for case in batch], size=batch[0].size,
-            dyna=dyna, references=[] if dyna is None else [references_of(case) for case in batch], options=options,
-            granularity=granularity, decoupling=decoupling,
-        )  # fmt: skip
-        yield from zip(batch, images, strict=True)
-
-
-def references_of(case: Case) -> list[Reference]:
-    """What the adapter is shown for a case."""
-    return [Reference(one.image, region=one.region) for one in case.references]
-
-
-def batches(cases: Sequence[Case], batch_size: int) -> Iterator[list[Case]]:
-    """Neighbouring cases of one size and one number of references, ``batch_size`` at most."""
-    for _, group in itertools.groupby(cases, key=lambda case: (case.size, len(case.references))):
-        rest = list(group)
-        yield from (rest[start : start + batch_size] for start in range(0, len(rest), batch_size))
 
 
 def sample_path(folder: Path, case: Case) -> Path:
@@ -98,12 +55,12 @@ def painted(
 
 
 def _finished(path: Path, made: str) -> bool:
-    if not path.is_file():
+    if not path.exists():
         return False
     try:
-        load_image(path)
-        with Image.open(path) as image:
-            return image.info.get(MADE, "") == made
+        check_picture(path)
     except InputError as error:
-        tell(f"{error}; it is painted again", kind="damaged sample")
+        tell(f"{error}; it is painted again", kind="damaged")
         return False
+    with Image.open(path) as image:
+        return image.info.get(MADE, "") == made

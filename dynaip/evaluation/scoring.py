@@ -16,9 +16,10 @@ from dynaip.config import ComponentSpec, EvaluationConfig
 from dynaip.contracts import Backbone, Benchmark, Case, Metric
 from dynaip.device import choose
 from dynaip.errors import InputError
-from dynaip.evaluation.generation import generate_cases, painted
+from dynaip.evaluation.generation import painted
 from dynaip.evaluation.origin import origin
 from dynaip.notes import gathered
+from dynaip.painting import generate_cases
 from dynaip.promises import check_cases, check_columns, check_different, check_rows
 from dynaip.registry import registry
 from dynaip.scores import RESERVED

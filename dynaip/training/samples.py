@@ -11,8 +11,8 @@ from dynaip.adapter.model import DynaIP
 from dynaip.atomic import write_image
 from dynaip.config import EvaluationConfig
 from dynaip.contracts import Benchmark
-from dynaip.evaluation.generation import generate_cases
 from dynaip.notes import gathered
+from dynaip.painting import generate_cases
 from dynaip.registry import registry
 
 SHOWN = 6

@@ -65,9 +65,9 @@ def test_cases() -> None:
     wrong: list[tuple[Any, str]] = [
         (3, "must give a list of Case"),
         ([{"id": "a"}], "must give a list of Case"),
-        ([replace(one, id="../x")], "must be of letters"),
-        ([replace(one, id="..")], "must be of letters"),
-        ([replace(one, id="a\x1b")], "must be of letters"),
+        ([replace(one, id="../x")], "is no name: write letters"),
+        ([replace(one, id="..")], "is no name: write letters"),
+        ([replace(one, id="a\x1b")], "is no name: write letters"),
         ([replace(one, suite="t")], "of suite s says that it is of suite 't'"),
         ([replace(one, seed=-1)], "an integer from 0 up as seed"),
         ([replace(one, prompt=None)], "a text as prompt"),  # pyright: ignore[reportArgumentType]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dynaip.cli.output import echo
 from dynaip.errors import InputError
 
 from .bundle import MicroworldBundle
@@ -28,7 +29,7 @@ def build(
 ) -> None:
     """Make all embedded models again from a seed."""
     ran = MicroworldBundle().build(out, seed=seed, scale=scale, threads=threads, stages=stage or [], compiled=compiled)
-    typer.echo(f"built {', '.join(ran) or 'nothing: everything was complete'}; wrote {out}")
+    echo(f"built {', '.join(ran) or 'nothing: everything was complete'}; wrote {out}")
 
 
 @app.command()
@@ -40,10 +41,10 @@ def measure(
     """Measure models on held-out scenes and write their card."""
     if folder is not None and not folder.is_dir():
         raise InputError(f"{folder} is no folder of models")
-    typer.echo(f"wrote {MicroworldBundle().measure(folder, count=count, threads=threads)}")
+    echo(f"wrote {MicroworldBundle().measure(folder, count=count, threads=threads)}")
 
 
 @app.command()
 def card() -> None:
     """Print the model card of the models that ship."""
-    typer.echo(MicroworldBundle().card(), nl=False)
+    echo(MicroworldBundle().card(), nl=False)

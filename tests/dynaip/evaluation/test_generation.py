@@ -14,9 +14,10 @@ from PIL import Image
 
 from dynaip.config import ComponentSpec
 from dynaip.contracts import Case
-from dynaip.evaluation.generation import batches, generate_cases, painted, sample_path
+from dynaip.evaluation.generation import painted, sample_path
 from dynaip.images import load_image
 from dynaip.notes import Note
+from dynaip.painting import batches, generate_cases
 from dynaip.registry import registry
 
 Make = Callable[..., Any]
