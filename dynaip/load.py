@@ -12,7 +12,7 @@ from PIL import Image
 from dynaip.adapter.files import BESIDE_PIPELINE, backbone_of, saved_beside
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.reference import Reference
-from dynaip.device import choose, default_dtype
+from dynaip.device import choose, load_on
 from dynaip.evaluation.runs import options_of
 from dynaip.models import local_folder
 from dynaip.painting import paint, tell_of_prompts
@@ -82,10 +82,10 @@ def load(
     """Load a trained adapter and the pipeline that it was trained for, attached to each other.
 
     ``name`` is a run folder, a pipeline folder that was saved with an adapter attached, the bundle ``microworld``, or a hub
-    id (of which ``revision`` names a branch, tag or commit); ``device`` is one by name, or ``auto`` (``dynaip/device.py``);
-    ``dtype`` None takes float32 on a CPU and bfloat16 elsewhere,
-    ``attention_backend`` is set for base and references alike. Adapters that were saved beside the first one are attached,
-    too: ``DynaIP.all_on(pipe)``.
+    id (of which ``revision`` names a branch, tag or commit). ``device`` is one by name, or ``auto``, and ``DYNAIP_OFFLOAD``
+    says whether parts that are not at work leave it (``dynaip/device.py``); ``dtype`` None takes float32 on a CPU and
+    bfloat16 elsewhere. ``attention_backend`` is set for base and references alike. Adapters that were saved beside the
+    first one are attached, too: ``DynaIP.all_on(pipe)``.
     """
     where = choose(device)
     folder = local_folder(name, "adapter", revision=revision)
@@ -93,7 +93,7 @@ def load(
     dyna = DynaIP.from_pretrained(name, revision=revision)
     spec = backbone_of(name, revision=revision)
     backbone = registry().build(spec) if spec != dyna.specs.backbone else dyna.backbone
-    pipe = backbone.load(device=where, dtype=dtype or default_dtype(where))
+    pipe = load_on(backbone, where, dtype)
     dyna.attach(pipe, attention_backend=attention_backend)
     for each in saved_beside(folder / BESIDE_PIPELINE):
         DynaIP.from_pretrained(each).attach(pipe, beside=True)
