@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from dynaip.contracts import Backbone
-from dynaip.errors import InputError, MissingDependency, NotFinite
+from dynaip.errors import InputError, MissingDependency
 from dynaip.models import resolve
-from dynaip.notes import tell
 from dynaip.prompts import PromptLimit, token_count
-from dynaip.suggest import did_you_mean, one_line
+from dynaip.quiet import quiet_imports
+from dynaip.suggest import one_line
 
 from ..shared.latents import packed, scaled
+from .calls import check_options, finite
 from .clock import HostClock
 from .config import PipelineConfig, QuantizationConfig
 
@@ -53,7 +52,6 @@ class PipelineBackbone(Backbone, Generic[Options]):
 
     def load(self, *, device: Any, dtype: Any) -> Any:
         """Load the pipeline that the config names; a quantised or mapped one stays where diffusers put it."""
-        import diffusers
         from diffusers.utils import logging
 
         if logging.get_verbosity() >= logging.ERROR:
@@ -67,7 +65,7 @@ class PipelineBackbone(Backbone, Generic[Options]):
             "quantization_config": config.quantization and quantization(config.quantization),
         }
         options = {key: value for key, value in options.items() if value is not None}
-        loader: Any = getattr(diffusers, self.pipeline or "DiffusionPipeline")
+        loader = _diffusers_class(self.pipeline or "DiffusionPipeline")
         try:
             pipe = loader.from_pretrained(where, dtype=dtype, **options)
         except ImportError as error:
@@ -81,10 +79,8 @@ class PipelineBackbone(Backbone, Generic[Options]):
 
     def condition_width(self) -> int | None:
         """Width of the pooled prompt, from the transformer's config; None for models that have no pooled prompt."""
-        import diffusers
-
         where = resolve(self.config.model, "pipeline")
-        kind: Any = getattr(diffusers, self.transformer)
+        kind = _diffusers_class(self.transformer)
         try:
             config = kind.load_config(where, subfolder="transformer", revision=self.config.revision)
         except OSError as error:
@@ -142,8 +138,6 @@ class PipelineBackbone(Backbone, Generic[Options]):
         height, width = size or (None, None)
         check_options(pipe, options)
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        if self.guidance == "true_cfg_scale" and (options.get("true_cfg_scale") or 1) > 1 and _lacks_negative(options):
-            tell("true_cfg_scale has no effect without a negative prompt: give negative_prompt, if only an empty one")
         if isinstance(options.get("negative_prompt"), str):
             options["negative_prompt"] = [options["negative_prompt"]] * len(prompts)
         options.setdefault("max_sequence_length", self.prompt_length(pipe))
@@ -196,42 +190,12 @@ def quantization(config: QuantizationConfig) -> Any:
         raise InputError(f"backbone.quantization: {one_line(error)}") from error
 
 
-def check_options(pipe: Any, options: Mapping[str, Any]) -> None:
-    """Refuse an option that the pipeline's call does not have."""
-    names = list(inspect.signature(type(pipe).__call__).parameters)[1:]
-    for name in options:
-        if name not in names:
-            raise InputError(
-                f"options: {type(pipe).__name__} has no option {name}.{did_you_mean(name, names)} It takes "
-                f"{', '.join(names)}"
-            )
+def _diffusers_class(name: str) -> Any:
+    """A class of diffusers, whose modules are imported when a name of theirs is asked for."""
+    with quiet_imports():
+        import diffusers
 
-
-def _lacks_negative(options: Mapping[str, Any]) -> bool:
-    return options.get("negative_prompt") is None and options.get("negative_prompt_embeds") is None
-
-
-@contextmanager
-def finite(pipe: Any) -> Generator[None]:
-    """Raise ``NotFinite`` on leaving if the autoencoder decoded values that are not finite: as 8 bits they are black."""
-    decoder = getattr(getattr(pipe, "vae", None), "decoder", None)
-    if not isinstance(decoder, nn.Module):
-        yield
-        return
-    bad: list[Tensor] = []
-
-    def look(module: nn.Module, args: Any, output: Any) -> None:
-        values = output if isinstance(output, Tensor) else output[0]
-        bad.append(~torch.isfinite(values).all())
-
-    handle = decoder.register_forward_hook(look)
-    try:
-        with np.errstate(invalid="ignore"):  # numpy would warn of what is told below
-            yield
-    finally:
-        handle.remove()
-    if any(bool(each) for each in bad):
-        raise NotFinite("what the model painted holds values that are not finite (NaN or infinite)")
+        return getattr(diffusers, name)
 
 
 @contextmanager
