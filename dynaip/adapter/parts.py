@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,8 @@ class Adapter(nn.Module):
 
         Of those that are named it is told what the encoder does not see, or sees heavily enlarged.
         """
-        parameter = next(self.encoder.parameters())
-        pixels = self.encoder.preprocess(images).to(parameter.device, parameter.dtype)
+        device, dtype = home_of(self.encoder)
+        pixels = self.encoder.preprocess(images).to(device, dtype)
         for image, name in zip(images, names, strict=False):
             tell_losses(image, name, self.encoder.fit, pixels.shape[-1])
         return {level: values.to(self.device, torch.float32) for level, values in self.encoder(pixels).items()}
@@ -151,6 +152,13 @@ class Adapter(nn.Module):
                 )
             if not value >= 0 or value == float("inf"):
                 raise InputError(f"granularity: {level}={value} must be a number from 0 up")
+
+
+def home_of(encoder: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where an encoder's pixels belong: device and type of its weights; the CPU and float32 if it has none."""
+    weights = (weight for weight in chain(encoder.parameters(), encoder.buffers()) if weight.is_floating_point())
+    first = next(weights, torch.empty(0))
+    return first.device, first.dtype
 
 
 def chosen_blocks(settings: AdapterConfig, model: Mapping[str, Any]) -> list[int]:
