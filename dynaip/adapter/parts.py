@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +107,12 @@ class Adapter(nn.Module):
 
         Of those that are named it is told what the encoder does not see, or sees heavily enlarged.
         """
-        who = f"encoder {self.specs.encoder.use}"
-        pixels = self.encoder.preprocess(images)
+        device, dtype = home_of(self.encoder)
+        who, pixels = f"encoder {self.specs.encoder.use}", self.encoder.preprocess(images)
         check_pixels(who, pixels, len(images))
         for image, name in zip(images, names, strict=False):
             tell_losses(image, name, self.encoder.fit, pixels.shape[-1])
-        own = next(self.encoder.parameters(), None)  # an encoder that only computes has none
-        features = self.encoder(pixels.to(self.device) if own is None else pixels.to(own.device, own.dtype))
+        features = self.encoder(pixels.to(device, dtype))
         check_levels(who, self.encoder, features, len(images))
         return {level: values.to(self.device, torch.float32) for level, values in features.items()}
 
@@ -159,6 +159,13 @@ class Adapter(nn.Module):
                 )
             if not value >= 0 or value == float("inf"):
                 raise InputError(f"granularity: {level}={value} must be a number from 0 up")
+
+
+def home_of(encoder: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where an encoder's pixels belong: device and type of its weights; the CPU and float32 if it has none."""
+    weights = (weight for weight in chain(encoder.parameters(), encoder.buffers()) if weight.is_floating_point())
+    first = next(weights, torch.empty(0))
+    return first.device, first.dtype
 
 
 def chosen_blocks(settings: AdapterConfig, model: Mapping[str, Any]) -> list[int]:

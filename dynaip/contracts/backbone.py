@@ -56,6 +56,8 @@ class ForwardPass:
     """X; single-stream blocks hold so many text tokens before the image tokens. Recording attention needs it."""
     negative_rows: int = 0
     """Leading rows of the batch that are its negative pass (SD3 runs [negative, positive] at once)."""
+    skipped_blocks: frozenset[int] = frozenset()
+    """Numbers of the blocks that this pass leaves out (SD3's skip-layer guidance)."""
 
 
 class Backbone(ABC):

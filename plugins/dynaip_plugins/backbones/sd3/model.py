@@ -62,6 +62,7 @@ class SD3Backbone(PipelineBackbone[SD3Config]):
             condition=None if pooled is None else pooled[skipped:],
             text_tokens=kwargs["encoder_hidden_states"].shape[1],
             negative_rows=skipped,
+            skipped_blocks=frozenset(kwargs.get("skip_layers") or ()),
         )
 
     @torch.no_grad()

@@ -1,0 +1,43 @@
+"""The parts of an adapter by themselves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from dynaip.adapter.parts import home_of
+
+
+class Quantised(nn.Module):
+    """Weights in whole numbers stand before those in floating point."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.packed = nn.Parameter(torch.zeros(2, dtype=torch.uint8), requires_grad=False)
+        self.scale = nn.Parameter(torch.ones(2, dtype=torch.bfloat16))
+
+
+class Normalising(nn.Module):
+    """A buffer alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "dtype"),
+    [
+        (nn.Identity(), torch.float32),
+        (nn.Linear(2, 2).half(), torch.float16),
+        (Quantised(), torch.bfloat16),
+        (Normalising(), torch.float64),
+    ],
+)
+def test_pixels_go_where_the_encoder_is(encoder: nn.Module, dtype: torch.dtype) -> None:
+    assert home_of(encoder) == (torch.device("cpu"), dtype)
+
+
+def test_and_to_its_device() -> None:
+    assert home_of(nn.Linear(2, 2, device="meta"))[0].type == "meta"
