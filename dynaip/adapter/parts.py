@@ -143,7 +143,7 @@ class Adapter(nn.Module):
         return policy
 
     def check_levels(self, granularity: Mapping[str, float] | None) -> None:
-        """Refuse coefficients gamma_l of levels that the encoder does not have, that are no number from 0 up, or that leave none."""
+        """Refuse gamma_l of levels that the encoder does not have, that are no number from 0 up, or that leave no level."""
         for level, value in (granularity or {}).items():
             if level not in self.encoder.levels:
                 names = list(self.encoder.levels)
