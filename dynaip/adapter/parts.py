@@ -150,7 +150,7 @@ class Adapter(nn.Module):
         return policy
 
     def check_levels(self, granularity: Mapping[str, float] | None) -> None:
-        """Refuse coefficients gamma_l of levels that the encoder does not have, and those that are no number from 0 up."""
+        """Refuse gamma_l of levels that the encoder does not have, that are no number from 0 up, or that leave no level."""
         for level, value in (granularity or {}).items():
             if level not in self.encoder.levels:
                 names = list(self.encoder.levels)
@@ -159,6 +159,9 @@ class Adapter(nn.Module):
                 )
             if not value >= 0 or value == float("inf"):
                 raise InputError(f"granularity: {level}={value} must be a number from 0 up")
+        if granularity and not any(granularity.get(level, 1.0) for level in self.encoder.levels):
+            every = ", ".join(self.encoder.levels)
+            raise InputError(f"granularity: all of {every} are 0; give at least one level a value above 0")
 
 
 def home_of(encoder: nn.Module) -> tuple[torch.device, torch.dtype]:

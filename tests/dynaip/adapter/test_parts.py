@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from dynaip.adapter.parts import home_of
+from dynaip.errors import InputError
 
 
 class Quantised(nn.Module):
@@ -41,3 +45,10 @@ def test_pixels_go_where_the_encoder_is(encoder: nn.Module, dtype: torch.dtype) 
 
 def test_and_to_its_device() -> None:
     assert home_of(nn.Linear(2, 2, device="meta"))[0].type == "meta"
+
+
+def test_coefficients_that_leave_no_level_are_refused_whatever_the_fusion_does(adapter: Callable[..., Any]) -> None:
+    dyna = adapter(attach=False)
+    with pytest.raises(InputError, match="all of low, mid, high are 0"):
+        dyna.check_levels({"low": 0.0, "mid": 0, "high": 0.0})
+    dyna.check_levels({"low": 0.0, "mid": 0})
