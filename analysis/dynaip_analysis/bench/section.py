@@ -14,7 +14,7 @@ from dynaip.contracts.section import AnalysisRequest, ReportSection, SectionCont
 from dynaip.errors import InputError
 from dynaip.images import load_image
 from dynaip.reading import check_picture, mapping, table
-from dynaip.report.directory import AblationDirectory, Arm
+from dynaip.report.directory import AblationDirectory, ShownArm
 from dynaip.suggest import one_line
 from dynaip_analysis.bench.config import SectionConfig
 
@@ -55,7 +55,7 @@ def choose(directory: Path, wanted: str | None = None) -> list[Chosen]:
     return [*shipped[:1], *trained[:1]]
 
 
-def _chosen(arm: Arm) -> Chosen:
+def _chosen(arm: ShownArm) -> Chosen:
     run = (
         (arm.run or arm.name) if arm.baseline else str(arm.adapter_folder.parent if arm.adapter_folder else arm.folder)
     )
