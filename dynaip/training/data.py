@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from dynaip.config import ComponentSpec
 from dynaip.contracts import Pair, PairSource
 from dynaip.errors import BadSample, DynaIPError, InputError
+from dynaip.promises import check_pair
 from dynaip.registry import registry
 
 LISTED = 10
@@ -70,9 +71,11 @@ class PairDataset(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Pair | Bad:
         try:
-            return self.source[index]
+            pair = self.source[index]
         except (BadSample, InputError) as error:
             return Bad(index, str(error))
+        check_pair(f"source {self.spec.use if self.spec else type(self.source).__name__}", index, pair)
+        return pair
 
     def __getstate__(self) -> dict[str, Any]:
         if self.spec is None:

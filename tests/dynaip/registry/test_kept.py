@@ -19,8 +19,8 @@ import dynaip
 from dynaip.config import ComponentConfig, ComponentSpec, PolicyConfig
 from dynaip.contracts import (
     AdapterFormat, Backbone, Benchmark, BlockSite, Branch, BranchWeights, Bundle, Case, CaseReference, DecouplingPolicy, Executor,
-    FeatureFusion, ForeignAdapter, ForwardPass, FusedReference, Job, Metric, Pair, PairSource, Phase, ReportSection, SectionContent,
-    VisualEncoder,
+    FeatureFusion, ForeignAdapter, ForwardPass, FusedReference, Job, Metric, Pair, PairSource, Phase, ReportSection,
+    SectionContent, VisualEncoder,
 )
 from dynaip.errors import ConfigError, InputError
 from dynaip.registry import Component, hookimpl
