@@ -23,7 +23,7 @@ def tell(line: str, *, kind: str = "") -> None:
     """Warn with one plain line. Lines of one ``kind`` inside ``gathered()`` become a single one, with their number."""
     gathered = _GATHERED.get()
     if gathered is None or not kind:
-        warnings.warn(line, Note, stacklevel=2)
+        warnings.warn(one_plain_line(line), Note, stacklevel=2)
     else:
         gathered.setdefault(kind, []).append(line)
 
