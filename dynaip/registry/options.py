@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
@@ -51,6 +51,18 @@ class ComponentConfig(Strict):
     def training_part(self) -> dict[str, Any]:
         """The options that change what training gives; by default all of them."""
         return self.model_dump(mode="json")
+
+
+class SourceConfig(ComponentConfig):
+    """The options of a source whose targets have a size that can be chosen. (A source's config need not derive from it.)"""
+
+    def target_size(self) -> tuple[int, int] | None:
+        """Height and width of the targets in pixels; None if the config leaves that open."""
+        return None
+
+    def sized(self, height: int, width: int) -> Self:
+        """The same options with a size where the config leaves it open."""
+        return self
 
 
 class PolicyConfig(ComponentConfig):
