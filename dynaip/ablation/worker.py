@@ -16,7 +16,7 @@ from dynaip.ablation.folder import FAILED, FINISHED, RUNNING, WAITING, AblationF
 from dynaip.ablation.plan import BASE
 from dynaip.atomic import replacing, write_json
 from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment, load_saved
-from dynaip.device import choose, default_dtype
+from dynaip.device import choose, load_on
 from dynaip.errors import DynaIPError, Interrupted
 from dynaip.models import local_folder
 from dynaip.reading import mapping
@@ -124,9 +124,8 @@ def _pipeline(config: ExperimentConfig, shelf: dict[str, Any], group: Group) -> 
     if group.threads:
         torch.set_num_threads(group.threads)
     if "pipe" not in shelf:
-        device = choose()
         shelf["backbone"] = registry().build(config.backbone)
-        shelf["pipe"] = shelf["backbone"].load(device=device, dtype=default_dtype(device))
+        shelf["pipe"] = load_on(shelf["backbone"], choose())
     return shelf["pipe"], shelf["backbone"]
 
 

@@ -34,6 +34,10 @@ from dynaip.suggest import did_you_mean, one_line
 _HELP = "DynaIP: personalise diffusion transformers with reference images; train, compare and understand the adapters."
 
 _INTERRUPTED = 130
+_LESS_MEMORY = (
+    "Less is needed with a smaller batch (training.batch_size, evaluation.batch_size), with training.gradient_checkpointing: "
+    "true, with a quantised base (backbone.quantization), or with --offload model"
+)
 _PLACES = frozenset(
     {
         errno.EROFS,
@@ -86,6 +90,9 @@ def explain(error: BaseException) -> tuple[int, str]:
         return _INTERRUPTED, "dynaip: interrupted; what is finished is kept"
     if isinstance(error, OSError) and error.errno in _PLACES and error.filename:
         return 2, f"dynaip: {error.filename}: {error.strerror}: name another place, or make this one writable"
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which nothing here imports
+        needed = one_line(error).removeprefix("OutOfMemoryError: ").partition(" If reserved")[0]
+        return 1, f"dynaip: {needed} {_LESS_MEMORY}"
     return 1, f"dynaip: unexpected {one_line(error)} (run again with --debug for the traceback)"
 
 

@@ -85,6 +85,10 @@ class Metric(ABC):
     columns: tuple[str, ...]
     """Names of the values that ``score`` gives, e.g. ``("cp", "pf", "leak")``."""
 
+    def to(self, device: Any) -> Metric:
+        """Move the models that it holds, if any, and give it back. Pictures come as PIL images in any case."""
+        return self
+
     @abstractmethod
     def score(self, cases: Sequence[Case], images: Sequence[Image.Image]) -> list[dict[str, float]]:
         """One dict a case; NaN where a value is not defined for the case."""

@@ -52,6 +52,10 @@ class ComponentConfig(Strict):
         """The options that change what training gives; by default all of them."""
         return self.model_dump(mode="json")
 
+    def widened(self, hidden: int) -> Self | None:
+        """Give the same fusion with hidden layers of this width, for parameter matching; None (the default) if it has none."""
+        return None
+
 
 class SourceConfig(ComponentConfig):
     """The options of a source whose targets have a size that can be chosen. (A source's config need not derive from it.)"""

@@ -14,6 +14,7 @@ from dynaip.config import ComponentSpec
 from dynaip.contracts import Pair, PairSource
 from dynaip.errors import BadSample, InputError
 from dynaip.notes import caught
+from dynaip.promises import check_pair
 from dynaip.registry import registry
 from dynaip.training.logs import append_log
 
@@ -75,6 +76,7 @@ class PairDataset(Dataset[Any]):
                 pair = self.source[index]
         except (BadSample, InputError) as error:
             return Bad(index, str(error))
+        check_pair(f"source {self.spec.use if self.spec else type(self.source).__name__}", index, pair)
         return replace(pair, notes=(*pair.notes, *notes)) if notes else pair
 
     def __getstate__(self) -> dict[str, Any]:

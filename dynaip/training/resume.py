@@ -6,26 +6,14 @@ import json
 
 from dynaip import atomic
 from dynaip.adapter.files import CONFIG, WEIGHTS, read_weights
-from dynaip.config import ExperimentConfig, load_saved
+from dynaip.config import ExperimentConfig, TrainingConfig, load_saved
 from dynaip.config.differences import differences
 from dynaip.errors import DynaIPError, InputError, MismatchError
 from dynaip.runs import Run
 from dynaip.training import checkpoints
 
-MAY_CHANGE = {
-    "steps",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "sample_every",
-    "log_every",
-    "workers",
-    "threads",
-    "cache",
-    "cache_size",
-    "max_bad_steps",
-    "max_bad_share",
-}
-"""Fields of ``training`` that a resumed run may have changed; so may ``evaluation`` and the place of plugin files."""
+FREE = {"evaluation", "plugins", *(f"training.{name}" for name in TrainingConfig.may_change())}
+"""What a resumed run may have changed."""
 
 
 def check_folder(run: Run, config: ExperimentConfig, *, resume: bool) -> None:
@@ -38,8 +26,7 @@ def check_folder(run: Run, config: ExperimentConfig, *, resume: bool) -> None:
         raise InputError(f"{run.path} holds a run already: add --resume to go on with it, or choose another folder")
     _check_places(run)
     for path, old, new in differences(load_saved(run.config).resolved(), config.resolved()):
-        top, _, rest = path.partition(".")
-        if top not in {"evaluation", "plugins"} and not (top == "training" and rest in MAY_CHANGE):
+        if path not in FREE and path.partition(".")[0] not in FREE:
             raise MismatchError(
                 f"{run.path}: {path} was {old!r} and is now {new!r}; a resumed run keeps it: set it back, or "
                 "choose another folder"

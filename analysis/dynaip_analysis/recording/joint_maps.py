@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from dynaip.adapter.words import places_of
 from dynaip.errors import InputError
-from dynaip_analysis.recording.budget import Layout, Plan, make_plan
+from dynaip_analysis.recording.budget import Arrays, RecordingPlan, make_plan
 from dynaip_analysis.recording.joint import JointEvent
 from dynaip_analysis.recording.maps import Branches, Map, region_on, token_at
 from dynaip_analysis.recording.reduction import mass_on, rows_from
@@ -62,20 +62,22 @@ class JointRequest:
         return [*self.words, *self.regions, *self.points]
 
 
-def joint_layout(request: JointRequest, facts: Facts, blocks: Sequence[int], text_tokens: int) -> Layout:
+def joint_layout(request: JointRequest, facts: Facts, blocks: Sequence[int], text_tokens: int) -> Arrays:
     """Arrays of one step: sums of rows and columns by branch, and the passes of each block."""
-    base: dict[str, Sequence[Hashable]] = {"block": list(blocks), "sample": range(facts.samples)}
+    base: dict[str, Sequence[Any]] = {"block": list(blocks), "sample": range(facts.samples)}
     head = {"head": range(facts.heads)} if request.heads == "each" else {}
-    arrays: dict[str, dict[str, Sequence[Hashable]]] = {"passes": {"block": list(blocks)}}
+    arrays: dict[str, dict[str, Sequence[Any]]] = {"passes": {"block": list(blocks)}}
     targets = [*request.words, *request.regions]
     for branch, count in (("text", text_tokens), ("image", facts.grid[0] * facts.grid[1])):
         arrays[f"{branch}.rows"] = {**base, **head, "query": request.names, "key": range(count)}
         if targets:
             arrays[f"{branch}.columns"] = {**base, **head, "key": targets, "query": range(count)}
-    return Layout(arrays)
+    return Arrays(arrays)
 
 
-def joint_plan(request: JointRequest, facts: Facts, blocks: Sequence[int], text_tokens: int, budget: int) -> Plan:
+def joint_plan(
+    request: JointRequest, facts: Facts, blocks: Sequence[int], text_tokens: int, budget: int
+) -> RecordingPlan:
     """Fit a recording of joint attention into ``budget`` bytes; ``InputError`` if one step does not fit."""
     steps = facts.steps if facts.steps is None else -(-facts.steps // request.every)
     tokens = text_tokens + facts.grid[0] * facts.grid[1]
@@ -97,7 +99,7 @@ class JointKeeper:
         self.targets = torch.stack([_weights(request, tokens, facts, text_tokens) for tokens in words])
         """Samples x groups x (X + T): words, regions, points."""
         self.columns = len(request.words) + len(request.regions)
-        self.plan: Plan = joint_plan(request, facts, blocks, text_tokens, budget)
+        self.plan: RecordingPlan = joint_plan(request, facts, blocks, text_tokens, budget)
         layout = joint_layout(request, facts, blocks, text_tokens)
         self.store = Store(layout, self.plan, device_for(self.plan, device))
         self.progress = 0.0

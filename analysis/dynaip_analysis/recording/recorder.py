@@ -19,9 +19,9 @@ from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.events import PassEvent, ReferenceEvent
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.words import places_of, tokens_of
-from dynaip.contracts import FusedReference
+from dynaip.contracts import Branch, FusedReference
 from dynaip.errors import InputError
-from dynaip_analysis.recording.budget import Plan, parse_bytes, told
+from dynaip_analysis.recording.budget import RecordingPlan, parse_bytes, told
 from dynaip_analysis.recording.joint import JointEvent, JointListener
 from dynaip_analysis.recording.joint_maps import JointKeeper, JointRequest, joint_plan
 from dynaip_analysis.recording.recording import Recording
@@ -200,7 +200,7 @@ class _Session:
             listener.skipped = call.negative_rows
             listener.text_tokens = self.joint_keeper.text_tokens
 
-    def _tell(self, plan: Plan) -> None:
+    def _tell(self, plan: RecordingPlan) -> None:
         self.recording.plans.append(plan)
         if plan.stride > 1:
             logger.warning("%s", plan.words())
@@ -247,7 +247,7 @@ class _Session:
 def estimate(
     dyna: DynaIP, *, size: tuple[int, int], steps: int, samples: int = 1, references: int = 1, text_tokens: int = 512,
     attention: AttentionRequest | None = None, joint: JointRequest | None = None, budget: float | str = "512MB",
-) -> Plan:  # fmt: skip
+) -> RecordingPlan:  # fmt: skip
     """What recording such a run will need, without running it; ``size`` is (height, width) in pixels.
 
     Tells of reference attention, or of joint attention if ``joint`` is given alone; with both, and for all of them in
@@ -259,7 +259,7 @@ def estimate(
     rows, columns = dyna.encoder.grid
     with torch.no_grad():
         tokens = dyna.fuse(dyna.features([Image.new("RGB", (columns, rows))])).tokens
-    served = [branch for branch in BRANCHES if dyna.attention.serves(branch)]
+    served: list[Branch] = [branch for branch in BRANCHES if dyna.attention.serves(branch)]
     facts = Facts(
         steps=steps, samples=samples, references=range(references), blocks=dyna.open_blocks(served),
         queries={"image": grid[0] * grid[1], "text": text_tokens}, keys=int(tokens.shape[1]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from dynaip.adapter.attention import BRANCHES
+from dynaip.adapter.events import ReferenceEvent
 from dynaip.contracts import Branch
 from dynaip.errors import InputError
-from dynaip_analysis.recording.budget import Layout, Plan, make_plan
+from dynaip_analysis.recording.budget import Arrays, RecordingPlan, make_plan
 from dynaip_analysis.recording.maps import Branches, Map, region_on
 from dynaip_analysis.recording.reduction import CHUNK, Workspace, spans, weights_and_entropy
 from dynaip_analysis.recording.store import Store, device_for
@@ -62,7 +63,7 @@ class Facts:
     steps: int | None
     samples: int
     references: Sequence[int]
-    blocks: Mapping[str, Sequence[int]]
+    blocks: Mapping[Branch, Sequence[int]]
     """Branch -> blocks whose branch may be open."""
     queries: Mapping[str, int]
     """Branch -> tokens."""
@@ -75,12 +76,12 @@ class Facts:
     """Rows and columns of the encoder's patches."""
 
 
-def layout_of(request: AttentionRequest, facts: Facts) -> Layout:
+def layout_of(request: AttentionRequest, facts: Facts) -> Arrays:
     """Arrays of one step: sums of maps, entropy, energy, share, and how often each query was seen."""
-    arrays: dict[str, dict[str, Sequence[Hashable]]] = {}
+    arrays: dict[str, dict[str, Sequence[Any]]] = {}
     for branch in _branches(request, facts):
         blocks = _blocks(request, facts, branch)
-        base: dict[str, Sequence[Hashable]] = {
+        base: dict[str, Sequence[Any]] = {
             "block": blocks, "sample": range(facts.samples), "reference": list(facts.references)
         }  # fmt: skip
         head, query = {"head": range(facts.heads)}, {"query": range(facts.queries[branch])}
@@ -96,14 +97,14 @@ def layout_of(request: AttentionRequest, facts: Facts) -> Layout:
         for name in ("share", "seen", *(["mass"] if request.weighting == "share" else [])):
             arrays[f"{branch}.{name}"] = {**base, **query}
         arrays[f"{branch}.weight"] = arrays[f"{branch}.passes"] = {"block": blocks}
-    return Layout(arrays)
+    return Arrays(arrays)
 
 
-def _branches(request: AttentionRequest, facts: Facts) -> list[str]:
+def _branches(request: AttentionRequest, facts: Facts) -> list[Branch]:
     return [branch for branch in BRANCHES if branch in request.branches and _blocks(request, facts, branch)]
 
 
-def _blocks(request: AttentionRequest, facts: Facts, branch: str) -> list[int]:
+def _blocks(request: AttentionRequest, facts: Facts, branch: Branch) -> list[int]:
     return [block for block in facts.blocks.get(branch, ()) if request.blocks is None or block in request.blocks]
 
 
@@ -113,7 +114,7 @@ COUNTED_BY = {
 """What each sum is divided by; maps that are weighed by the share, by the sum of their weights."""
 
 
-def reference_plan(request: AttentionRequest, facts: Facts, budget: int) -> Plan:
+def reference_plan(request: AttentionRequest, facts: Facts, budget: int) -> RecordingPlan:
     """Fit a recording of reference attention into ``budget`` bytes; ``InputError`` if one step does not fit."""
     scratch = 4 * facts.samples * facts.keys * facts.width  # a copy of the keys in float32
     return make_plan("reference attention", layout_of(request, facts), facts.steps, budget, scratch)
@@ -127,7 +128,7 @@ class ReferenceKeeper:
     ) -> None:  # fmt: skip
         self.request = request
         self.facts = facts
-        self.plan: Plan = reference_plan(request, facts, budget)
+        self.plan: RecordingPlan = reference_plan(request, facts, budget)
         self.store = Store(layout_of(request, facts), self.plan, device_for(self.plan, device))
         self.branches = _branches(request, facts)
         # Looked up at every event: block and reference by their labels.
@@ -150,8 +151,8 @@ class ReferenceKeeper:
         return torch.from_numpy(np.stack(rows)).float()
 
     @torch.no_grad()
-    def see(self, event: Any) -> None:
-        """Add one event (``dynaip.adapter.events.ReferenceEvent``) to the sums of its step."""
+    def see(self, event: ReferenceEvent) -> None:
+        """Add one event to the sums of its step."""
         branch = event.branch
         if branch not in self.branches or event.block not in self.places[branch][0]:
             return
@@ -172,7 +173,7 @@ class ReferenceKeeper:
         own = {name: sums[f"{branch}.{name}"] for name in COUNTED_BY if f"{branch}.{name}" in sums}
         self._add_attention(own, block, at, event, share if self.request.weighting == "share" else None)
 
-    def weigh(self, progress: float, weights: Mapping[str, Mapping[int, float]]) -> None:
+    def weigh(self, progress: float, weights: Mapping[Branch, Mapping[int, float]]) -> None:
         """Note what a pass weighs: branch -> block -> g_b; blocks that are not named are closed and weigh 0."""
         sums = self.store.at(progress)
         for branch in self.branches:
@@ -208,7 +209,7 @@ class ReferenceKeeper:
                     f"the {branch} branch was closed when the recording began and is open now: open another record(...) for it"
                 )
 
-    def _check(self, event: Any, at: _Place) -> None:
+    def _check(self, event: ReferenceEvent, at: _Place) -> None:
         if event.key.shape[2] != self.facts.keys or at.rows.max() >= self.facts.samples:
             raise InputError("the passes of a recording differ in size: open another record(...) for the second one")
         if tuple(event.grid) != tuple(self.facts.grid):
@@ -224,7 +225,7 @@ class ReferenceKeeper:
             at.add_rows(sums[f"{branch}.terms"][block], 1.0)
 
     def _add_attention(
-        self, sums: Mapping[str, Any], block: int, at: _Place, event: Any, mass: Tensor | None
+        self, sums: Mapping[str, Any], block: int, at: _Place, event: ReferenceEvent, mass: Tensor | None
     ) -> None:  # fmt: skip
         """Some queries at a time with all their heads, so that the mean over heads is whole when it is added."""
         key, (rows, heads, queries) = event.key.float(), event.query.shape[:3]

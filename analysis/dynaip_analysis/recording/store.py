@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynaip_analysis.recording.budget import Layout, Plan
+from dynaip_analysis.recording.budget import Arrays, RecordingPlan
 from dynaip_analysis.recording.named import Named
 
 Floats = NDArray[np.float32]
@@ -20,7 +20,7 @@ ROOM = 0.5
 """Share of the accelerator's free memory that sums may take there."""
 
 
-def device_for(plan: Plan, device: torch.device | None) -> torch.device | None:
+def device_for(plan: RecordingPlan, device: torch.device | None) -> torch.device | None:
     """Where the sums of a plan are kept: on a device if one is given and they fit, else (None) in the host's arrays."""
     if device is None or device.type != "cuda":
         return device
@@ -31,7 +31,7 @@ def device_for(plan: Plan, device: torch.device | None) -> torch.device | None:
 class Store:
     """Sums over the passes that fall into each group of steps; nothing is allocated beyond the plan's groups."""
 
-    def __init__(self, layout: Layout, plan: Plan, device: torch.device | None = None) -> None:
+    def __init__(self, layout: Arrays, plan: RecordingPlan, device: torch.device | None = None) -> None:
         self.layout = layout
         self.plan = plan
         self.device = device
@@ -69,7 +69,7 @@ class Store:
         """Progress of the steps that were met, in order."""
         return list(self._steps)
 
-    def place(self, name: str, axis: str) -> dict[object, int]:
+    def place(self, name: str, axis: str) -> dict[Any, int]:
         """Label -> index along an axis of an array."""
         return {label: index for index, label in enumerate(self.layout.arrays[name][axis])}
 

@@ -15,9 +15,11 @@ from dynaip.contracts import Backbone
 from dynaip.errors import InputError, MissingDependency
 from dynaip.models import resolve
 from dynaip.prompts import PromptLimit, token_count
+from dynaip.quiet import quiet_imports
 from dynaip.suggest import one_line
 
 from ..shared.latents import packed, scaled
+from .calls import check_options, finite
 from .clock import HostClock
 from .config import PipelineConfig, QuantizationConfig
 
@@ -39,6 +41,8 @@ class PipelineBackbone(Backbone, Generic[Options]):
     """Text tokens of a prompt, unless the config or the tokenizer says otherwise."""
     tokenizer: ClassVar[str | None] = None
     """Name of the tokenizer that may declare fewer."""
+    guidance: ClassVar[str] = "true_cfg_scale"
+    """Option of the pipeline's call that is the scale of classifier-free guidance."""
     readers: ClassVar[Mapping[str, str]] = {}
     """Tokenizers of the pipeline, and what messages call the encoders behind them."""
 
@@ -48,7 +52,6 @@ class PipelineBackbone(Backbone, Generic[Options]):
 
     def load(self, *, device: Any, dtype: Any) -> Any:
         """Load the pipeline that the config names; a quantised or mapped one stays where diffusers put it."""
-        import diffusers
         from diffusers.utils import logging
 
         if logging.get_verbosity() >= logging.ERROR:
@@ -62,7 +65,7 @@ class PipelineBackbone(Backbone, Generic[Options]):
             "quantization_config": config.quantization and quantization(config.quantization),
         }
         options = {key: value for key, value in options.items() if value is not None}
-        loader: Any = getattr(diffusers, self.pipeline or "DiffusionPipeline")
+        loader = _diffusers_class(self.pipeline or "DiffusionPipeline")
         try:
             pipe = loader.from_pretrained(where, dtype=dtype, **options)
         except ImportError as error:
@@ -76,10 +79,8 @@ class PipelineBackbone(Backbone, Generic[Options]):
 
     def condition_width(self) -> int | None:
         """Width of the pooled prompt, from the transformer's config; None for models that have no pooled prompt."""
-        import diffusers
-
         where = resolve(self.config.model, "pipeline")
-        kind: Any = getattr(diffusers, self.transformer)
+        kind = _diffusers_class(self.transformer)
         try:
             config = kind.load_config(where, subfolder="transformer", revision=self.config.revision)
         except OSError as error:
@@ -130,14 +131,23 @@ class PipelineBackbone(Backbone, Generic[Options]):
         size: tuple[int, int] | None = None,
         **options: Any,
     ) -> list[Image.Image]:
-        """Run the pipeline on a batch, one seed a prompt; a single negative prompt serves the whole batch."""
+        """Run the pipeline on a batch, one seed a prompt; a single negative prompt serves the whole batch.
+
+        Raises ``InputError`` for an option that the pipeline does not have, ``NotFinite`` if what is decoded is no picture.
+        """
         height, width = size or (None, None)
+        check_options(pipe, options)
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         if isinstance(options.get("negative_prompt"), str):
             options["negative_prompt"] = [options["negative_prompt"]] * len(prompts)
         options.setdefault("max_sequence_length", self.prompt_length(pipe))
-        with _quiet(pipe):
+        with _quiet(pipe), finite(pipe):
             return pipe(prompt=list(prompts), height=height, width=width, generator=generators, **options).images
+
+    def guided(self, scale: float) -> dict[str, Any]:
+        """Options of the call for true classifier-free guidance; without a negative prompt pipelines leave it out."""
+        unconditional = {"negative_prompt": ""} if scale > 1 and self.guidance == "true_cfg_scale" else {}
+        return {self.guidance: scale, **unconditional}
 
     def prompt_length(self, pipe: Any) -> int:
         """Text tokens of a prompt."""
@@ -178,6 +188,14 @@ def quantization(config: QuantizationConfig) -> Any:
         raise MissingDependency(f"backbone.quantization: {one_line(error)}") from error
     except (ValueError, TypeError) as error:
         raise InputError(f"backbone.quantization: {one_line(error)}") from error
+
+
+def _diffusers_class(name: str) -> Any:
+    """A class of diffusers, whose modules are imported when a name of theirs is asked for."""
+    with quiet_imports():
+        import diffusers
+
+        return getattr(diffusers, name)
 
 
 @contextmanager

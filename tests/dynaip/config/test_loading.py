@@ -11,6 +11,7 @@ from dynaip.cli.app import main
 from dynaip.config import (
     AblationConfig,
     ExperimentConfig,
+    TrainingConfig,
     load_ablation,
     load_any,
     load_experiment,
@@ -281,3 +282,46 @@ def test_the_command_line_prints_a_line_for_each(write: Any, experiment: dict[st
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert all(line.startswith("dynaip: ") and "Did you mean" in line for line in lines)
+
+
+def test_relative_paths_of_a_recipe_belong_to_the_working_directory(
+    write: Any, experiment: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write("installed/recipes/own/dynaip.yaml", experiment | {"source": {"use": "pairs", "folder": "pairs"}})
+    monkeypatch.setattr("dynaip.config.loading.RECIPES", tmp_path / "installed" / "recipes")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert load_experiment("own/dynaip").resolved()["source"]["folder"] == str(tmp_path / "here" / "pairs")
+    assert load_experiment(recipe).resolved()["source"]["folder"] == str(tmp_path / "here" / "pairs")
+    based = write("elsewhere/mine.yaml", {"base": "own/dynaip"})
+    assert load_experiment(based).resolved()["source"]["folder"] == str(tmp_path / "here" / "pairs")
+    given = write("elsewhere/other.yaml", {"base": "own/dynaip", "source": {"folder": "more"}})
+    assert load_experiment(given).resolved()["source"]["folder"] == str(tmp_path / "elsewhere" / "more")
+
+
+def test_a_mark_on_an_option_says_whether_training_depends_on_it(write: Any, experiment: dict[str, Any]) -> None:
+    config = load_experiment(write("own.yaml", experiment))
+    before = config.training.model_dump()
+    other: dict[type, Any] = {
+        bool: lambda value: not value,
+        int: lambda value: value + 3,
+        float: lambda value: value / 2 + 0.1,
+    }
+    for name, value in before.items():
+        if type(value) not in other:
+            continue
+        changed = config.training.model_copy(update={name: other[type(value)](value)})
+        same = config.model_copy(update={"training": changed}).training_hash() == config.training_hash()
+        assert not same or name in TrainingConfig.may_change(), name
+        habit = name in {
+            "checkpoint_every",
+            "keep_checkpoints",
+            "sample_every",
+            "log_every",
+            "workers",
+            "cache",
+            "cache_size",
+        }
+        assert same == habit, name
+    assert TrainingConfig.may_change() >= {"cache", "cache_size", "steps", "threads", "max_bad_share", "max_bad_steps"}
+    assert not TrainingConfig.may_change() & {"seed", "batch_size", "learning_rate", "initial"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +13,10 @@ from dynaip.evaluation.runs import evaluation_of
 
 
 def test_a_run_without_config_needs_benchmark_and_metrics(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="benchmark and metrics have to be named"):
+    with pytest.raises(InputError, match=r"does not say how it is evaluated: add --metric NAME$"):
         evaluation_of(tmp_path, {"benchmark": "microworld"})
+    with pytest.raises(InputError, match=r"add --benchmark NAME and --metric NAME$"):
+        evaluation_of(tmp_path, {})
     found = evaluation_of(
         tmp_path, {"benchmark": "microworld", "limit": 3}, ["evaluation.metrics=[{use: oracle}]", "evaluation.seed=4"]
     )
@@ -26,3 +30,44 @@ def test_a_run_without_config_needs_benchmark_and_metrics(tmp_path: Path) -> Non
         evaluation_of("microworld", {"benchmark": "microwold"})
     with pytest.raises(InputError, match="metrics"):
         evaluation_of(tmp_path, {"benchmark": "microworld"}, ["evaluation.metrics=[]"])
+
+
+@pytest.fixture
+def run(experiment: Callable[..., Any], tmp_path: Path) -> Path:
+    """A run whose config says nothing of an evaluation."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(experiment().to_yaml())
+    return tmp_path / "run"
+
+
+GIVEN: list[tuple[dict[str, Any], list[str]]] = [
+    ({"benchmark": "microworld", "metrics": ["oracle"]}, []),
+    ({"benchmark": "microworld"}, ["evaluation.metrics=[oracle]"]),
+    ({"metrics": ["oracle"]}, ["evaluation.benchmark=microworld"]),
+    ({}, ["evaluation.benchmark=microworld", "evaluation.metrics=[oracle]"]),
+    ({}, ["evaluation={benchmark: microworld, metrics: [oracle]}"]),
+    ({"benchmark": "builtin:microworld", "metrics": ["builtin:oracle"], "limit": None}, []),
+]
+
+
+@pytest.mark.parametrize(("given", "overrides"), GIVEN)
+def test_flags_and_overrides_name_what_a_run_does_not(run: Path, given: dict[str, Any], overrides: list[str]) -> None:
+    found = evaluation_of(
+        run, {**given, "seed": 3}, [*overrides, "evaluation.benchmark.single=7", "evaluation.limit=2"]
+    )
+    assert found.benchmark.dump()["single"] == 7
+    assert [spec.use for spec in found.metrics] == ["builtin:oracle"]
+    assert (found.seed, found.limit, found.suites) == (3, 2, None)
+
+
+def test_what_a_run_names_itself_keeps_its_options() -> None:
+    found = evaluation_of("microworld", {"metrics": ["clip"]})
+    assert [spec.dump()["model"] for spec in found.metrics] == ["microworld"]
+    assert evaluation_of("microworld", {"benchmark": "microworld"}) == evaluation_of("microworld", {})
+    assert evaluation_of("microworld", {}, ["evaluation.suites=[multi4]"]).suites == ["multi4"]
+
+
+def test_what_would_change_no_evaluation_is_refused(run: Path) -> None:
+    for text in ("training.steps=3", "fusion=concat", "limit=3"):
+        with pytest.raises(InputError, match=r"write -s evaluation\.NAME=VALUE"):
+            evaluation_of(run, {"benchmark": "microworld", "metrics": ["oracle"]}, [text])
