@@ -26,7 +26,7 @@ def tell(line: str, *, kind: str = "") -> None:
     if caught is not None:
         caught.append((kind, line))
     elif gathered is None or not kind:
-        warnings.warn(line, Note, stacklevel=2)
+        warnings.warn(one_plain_line(line), Note, stacklevel=2)
     else:
         gathered.setdefault(kind, []).append(line)
 

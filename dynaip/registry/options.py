@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 
 
 class Located(str):
@@ -34,6 +34,11 @@ class Strict(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unwrap_numbers(cls, given: Any) -> Any:
+        return _unwrapped(given)
 
 
 class ComponentConfig(Strict):
@@ -98,6 +103,15 @@ class Spec(Protocol):
     def config(self) -> ComponentConfig:
         """Its options."""
         ...
+
+
+def _unwrapped(value: Any) -> Any:
+    """Turn numbers of numpy and torch into plain ones, which can be written and hashed; arrays become lists."""
+    if isinstance(value, dict):
+        return {key: _unwrapped(each) for key, each in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, list):
+        return [_unwrapped(each) for each in value]  # pyright: ignore[reportUnknownVariableType]
+    return value.tolist() if hasattr(value, "dtype") and hasattr(value, "tolist") else value
 
 
 @cache

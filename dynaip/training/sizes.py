@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from dynaip.config import ComponentSpec, ExperimentConfig, SourceConfig
 from dynaip.errors import InputError
@@ -18,14 +17,12 @@ def settled(config: ExperimentConfig) -> ComponentSpec:
     source, backbone = config.source, config.backbone.config
     if not isinstance(source.config, SourceConfig):
         return source
-    if source.config.target_size() is None:
-        own: Any = getattr(backbone, "native_size", lambda: None)()
+    if (size := source.config.target_size()) is None:
+        own: tuple[int, int] | None = getattr(backbone, "native_size", lambda: None)()
         if own is None:
             raise InputError(
                 f"source: {config.backbone.name} does not say its size: give source.height and source.width"
             )
-        source = replace(source, config=source.config.sized(*own))
-    size = source.config.target_size()
-    if size is not None:
-        check_size(backbone, size, "source.height x source.width")
+        source, size = replace(source, config=source.config.sized(*own)), own
+    check_size(backbone, size, "source.height x source.width")
     return source
