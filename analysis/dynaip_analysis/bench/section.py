@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from dynaip.atomic import write_json
 from dynaip.contracts.section import AnalysisRequest, ReportSection, SectionContent
 from dynaip.errors import InputError
 from dynaip.images import load_image
+from dynaip.reading import read_mapping
 from dynaip.report.directory import AblationDirectory, ShownArm
-from dynaip.report.tables import read_mapping
 from dynaip_analysis.bench.config import SectionConfig
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class RunSection(ReportSection, Generic[Config]):
         out = directory / "analysis"
         self.look(chosen, out, AnalysisRequest(chosen[0].run, out, seed=self.config.seed))
         state = [asdict(each) for each in chosen]
-        (out / f"{self.name}.json").write_text(json.dumps({"runs": state}), encoding="utf-8")
+        write_json(out / f"{self.name}.json", {"runs": state}, indent=None)
 
     def analyse(self, request: AnalysisRequest) -> Sequence[Path]:
         """Look into one run; give its figures. What the user gave is checked before any model is loaded."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from dynaip.atomic import write_json
 from dynaip.contracts.section import AnalysisRequest, SectionContent
 from dynaip.errors import InputError
+from dynaip.reading import Row, read_rows
 from dynaip.report.directory import AblationDirectory
-from dynaip.report.tables import Row, read_rows
 from dynaip_analysis.bench.section import Chosen, RunSection
 from dynaip_analysis.judges.config import JudgesConfig
 
@@ -34,7 +34,7 @@ class JudgesSection(RunSection[JudgesConfig]):
         if len(names) < 2:
             return
         figures.draw(out / "judges.png", measure.agreements(scores, names), arms=measure.verdicts(scores, names))
-        (out / f"{self.name}.json").write_text(json.dumps({"judges": names}), encoding="utf-8")
+        write_json(out / f"{self.name}.json", {"judges": names}, indent=None)
 
     def content(self, directory: Path) -> SectionContent | None:
         """What was prepared; None if nothing was."""

@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from dynaip.atomic import replacing, write_json
 from dynaip.errors import InputError
 
 NEAR = 0.005
@@ -113,10 +114,10 @@ def _told(label: Hashable) -> str:
 def save(path: str | Path, arrays: Mapping[str, Named], extra: Mapping[str, Any] | None = None) -> None:
     """Write arrays to `path` (safetensors) and their axes beside it (`.json`)."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(array.values) for name, array in arrays.items()}, path)
+    with replacing(path) as part:
+        save_file({name: np.ascontiguousarray(array.values) for name, array in arrays.items()}, part)
     axes = {name: {axis: list(labels) for axis, labels in array.axes.items()} for name, array in arrays.items()}
-    path.with_suffix(".json").write_text(json.dumps({"axes": axes, "extra": dict(extra or {})}), encoding="utf-8")
+    write_json(path.with_suffix(".json"), {"axes": axes, "extra": dict(extra or {})}, indent=None)
 
 
 def load(path: str | Path) -> tuple[dict[str, Named], dict[str, Any]]:

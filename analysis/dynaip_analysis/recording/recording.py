@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from dynaip.atomic import write_tensors
 from dynaip.contracts import FusedReference
 from dynaip_analysis.recording.budget import RecordingPlan
 from dynaip_analysis.recording.maps import Branches, Map
@@ -98,7 +99,7 @@ class Recording:
         beside = _beside(path)
         beside.unlink(missing_ok=True)
         if tensors:
-            save_file({name: value.contiguous() for name, value in tensors.items()}, beside)
+            write_tensors(beside, tensors)
 
     @classmethod
     def load(cls, path: str | Path) -> Recording:
