@@ -37,7 +37,6 @@ def colour_of_level(index: int) -> str:
 @contextmanager
 def drawing(path: Path, rows: Sequence[Mapping[str, Any]]) -> Generator[Any]:
     """Give pyplot; on leaving, save the current figure to `path` (PNG) and its rows beside it (parquet)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with figure_style() as plt:
         yield plt
         with replacing(path) as part:
@@ -69,7 +68,6 @@ def png_of(figure: Any, dpi: int = 110) -> bytes:
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write tidy rows as parquet, with the columns of all rows: what a row does not have is null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     names = dict.fromkeys(name for row in rows for name in row)
     table = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
     with replacing(path) as part:

@@ -20,6 +20,8 @@ class InterventionsSection(RunSection[InterventionsConfig]):
         """Sweep only where the plan asks for it."""
         if self.config.in_report:
             super().prepare(directory)
+        else:
+            self.forget(directory / "analysis")
 
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
         """Sweep the addresses of one run; give the figure."""

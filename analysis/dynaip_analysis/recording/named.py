@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from dynaip.atomic import replacing, write_json
 from dynaip.errors import InputError
+from dynaip.reading import mapping
+from dynaip.suggest import one_line
 
 NEAR = 0.005
 """How far a number may be from a label that is a fraction."""
@@ -121,12 +122,20 @@ def save(path: str | Path, arrays: Mapping[str, Named], extra: Mapping[str, Any]
 
 
 def load(path: str | Path) -> tuple[dict[str, Named], dict[str, Any]]:
-    """Read back what ``save`` wrote: arrays and what was saved beside them; ``InputError`` names a file that is missing."""
+    """Read back what ``save`` wrote: arrays and what was saved beside them.
+
+    ``InputError`` names a file that is missing or damaged.
+    """
     path = Path(path)
     for part in (path, path.with_suffix(".json")):
         if not part.is_file():
             raise InputError(f"{part} is not there: arrays are saved as two files, {path.name} and {path.stem}.json")
-    described = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    with safe_open(path, framework="numpy") as stored:
-        arrays = {name: Named(stored.get_tensor(name), axes) for name, axes in described["axes"].items()}
-    return arrays, described["extra"]
+    described = mapping(path.with_suffix(".json"))
+    try:
+        with safe_open(path, framework="numpy") as stored:
+            arrays = {name: Named(stored.get_tensor(name), axes) for name, axes in described["axes"].items()}
+        return arrays, described["extra"]
+    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{path} and {path.stem}.json are damaged, or not of one recording: {one_line(error)}"
+        ) from error
