@@ -35,6 +35,7 @@ from dynaip.adapter.terms import (
 )
 from dynaip.contracts import Backbone, BlockSite, Branch, ForwardPass, Phase
 from dynaip.errors import MismatchError
+from dynaip.promises import check_weights
 
 Site = Literal["attention", "projection", "residual"]
 Span = Literal["off", "image_tokens", "all_tokens"]
@@ -282,6 +283,7 @@ class Injector:
             given = injection.policy.weights(
                 injection.phase, block=place.number, blocks=self.blocks, progress=call.progress
             )
+            check_weights(f"decoupling {type(injection.policy).__name__}", given)
             for branch in place.pairs:
                 weight = given.image if branch == "image" else given.text
                 scale = 1.0 if self.block_scale is None else self.block_scale(branch, place.number, call.progress)

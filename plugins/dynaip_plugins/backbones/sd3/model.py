@@ -28,6 +28,7 @@ class SD3Backbone(PipelineBackbone[SD3Config]):
     title = "SD3"
     pipeline = "StableDiffusion3Pipeline"
     transformer = "SD3Transformer2DModel"
+    guidance = "guidance_scale"
     tokenizer = "tokenizer_3"
     readers = MappingProxyType({"tokenizer": "CLIP", "tokenizer_2": "CLIP", "tokenizer_3": "T5"})
     longest_prompt = 256
