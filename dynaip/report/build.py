@@ -18,6 +18,7 @@ from dynaip.atomic import write_text
 from dynaip.contracts.section import SectionContent
 from dynaip.errors import InputError
 from dynaip.notes import tell
+from dynaip.paths import missing
 from dynaip.plain import plain
 from dynaip.reading import table
 from dynaip.report.damage import damage
@@ -40,6 +41,8 @@ def build_report(directory: Path) -> Path:
     Raises ``InputError`` if the directory holds neither a plan nor an arm.
     """
     ablation = AblationDirectory.read(directory)
+    if not directory.is_dir():
+        raise InputError(f"{directory}: there is no such folder.{missing(directory)}")
     lines = damage(ablation)
     if not ablation.plan and not ablation.arms:
         why = lines[0] if lines else "neither plan.yaml nor arms/; name the directory of one"
@@ -89,7 +92,7 @@ def page_values(ablation: AblationDirectory, views: list[SuiteView], lines: list
         "more_damage": max(0, len(lines) - DAMAGE_LINES),
         "gallery": gallery(ablation, ("cp", "pf") if "cp_pf" in metrics else metrics[:1]),
         "baselines": _baselines(ablation),
-        "trained": _trained(ablation),
+        "trained": sorted({arm.steps for arm in ablation.arms if not arm.baseline and arm.steps}),
         "seeds": sorted({arm.seed for arm in ablation.arms if not arm.baseline}),
         "sections": [_section(*entry) for entry in contents(ablation.path)],
         "failed": [arm for arm in ablation.arms if arm.state == "failed"],
@@ -113,10 +116,6 @@ def _baselines(ablation: AblationDirectory) -> dict[str, str]:
             steps = f"trained for {arm.steps:,} steps" if arm.steps else "trained before"
             notes[arm.name] = f"an adapter trained elsewhere: not trained here, {steps}"
     return notes
-
-
-def _trained(ablation: AblationDirectory) -> list[int]:
-    return sorted({arm.steps for arm in ablation.arms if not arm.baseline and arm.steps})
 
 
 def _section(name: str, content: SectionContent | None, error: str) -> dict[str, Any]:

@@ -46,15 +46,12 @@ def panels(points: Sequence[PlanePoint]) -> list[Panel]:
     """One panel, or two when the arms lie so close together that they need one of their own."""
     arms = tuple(point for point in points if not point.baseline)
     names = frozenset(point.name for point in points)
-    if len(arms) in (0, len(points)) or not _crowded(points, arms):
+    whole, own = (limits(some) if some else (0.0, 1.0, 0.0, 1.0) for some in (points, arms))
+    share = min((own[1] - own[0]) / (whole[1] - whole[0]), (own[3] - own[2]) / (whole[3] - whole[2]))
+    if len(arms) in (0, len(points)) or share >= CROWDED:
         return [Panel("", tuple(points), names)]
     beside = frozenset(point.name for point in points if point.baseline)
     return [Panel("all", tuple(points), beside), Panel("arms alone", arms, frozenset(arm.name for arm in arms))]
-
-
-def _crowded(points: Sequence[PlanePoint], arms: Sequence[PlanePoint]) -> bool:
-    whole, own = limits(points), limits(arms)
-    return min((own[1] - own[0]) / (whole[1] - whole[0]), (own[3] - own[2]) / (whole[3] - whole[2])) < CROWDED
 
 
 def limits(points: Sequence[PlanePoint]) -> Limits:
@@ -158,7 +155,7 @@ def _placed(axes: Any, point: PlanePoint, points: Sequence[PlanePoint], others: 
         # a label further away only wins if it clears something
         return _cost(box, taken, marks, bars, frame) + 0.01 * (abs(offset[0]) + abs(offset[1]))
 
-    return _label(axes, point, min(_offsets(), key=cost), theme)
+    return _label(axes, point, min(OFFSETS, key=cost), theme)
 
 
 def text_box(label: Any) -> Rectangle:
@@ -196,10 +193,9 @@ def _obstacles(axes: Any, points: Sequence[PlanePoint]) -> tuple[list[Rectangle]
 AROUND = ((1, 0.5), (1, -0.5), (1, 1), (1, -1), (-1, 0.5), (-1, -0.5), (-1, 1), (-1, -1), (0, 1), (0, -1))
 
 
-def _offsets() -> list[tuple[float, float]]:
-    near = [(9, 6), (9, -6), (-9, 6), (-9, -6), (0, 12), (0, -12)]
-    far = [(x * step, y * step) for step in (16, 26, 38, 52, 68, 86) for x, y in AROUND]
-    return [*near, *far]
+NEAR: list[tuple[float, float]] = [(9, 6), (9, -6), (-9, 6), (-9, -6), (0, 12), (0, -12)]
+OFFSETS = NEAR + [(x * step, y * step) for step in (16, 26, 38, 52, 68, 86) for x, y in AROUND]
+"""Where a name may stand beside its point, in points of type, the nearest first."""
 
 
 def _label(axes: Any, point: PlanePoint, offset: tuple[float, float], theme: Theme) -> Any:

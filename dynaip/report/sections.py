@@ -57,7 +57,7 @@ def _attempt(work: Callable[[], Result]) -> tuple[Result | None, str]:
     try:
         return work(), ""
     except Exception as failure:
-        return None, _line(failure)
+        return None, " ".join(str(failure).split())[:400] or type(failure).__name__
 
 
 def wanted(directory: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -81,8 +81,3 @@ def build(name: str, options: Mapping[str, Any] | None = None, path: str = "repo
 def _order(name: str, options: Mapping[str, Any]) -> int:
     spec, _ = _attempt(lambda: ComponentSpec.parse("report_section", {"use": name, **options}, "report"))
     return int(getattr(spec.config, "order", 50)) if spec else 100
-
-
-def _line(failure: BaseException) -> str:
-    text = " ".join(str(failure).split())
-    return text[:400] if text else type(failure).__name__
