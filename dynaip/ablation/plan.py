@@ -14,6 +14,7 @@ from dynaip.config.experiment import fingerprint
 from dynaip.config.yaml_text import dump
 from dynaip.errors import InputError
 from dynaip.plain import name_from
+from dynaip.training.sizes import settled
 
 BASE = "base"
 """The baseline without any reference."""
@@ -107,6 +108,8 @@ def make_plan(ablation: AblationConfig, *, limit: int | None = None) -> Plan:
     if ablation.match_parameters:
         drafts = _matched(drafts)
     arms, trainings = _served(drafts)
+    for config in trainings.values():
+        settled(config)  # a size that cannot be painted is no matter for the first worker
     baselines = [Arm(_baseline_name(run), 0, drafts[0].config, run=run) for run in ablation.baselines]
     return Plan(
         ablation.name,

@@ -62,6 +62,18 @@ class ComponentConfig(Strict):
         return None
 
 
+class SourceConfig(ComponentConfig):
+    """The options of a source whose targets have a size that can be chosen. (A source's config need not derive from it.)"""
+
+    def target_size(self) -> tuple[int, int] | None:
+        """Height and width of the targets in pixels; None if the config leaves that open."""
+        return None
+
+    def sized(self, height: int, width: int) -> Self:
+        """The same options with a size where the config leaves it open."""
+        return self
+
+
 class PolicyConfig(ComponentConfig):
     """The options of a decoupling policy."""
 

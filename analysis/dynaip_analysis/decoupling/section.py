@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynaip.contracts.section import AnalysisRequest, SectionContent
 from dynaip.errors import InputError
-from dynaip.report.tables import Row, read_rows
+from dynaip.reading import Row, read_rows
 from dynaip_analysis.bench.section import Chosen, RunSection
 from dynaip_analysis.decoupling.config import DecouplingConfig
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dynaip.contracts.section import AnalysisRequest, SectionContent
-from dynaip.report.tables import read_rows
+from dynaip.reading import read_rows
 from dynaip_analysis.bench.section import Chosen, RunSection
 from dynaip_analysis.interventions.config import InterventionsConfig
 

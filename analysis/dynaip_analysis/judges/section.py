@@ -7,8 +7,8 @@ from pathlib import Path
 
 from dynaip.contracts.section import AnalysisRequest, SectionContent
 from dynaip.errors import InputError
+from dynaip.reading import Row, read_rows
 from dynaip.report.directory import AblationDirectory
-from dynaip.report.tables import Row, read_rows
 from dynaip_analysis.bench.section import Chosen, RunSection
 from dynaip_analysis.judges.config import JudgesConfig
 

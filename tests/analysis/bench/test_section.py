@@ -17,10 +17,10 @@ from PIL import Image
 from dynaip.config import EvaluationConfig
 from dynaip.contracts import AnalysisRequest, Case, CaseReference, FusedReference
 from dynaip.errors import ConfigError, InputError
+from dynaip.reading import read_rows
 from dynaip.registry import registry
 from dynaip.report.build import build_report
 from dynaip.report.sections import build, prepare_sections
-from dynaip.report.tables import read_rows
 from dynaip_analysis.bench import workbench
 from dynaip_analysis.bench.section import choose
 
