@@ -89,7 +89,9 @@ def test_equals_transformers(folder: Path) -> None:
 def test_a_prompt_that_is_cut_is_told(folder: Path) -> None:
     long = " ".join(["dog"] * 15)
     cases = [case("1", long, picture(1)), case("2", "a red dog"), case("3", long + " sand")]
-    with pytest.warns(Note, match=r"reads 12 of 16 tokens of the longest prompt, and 2 of 3 prompts are longer") as told:
+    with pytest.warns(
+        Note, match=r"reads 12 of 16 tokens of the longest prompt, and 2 of 3 prompts are longer"
+    ) as told:
         scores = build(folder).score(cases, [picture(10)] * 3)
     assert len([one for one in told if one.category is Note]) == 1
     assert scores[0]["clip_t"] == scores[2]["clip_t"] != scores[1]["clip_t"]
