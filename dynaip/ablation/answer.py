@@ -59,12 +59,11 @@ def find(
     headline = (
         f"{winner} has the highest {label(metric)}, {describe(lead)}; {_verdict(gap, ranking[1], 'the runner-up ')}"
     )
-    details: list[str] = []
-    if close := [name for name in ranking[2:] if not boot.difference(winner, name, metric).decided]:
-        details.append(f"Nor can it be told apart from {_list(close)}.")
+    close = [name for name in ranking[2:] if not boot.difference(winner, name, metric).decided]
+    details = [f"Nor can it be told apart from {_list(close)}."] if close else []
     if reference in ranking and reference not in (winner, ranking[1]):
-        against = _verdict(boot.difference(winner, str(reference), metric), str(reference), "")
-        details.append(f"Against {reference}, the first arm: {against}")
+        against = boot.difference(winner, reference, metric)
+        details.append(f"Against {reference}, the first arm: {_verdict(against, reference, '')}")
     return Finding(suite, headline, tuple(details), winner, gap.decided, metric)
 
 

@@ -119,7 +119,23 @@ def _baselines(ablation: AblationDirectory) -> dict[str, str]:
 
 
 def _section(name: str, content: SectionContent | None, error: str) -> dict[str, Any]:
-    figures, tables, lines = _parts(content) if content else ([], [], [])
+    """A section's figures and tables, and a line for each that cannot be shown."""
+    figures: list[Any] = []
+    tables: list[Any] = []
+    lines: list[str] = []
+    for path, caption in content.figures if content else ():
+        try:
+            figures.append((figure(path), caption, printed_width(path)))
+        except InputError as damaged:
+            lines.append(str(damaged))
+    for caption, path in content.tables if content else ():
+        try:
+            rows = table(path)
+        except InputError as damaged:
+            lines.append(str(damaged))
+            continue
+        if rows:
+            tables.append((caption, rows[:TABLE_ROWS], len(rows), path.name))
     return {
         "name": name.rpartition(":")[2],
         "title": content.title if content else name.rpartition(":")[2].capitalize(),
@@ -130,27 +146,6 @@ def _section(name: str, content: SectionContent | None, error: str) -> dict[str,
         "error": error,
         "shown": bool(content or error),
     }
-
-
-def _parts(content: SectionContent) -> tuple[list[Any], list[Any], list[str]]:
-    """Figures and tables of a section, and a line for each that cannot be shown."""
-    figures: list[Any] = []
-    tables: list[Any] = []
-    lines: list[str] = []
-    for path, caption in content.figures:
-        try:
-            figures.append((figure(path), caption, printed_width(path)))
-        except InputError as error:
-            lines.append(str(error))
-    for caption, path in content.tables:
-        try:
-            rows = table(path)
-        except InputError as error:
-            lines.append(str(error))
-            continue
-        if rows:
-            tables.append((caption, rows[:TABLE_ROWS], len(rows), path.name))
-    return figures, tables, lines
 
 
 def _printable(value: Any) -> Any:
