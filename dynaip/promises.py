@@ -55,6 +55,8 @@ def check_cases(who: str, suite: str, cases: Any) -> list[Any]:
     """Cases of one suite: each with an id that can be a folder's name, a prompt, a seed, and PIL images as references."""
     from dynaip.contracts import Case
 
+    if problem := name_problem(suite):
+        raise _broken(who, f"the name of a suite: {problem}")
     if not isinstance(cases, Sequence) or not all(isinstance(case, Case) for case in cases):
         raise _broken(who, f"cases({suite!r}) must give a list of Case objects")
     for case in cases:

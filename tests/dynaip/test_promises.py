@@ -128,3 +128,8 @@ def test_fusions_and_policies() -> None:
     promises.check_weights("decoupling Mine", BranchWeights(1, np.float32(0.5)))  # pyright: ignore[reportArgumentType]
     for wrong in (BranchWeights(float("nan"), 1), BranchWeights("a", 1), (1, 1), None):  # pyright: ignore[reportArgumentType]
         refused("two finite numbers", promises.check_weights, "decoupling Mine", wrong)
+
+
+@pytest.mark.parametrize("suite", ["../up", "a b", "=1", "x\x1b"])
+def test_a_suite_is_named_by_a_word(suite: str) -> None:
+    refused("the name of a suite: .* is no name", promises.check_cases, "benchmark own", suite, [])
