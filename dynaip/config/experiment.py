@@ -81,6 +81,9 @@ class TrainingConfig(Strict):
     """RUN whose adapter training goes on from; None begins as the base."""
     seed: NonNegativeInt = 0
     gradient_accumulation: PositiveInt = 1
+    gradient_checkpointing: Annotated[Literal["auto"] | bool, HABIT] = "auto"
+    """Run blocks again in the backward pass instead of keeping what they computed: slower, in far less memory; auto does it
+    where a step would hardly fit."""
     checkpoint_every: Annotated[PositiveInt, HABIT] = 500
     """Steps between checkpoints."""
     keep_checkpoints: Annotated[int, HABIT] = Field(2, ge=2)

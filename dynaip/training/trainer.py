@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import Accelerator, PartialState  # pyright: ignore[reportMissingTypeStubs]
-from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTypeStubs]
+from accelerate import PartialState  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 from dynaip.adapter.files import fill, start_from
 from dynaip.adapter.model import DynaIP
-from dynaip.config import ExperimentConfig, TrainingConfig
+from dynaip.config import ExperimentConfig
 from dynaip.contracts import Backbone
-from dynaip.device import choose
 from dynaip.errors import DynaIPError, Interrupted
 from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.signals import interruptible, noting
-from dynaip.sizes import check_size
 from dynaip.training import checkpoints
-from dynaip.training.data import Order, PairDataset, Quarantine
-from dynaip.training.encoding import base_type, encode, encode_text, freeze
+from dynaip.training.data import PairDataset
+from dynaip.training.encoding import base_type, encode_text, freeze, onto
 from dynaip.training.fingerprint import Fingerprint, check_pairs, fingerprint, write_pairs
 from dynaip.training.identity import Identity, check, identity
 from dynaip.training.loader import Batch, LoaderDied, PairLoader, deaths_told
 from dynaip.training.logs import append_log, cut_log
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
-from dynaip.training.remarks import Remarks
 from dynaip.training.resume import check_folder, finished
-from dynaip.training.sizes import settled
-from dynaip.training.update import Outcome, Update
+from dynaip.training.setup import accelerator_for, loader_for, on_cpu, pairs_of
+from dynaip.training.update import Outcome, Pending, Update
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A step that the device may still be computing."""
+
+    pending: Pending
+    rate: float
+    ids: list[str]
 
 
 @dataclass
@@ -69,6 +73,8 @@ class Trainer:
     """Whether somebody wants the training to stop after the step at hand."""
     saved: int = -1
     """Step of the newest checkpoint of this process."""
+    ahead: bool = False
+    """Whether a step is launched before the one before it is read: the device then never waits for this process."""
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -79,7 +85,7 @@ class Trainer:
         settings = config.training
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        accelerator = _accelerator(settings)
+        accelerator = accelerator_for(settings)
         device = accelerator.device
         backbone: Backbone = registry().build(config.backbone)
         pipe = backbone.load(device=device, dtype=base_type(settings.precision, device))
@@ -95,9 +101,10 @@ class Trainer:
             dyna.trainable_parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         optimizer = cast(torch.optim.Optimizer, accelerator.prepare(optimizer))
-        loader = _loader(config, run, accelerator, (pipe, backbone, dyna), pairs or pairs_of(config), warn)
+        loader = loader_for(config, run, accelerator, (pipe, backbone, dyna), pairs or pairs_of(config), warn)
         marks = identity(config, pipe, dyna)
-        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, warn)
+        ahead = device.type != "cpu"
+        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, warn, ahead=ahead)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -118,15 +125,24 @@ class Trainer:
         self.empty = encode_text([""], self.pipe, self.backbone)
         self.dyna.train()
         with closing(self.loader.batches(first, last)) as batches:
-            while self.step < settings.steps:
-                report, ids, stop = self._one_step(batches)
-                tell(report)
-                self._write_down(report, ids)
+            waiting: Launched | None = None
+            for number in range(self.step, settings.steps):
+                launched = self._launch(batches, number)
+                stop = waiting is not None and self._settle(waiting, tell)
+                waiting = launched
+                if stop or self._read_now(number + 1):
+                    stop, waiting = self._settle(waiting, tell) or stop, None
                 if stop:
                     self.save()
                     raise self._stopped()
         self.loader.remarks.tell()
         self.save()
+
+    def _read_now(self, step: int) -> bool:
+        """Whether a step is waited for before the next one is launched: where its weights are kept, or nothing is gained."""
+        settings = self.config.training
+        kept = any(every and step % every == 0 for every in (settings.checkpoint_every, settings.sample_every))
+        return kept or not self.ahead or step == settings.steps or self.asked()
 
     def _prepared(self, tell: OnProgress, done: int, total: int) -> None:
         tell(Preparation(done, total))
@@ -137,49 +153,62 @@ class Trainer:
         place = f"at step {self.step}" if self.step else "before the first step"
         return Interrupted(f"stopped {place}; go on with --resume (run folder {self.run.path})")
 
-    def _one_step(self, batches: Iterator[Batch]) -> tuple[StepReport, list[str], bool]:
-        settings, losses, ids = self.config.training, list[float](), list[str]()
-        rate = learning_rate(settings, self.step)
+    def _launch(self, batches: Iterator[Batch], number: int) -> Launched:
+        """Take step ``number`` (from 0) without waiting for what it gives."""
+        settings, ids = self.config.training, list[str]()
+        rate = learning_rate(settings, number)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         # A fusion strategy may draw at random (dropout): it draws the same after a resume.
-        torch.manual_seed(mixed(settings.seed, self.step, self.accelerator.process_index, 1))
+        torch.manual_seed(mixed(settings.seed, number, self.accelerator.process_index, 1))
         parts = settings.gradient_accumulation
         update = Update(self.accelerator, self.optimizer, clip=settings.clip, parts=parts)
         for part in range(parts):
             batch = next(batches)
-            losses.append(update.add(self._loss(batch, self.step * parts + part)))
+            with self._loss(batch, number * parts + part) as loss:
+                update.add(loss)
             ids += batch.ids
-        outcome = update.finish(stop=self.asked())
-        self._count(outcome)
-        loss = sum(losses) / parts if outcome.applied else nan
-        seconds = time.monotonic() - self.started
-        report = StepReport(self.step, settings.steps, loss, rate, outcome.norm, self.skipped, seconds)
-        return report, ids, outcome.stop
+        return Launched(update.finish(stop=self.asked()), rate, ids)
 
-    def _loss(self, batch: Batch, number: int) -> Tensor:
-        """Flow matching on the frozen base with one reference a sample, plus the fusion's auxiliary loss."""
+    def _settle(self, launched: Launched, tell: OnProgress) -> bool:
+        """Wait for a step, count it and write it down; give whether somebody wants the training to stop."""
+        outcome = launched.pending.read()
+        self._count(outcome)
+        report = StepReport(
+            self.step, self.config.training.steps, outcome.loss if outcome.applied else nan, launched.rate,
+            outcome.norm if outcome.applied else nan, self.skipped, time.monotonic() - self.started,
+        )  # fmt: skip
+        tell(report)
+        self._write_down(report, launched.ids)
+        return outcome.stop
+
+    @contextmanager
+    def _loss(self, batch: Batch, number: int) -> Generator[Tensor]:
+        """Flow matching on the frozen base with one reference a sample, plus the fusion's auxiliary loss.
+
+        The backward pass belongs inside: with gradient checkpointing it runs blocks again, which need their references.
+        """
         device = self.accelerator.device
-        clean = batch.latents.to(device)
-        chance = draw(self.config.training, clean.shape, step=number, rank=self.accelerator.process_index)
-        noise, timesteps = chance.noise.to(device), chance.timesteps.to(device)
-        features = {level: values.to(device) for level, values in batch.features.items()}
+        chance = draw(self.config.training, batch.latents.shape, step=number, rank=self.accelerator.process_index)
+        clean, noise, timesteps, keep = (
+            onto(device, each) for each in (batch.latents, chance.noise, chance.timesteps, chance.keep_reference)
+        )
+        features = {level: onto(device, values) for level, values in batch.features.items()}
         text = self._text(batch, chance)
-        with (
-            self.dyna.training_pass(features, chance.keep_reference.to(device)) as made,
-            self.accelerator.autocast(),
-        ):
-            velocity = self.backbone.velocity(self.pipe, noisy(clean, noise, timesteps), timesteps, text, batch.size)
-        loss = flow_matching_loss(velocity, clean, noise)
-        extra = made.fused.auxiliary_loss if made.fused else None
-        return loss if extra is None else loss + extra
+        with self.dyna.training_pass(features, keep) as made:
+            with self.accelerator.autocast():
+                moved = noisy(clean, noise, timesteps)
+                velocity = self.backbone.velocity(self.pipe, moved, timesteps, text, batch.size)
+            loss = flow_matching_loss(velocity, clean, noise)
+            extra = made.fused.auxiliary_loss if made.fused else None
+            yield loss if extra is None else loss + extra
 
     def _text(self, batch: Batch, chance: Draw) -> dict[str, Tensor]:
         """Encodings of the prompts, or of the empty prompt where it is dropped."""
         text: dict[str, Tensor] = {}
         for name, rows in batch.text.items():
             drop = chance.drop_prompt.view(-1, *[1] * (rows.ndim - 1))
-            text[name] = torch.where(drop, self.empty[name], rows).to(self.accelerator.device)
+            text[name] = onto(self.accelerator.device, torch.where(drop, self.empty[name], rows))
         return text
 
     def _count(self, outcome: Outcome) -> None:
@@ -258,9 +287,15 @@ class Trainer:
         """A few samples of the adapter as it is, in one picture."""
         from dynaip.training.samples import sample_grid
 
-        if self.accelerator.is_main_process and self.config.evaluation is not None:
-            self.dyna.eval()
-            sample_grid(self.dyna, self.pipe, self.config.evaluation, self.run.samples / f"step-{self.step:06d}.png")
+        if not self.accelerator.is_main_process or self.config.evaluation is None:
+            return
+        self.dyna.eval()
+        try:
+            with torch.random.fork_rng(devices=[]):
+                sample_grid(
+                    self.dyna, self.pipe, self.config.evaluation, self.run.samples / f"step-{self.step:06d}.png"
+                )
+        finally:
             self.dyna.train()
 
 
@@ -279,7 +314,7 @@ def train(
     the field if a resumed run's config changed, or what changed in its pairs (unless ``allow_changed_data``),
     ``Interrupted`` after SIGTERM.
     """
-    target, state = Run(Path(run).expanduser()), PartialState(cpu=_on_cpu())
+    target, state = Run(Path(run).expanduser()), PartialState(cpu=on_cpu())
     early = f"stopped; nothing that was trained is lost: go on with --resume (run folder {target.path})"
     with interruptible(early), target.locked() if state.is_main_process else nullcontext():
         if state.is_main_process:
@@ -302,12 +337,6 @@ def train(
     return target.path
 
 
-def pairs_of(config: ExperimentConfig) -> PairDataset:
-    """Build the config's source, with the size of its targets settled; nothing else is loaded."""
-    spec = settled(config)
-    return PairDataset(registry().build(spec), spec)
-
-
 def _carry_out(trainer: Trainer, pairs: Fingerprint | None, *, resume: bool, on_progress: OnProgress | None) -> None:
     config, run, main = trainer.config, trainer.run, trainer.accelerator.is_main_process
     if main:
@@ -321,43 +350,6 @@ def _carry_out(trainer: Trainer, pairs: Fingerprint | None, *, resume: bool, on_
     trainer.fit(on_progress)
     if main:
         trainer.dyna.save_pretrained(run.adapter)
-
-
-def _accelerator(settings: TrainingConfig) -> Any:
-    """Device placement and mixed precision, also where an earlier training of this process had another precision."""
-    AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]
-    return Accelerator(cpu=_on_cpu(), mixed_precision="no" if settings.precision == "fp32" else settings.precision)
-
-
-def _on_cpu() -> bool:
-    """Whether the device rule says so: said aloud, or processes of a CPU do not find each other.
-
-    One process trains on the device with the number that was named; several have their own numbers from their launcher.
-    """
-    device = choose()
-    if ":" in str(device) and "LOCAL_RANK" not in os.environ:
-        os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
-    return device.type == "cpu"
-
-
-def _loader(
-    config: ExperimentConfig, run: Run, accelerator: Any, models: tuple[Any, Backbone, DynaIP], pairs: PairDataset,
-    warn: Warn,
-) -> PairLoader:  # fmt: skip
-    settings, (pipe, backbone, _) = config.training, models
-    return PairLoader(
-        pairs,
-        lambda pairs: encode(pairs, *models),
-        quarantine=Quarantine(run.quarantine, len(pairs), settings.max_bad_share),
-        order=Order(
-            settings.batch_size, settings.seed, len(pairs), accelerator.process_index, accelerator.num_processes
-        ),
-        workers=settings.workers,
-        cache=settings.cache_size if settings.cache else 0,
-        warn=warn,
-        remarks=Remarks(warn, run.notes, backbone.prompt_limits(pipe)),
-        check=lambda name, size: check_size(config.backbone.config, size, name),
-    )
 
 
 def _plain(report: StepReport) -> dict[str, Any]:
