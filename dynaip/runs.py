@@ -64,6 +64,16 @@ class Run:
         return self.path / "samples"
 
     @property
+    def pairs(self) -> Path:
+        """Digests of the pairs that the run trains on."""
+        return self.path / "pairs.json"
+
+    @property
+    def notes(self) -> Path:
+        """One JSON line for everything that was told of the pairs."""
+        return self.path / "notes.jsonl"
+
+    @property
     def quarantine(self) -> Path:
         """One JSON line for every pair that cannot be used, with the reason."""
         return self.path / "quarantine.jsonl"

@@ -14,6 +14,7 @@ from dynaip.config.experiment import fingerprint
 from dynaip.config.yaml_text import dump
 from dynaip.errors import InputError
 from dynaip.plain import name_from
+from dynaip.training.sizes import settled
 
 BASE = "base"
 """The baseline without any reference."""
@@ -107,6 +108,8 @@ def make_plan(ablation: AblationConfig, *, limit: int | None = None) -> Plan:
     if ablation.match_parameters:
         drafts = _matched(drafts)
     arms, trainings = _served(drafts)
+    for config in trainings.values():
+        settled(config)  # a size that cannot be painted is no matter for the first worker
     baselines = [Arm(_baseline_name(run), 0, drafts[0].config, run=run) for run in ablation.baselines]
     return Plan(
         ablation.name,
@@ -147,16 +150,17 @@ def _check_names(drafts: Sequence[Arm], baselines: Sequence[str]) -> None:
 def _served(drafts: Sequence[Arm]) -> tuple[list[Arm], dict[str, ExperimentConfig]]:
     """Give each arm its training (its own, or another arm's that can serve its policy), and the configs to train by hash."""
     own = [arm.config.training_hash() for arm in drafts]
-    taken = [next((key for key in _alternatives(arm.config) if key in own), None) for arm in drafts]
+    lenders = [[key for key in _alternatives(arm.config) if key in own] for arm in drafts]
     # An adapter is only borrowed from an arm that does not borrow itself.
     trainings: dict[str, ExperimentConfig] = {}
-    for arm, key, other in zip(drafts, own, taken, strict=True):
-        if other is None:
+    for arm, key, others in zip(drafts, own, lenders, strict=True):
+        if not others:
             trainings.setdefault(key, arm.config)
+    trained = set(trainings)
     arms: list[Arm] = []
-    for arm, key, other in zip(drafts, own, taken, strict=True):
-        if other in trainings:
-            why, key = "an adapter trained with other branch weights serves this policy at inference", str(other)
+    for arm, key, others in zip(drafts, own, lenders, strict=True):
+        if other := next((each for each in others if each in trained), None):
+            why, key = "an adapter trained with other branch weights serves this policy at inference", other
         elif own.count(key) > 1:
             why = "several arms differ only in what happens at inference"
         else:

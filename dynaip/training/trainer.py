@@ -19,20 +19,25 @@ from torch import Tensor
 from dynaip.adapter.files import fill, start_from
 from dynaip.adapter.model import DynaIP
 from dynaip.config import ExperimentConfig, TrainingConfig
-from dynaip.contracts import Backbone, PairSource
+from dynaip.contracts import Backbone
 from dynaip.device import choose
 from dynaip.errors import DynaIPError, Interrupted
 from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.signals import interruptible, noting
+from dynaip.sizes import check_size
 from dynaip.training import checkpoints
 from dynaip.training.data import Order, PairDataset, Quarantine
 from dynaip.training.encoding import base_type, encode, encode_text, freeze
+from dynaip.training.fingerprint import Fingerprint, check_pairs, fingerprint, write_pairs
 from dynaip.training.identity import Identity, check, identity
 from dynaip.training.loader import Batch, LoaderDied, PairLoader, deaths_told
+from dynaip.training.logs import append_log, cut_log
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
-from dynaip.training.resume import append_log, check_folder, cut_log, finished
+from dynaip.training.remarks import Remarks
+from dynaip.training.resume import check_folder, finished
+from dynaip.training.sizes import settled
 from dynaip.training.speed import (
     checkpoint,
     compiled_blocks,
@@ -87,8 +92,10 @@ class Trainer:
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, config: ExperimentConfig, run: Run, *, warn: Warn = to_stderr) -> Trainer:
-        """Load the frozen models and make the adapter."""
+    def of(
+        cls, config: ExperimentConfig, run: Run, *, warn: Warn = to_stderr, pairs: PairDataset | None = None
+    ) -> Trainer:
+        """Load the frozen models and make the adapter; ``pairs`` are by default those of the config."""
         settings = config.training
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -108,7 +115,7 @@ class Trainer:
             dyna.trainable_parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         optimizer = cast(torch.optim.Optimizer, accelerator.prepare(optimizer))
-        loader = _loader(config, run, accelerator, (pipe, backbone, dyna), warn)
+        loader = _loader(config, run, accelerator, (pipe, backbone, dyna), pairs or pairs_of(config), warn)
         marks = identity(config, pipe, dyna)
         return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, warn)
 
@@ -142,6 +149,7 @@ class Trainer:
                 while len(waiting) > 1 or (waiting and self._needed(waiting[0])):
                     self._settle(waiting.pop(0), tell)
         checkpoint(transformer, False)
+        self.loader.remarks.tell()
         self.save()
 
     def _prepared(self, tell: OnProgress, done: int, total: int) -> None:
@@ -318,37 +326,53 @@ def train(
     run: Path,
     *,
     resume: bool = False,
+    allow_changed_data: bool = False,
     on_progress: OnProgress | None = None,
     warn: Warn = to_stderr,
 ) -> Path:
     """Train one adapter into the run folder ``run`` and give the folder.
 
     Raises ``InputError`` if the folder holds a run already (without ``resume``) or is in use, ``MismatchError`` naming
-    the field if a resumed run's config changed, ``Interrupted`` after SIGTERM.
+    the field if a resumed run's config changed, or what changed in its pairs (unless ``allow_changed_data``),
+    ``Interrupted`` after SIGTERM.
     """
     target, state = Run(Path(run).expanduser()), PartialState(cpu=_on_cpu())
     early = f"stopped; nothing that was trained is lost: go on with --resume (run folder {target.path})"
     with interruptible(early), target.locked() if state.is_main_process else nullcontext():
         if state.is_main_process:
             check_folder(target, config, resume=resume)
-            target.quarantine.unlink(missing_ok=True)
         state.wait_for_everyone()
         if resume and finished(target, config.training.steps):
             warn(f"{target.path} has its {config.training.steps} steps already: nothing to do")
             return target.path
-        trainer = Trainer.of(config, target, warn=warn)
+        pairs, known = pairs_of(config), None
+        if state.is_main_process:
+            known = fingerprint(pairs.source)
+            trained = bool(checkpoints.found(target.checkpoints))
+            if trained and (changed := check_pairs(target, known, allowed=allow_changed_data)):
+                warn(f"the pairs are others than those that the run was begun with: {changed}")
+        trainer = Trainer.of(config, target, warn=warn, pairs=pairs)
         try:
-            _carry_out(trainer, resume=resume, on_progress=on_progress)
+            _carry_out(trainer, known, resume=resume, on_progress=on_progress)
         finally:
             trainer.dyna.detach()
     return target.path
 
 
-def _carry_out(trainer: Trainer, *, resume: bool, on_progress: OnProgress | None) -> None:
+def pairs_of(config: ExperimentConfig) -> PairDataset:
+    """Build the config's source, with the size of its targets settled; nothing else is loaded."""
+    spec = settled(config)
+    return PairDataset(registry().build(spec), spec)
+
+
+def _carry_out(trainer: Trainer, pairs: Fingerprint | None, *, resume: bool, on_progress: OnProgress | None) -> None:
     config, run, main = trainer.config, trainer.run, trainer.accelerator.is_main_process
     if main:
         device = {"device": str(trainer.accelerator.device), "processes": trainer.accelerator.num_processes}
         run.prepare(config.to_yaml(), seed=config.training.seed, **device)
+        write_pairs(run, pairs or {})
+        for log in (run.quarantine, run.notes):
+            log.unlink(missing_ok=True)
     if resume:
         trainer.restore()
     trainer.fit(on_progress)
@@ -374,20 +398,22 @@ def _on_cpu() -> bool:
 
 
 def _loader(
-    config: ExperimentConfig, run: Run, accelerator: Any, models: tuple[Any, Backbone, DynaIP], warn: Warn
-) -> PairLoader:
-    settings = config.training
-    source: PairSource = registry().build(config.source)
+    config: ExperimentConfig, run: Run, accelerator: Any, models: tuple[Any, Backbone, DynaIP], pairs: PairDataset,
+    warn: Warn,
+) -> PairLoader:  # fmt: skip
+    settings, (pipe, backbone, _) = config.training, models
     return PairLoader(
-        PairDataset(source, config.source),
+        pairs,
         lambda pairs: encode(pairs, *models),
-        quarantine=Quarantine(run.quarantine, len(source), settings.max_bad_share),
+        quarantine=Quarantine(run.quarantine, len(pairs), settings.max_bad_share),
         order=Order(
-            settings.batch_size, settings.seed, len(source), accelerator.process_index, accelerator.num_processes
+            settings.batch_size, settings.seed, len(pairs), accelerator.process_index, accelerator.num_processes
         ),
         workers=settings.workers,
         cache=settings.cache_size if settings.cache else 0,
         warn=warn,
+        remarks=Remarks(warn, run.notes, backbone.prompt_limits(pipe)),
+        check=lambda name, size: check_size(config.backbone.config, size, name),
     )
 
 
