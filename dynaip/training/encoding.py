@@ -54,11 +54,6 @@ def _row(tensors: dict[str, Tensor], row: int) -> dict[str, Tensor]:
     return {name: values[row].clone() for name, values in tensors.items()}
 
 
-def onto(device: torch.device, value: Tensor) -> Tensor:
-    """Bring a tensor to a device; from memory that the device reads by itself, so that nobody waits for it."""
-    return value.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else value.to(device)
-
-
 def base_type(precision: str, device: torch.device) -> torch.dtype:
     """Type of the frozen base.
 

@@ -18,7 +18,6 @@ from dynaip.sizes import check_size
 from dynaip.training.data import Order, PairDataset, Quarantine
 from dynaip.training.encoding import encode
 from dynaip.training.loader import PairLoader
-from dynaip.training.memory import free_memory, make_room, step_memory
 from dynaip.training.progress import Warn
 from dynaip.training.remarks import Remarks
 from dynaip.training.sizes import settled
@@ -63,23 +62,5 @@ def loader_for(
         cache=settings.cache_size if settings.cache else 0,
         warn=warn,
         remarks=Remarks(warn, run.notes, backbone.prompt_limits(pipe)),
-        check=lambda name, size: judge(config, models, size, name, warn),
+        check=lambda name, size: check_size(config.backbone.config, size, name),
     )
-
-
-def judge(
-    config: ExperimentConfig, models: tuple[Any, Backbone, DynaIP], size: tuple[int, int], name: str, warn: Warn
-) -> None:
-    """Refuse a size that the base cannot paint, and make room for a step on targets of this size."""
-    check_size(config.backbone.config, size, name)
-    settings, (pipe, backbone, dyna) = config.training, models
-    multiple: Any = getattr(config.backbone.config, "size_multiple", lambda: 16)()
-    words = max((limit.longest for limit in backbone.prompt_limits(pipe)), default=0)
-    tokens = settings.batch_size * (size[0] * size[1] // multiple**2 + words)
-    weights = next(pipe.transformer.parameters())
-    width = weights.element_size() if settings.precision == "fp32" else 2
-
-    def need(checkpointing: bool) -> int:
-        return step_memory(dyna.model_signature, tokens=tokens, bytes_each=width, checkpointing=checkpointing)
-
-    make_room(settings, pipe.transformer, need, free_memory(weights.device), warn)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from math import isfinite, nan
@@ -24,7 +24,7 @@ from dynaip.runs import Run
 from dynaip.signals import interruptible, noting
 from dynaip.training import checkpoints
 from dynaip.training.data import PairDataset
-from dynaip.training.encoding import base_type, encode_text, freeze, onto
+from dynaip.training.encoding import base_type, encode_text, freeze
 from dynaip.training.fingerprint import Fingerprint, check_pairs, fingerprint, write_pairs
 from dynaip.training.identity import Identity, check, identity
 from dynaip.training.loader import Batch, LoaderDied, PairLoader, deaths_told
@@ -33,16 +33,25 @@ from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_r
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
 from dynaip.training.resume import check_folder, finished
 from dynaip.training.setup import accelerator_for, loader_for, on_cpu, pairs_of
-from dynaip.training.update import Outcome, Pending, Update
+from dynaip.training.speed import (
+    checkpoint,
+    compiled_blocks,
+    determinism,
+    products_in,
+    to_device,
+    wants_checkpointing,
+)
+from dynaip.training.update import Outcome, Update
 
 
 @dataclass(frozen=True)
 class Launched:
-    """A step that the device may still be computing."""
+    """A step that the device may still be busy with."""
 
-    pending: Pending
+    step: int
     rate: float
     ids: list[str]
+    outcome: Outcome
 
 
 @dataclass
@@ -69,12 +78,12 @@ class Trainer:
     step: int = 0
     skipped: int = 0
     skipped_in_row: int = 0
+    checkpointing: bool | None = None
+    """Whether blocks are computed again in the backward pass; None until the first batch tells how large it is."""
     asked: Callable[[], bool] = lambda: False
     """Whether somebody wants the training to stop after the step at hand."""
     saved: int = -1
     """Step of the newest checkpoint of this process."""
-    ahead: bool = False
-    """Whether a step is launched before the one before it is read: the device then never waits for this process."""
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -103,8 +112,7 @@ class Trainer:
         optimizer = cast(torch.optim.Optimizer, accelerator.prepare(optimizer))
         loader = loader_for(config, run, accelerator, (pipe, backbone, dyna), pairs or pairs_of(config), warn)
         marks = identity(config, pipe, dyna)
-        ahead = device.type != "cpu"
-        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, warn, ahead=ahead)
+        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, warn)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -119,30 +127,25 @@ class Trainer:
             raise
 
     def _steps(self, tell: OnProgress) -> None:
+        """Launch steps; what became of one is read when the next one is launched, unless somebody needs it at once."""
         settings = self.config.training
         first, last = (step * settings.gradient_accumulation for step in (self.step, settings.steps))
         self.loader.fill(first, last, on_progress=lambda done, total: self._prepared(tell, done, total))
         self.empty = encode_text([""], self.pipe, self.backbone)
         self.dyna.train()
-        with closing(self.loader.batches(first, last)) as batches:
-            waiting: Launched | None = None
-            for number in range(self.step, settings.steps):
-                launched = self._launch(batches, number)
-                stop = waiting is not None and self._settle(waiting, tell)
-                waiting = launched
-                if stop or self._read_now(number + 1):
-                    stop, waiting = self._settle(waiting, tell) or stop, None
-                if stop:
-                    self.save()
-                    raise self._stopped()
+        transformer, waiting = self.pipe.transformer, list[Launched]()
+        with (
+            determinism(settings.deterministic),
+            compiled_blocks(transformer, settings.compile, self.warn),
+            closing(self.loader.batches(first, last)) as batches,
+        ):
+            while self.step < settings.steps:
+                waiting.append(self._launch(batches))
+                while len(waiting) > 1 or (waiting and self._needed(waiting[0])):
+                    self._settle(waiting.pop(0), tell)
+        checkpoint(transformer, False)
         self.loader.remarks.tell()
         self.save()
-
-    def _read_now(self, step: int) -> bool:
-        """Whether a step is waited for before the next one is launched: where its weights are kept, or nothing is gained."""
-        settings = self.config.training
-        kept = any(every and step % every == 0 for every in (settings.checkpoint_every, settings.sample_every))
-        return kept or not self.ahead or step == settings.steps or self.asked()
 
     def _prepared(self, tell: OnProgress, done: int, total: int) -> None:
         tell(Preparation(done, total))
@@ -153,71 +156,91 @@ class Trainer:
         place = f"at step {self.step}" if self.step else "before the first step"
         return Interrupted(f"stopped {place}; go on with --resume (run folder {self.run.path})")
 
-    def _launch(self, batches: Iterator[Batch], number: int) -> Launched:
-        """Take step ``number`` (from 0) without waiting for what it gives."""
+    def _launch(self, batches: Iterator[Batch]) -> Launched:
         settings, ids = self.config.training, list[str]()
-        rate = learning_rate(settings, number)
+        rate = learning_rate(settings, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         # A fusion strategy may draw at random (dropout): it draws the same after a resume.
-        torch.manual_seed(mixed(settings.seed, number, self.accelerator.process_index, 1))
+        torch.manual_seed(mixed(settings.seed, self.step, self.accelerator.process_index, 1))
         parts = settings.gradient_accumulation
         update = Update(self.accelerator, self.optimizer, clip=settings.clip, parts=parts)
         for part in range(parts):
             batch = next(batches)
-            with self._loss(batch, number * parts + part) as loss:
+            with self._loss(batch, self.step * parts + part) as loss:
                 update.add(loss)
             ids += batch.ids
-        return Launched(update.finish(stop=self.asked()), rate, ids)
-
-    def _settle(self, launched: Launched, tell: OnProgress) -> bool:
-        """Wait for a step, count it and write it down; give whether somebody wants the training to stop."""
-        outcome = launched.pending.read()
-        self._count(outcome)
-        report = StepReport(
-            self.step, self.config.training.steps, outcome.loss if outcome.applied else nan, launched.rate,
-            outcome.norm if outcome.applied else nan, self.skipped, time.monotonic() - self.started,
-        )  # fmt: skip
-        tell(report)
-        self._write_down(report, launched.ids)
-        return outcome.stop
+        outcome = update.finish(stop=self.asked())
+        self.step += 1
+        return Launched(self.step, rate, ids, outcome)
 
     @contextmanager
     def _loss(self, batch: Batch, number: int) -> Generator[Tensor]:
         """Flow matching on the frozen base with one reference a sample, plus the fusion's auxiliary loss.
 
-        The backward pass belongs inside: with gradient checkpointing it runs blocks again, which need their references.
+        The injection is open while the caller has the loss: gradient checkpointing runs blocks again in the backward pass.
         """
-        device = self.accelerator.device
+        device, base = self.accelerator.device, self.pipe.transformer
         chance = draw(self.config.training, batch.latents.shape, step=number, rank=self.accelerator.process_index)
-        clean, noise, timesteps, keep = (
-            onto(device, each) for each in (batch.latents, chance.noise, chance.timesteps, chance.keep_reference)
-        )
-        features = {level: onto(device, values) for level, values in batch.features.items()}
-        text = self._text(batch, chance)
-        with self.dyna.training_pass(features, keep) as made:
-            with self.accelerator.autocast():
-                moved = noisy(clean, noise, timesteps)
-                velocity = self.backbone.velocity(self.pipe, moved, timesteps, text, batch.size)
+        clean, noise = to_device(batch.latents, device), to_device(chance.noise, device)
+        features = {level: to_device(values, device) for level, values in batch.features.items()}
+        text, seen = self._text(batch, chance), noisy(clean, noise, to_device(chance.timesteps, device))
+        self._choose_checkpointing(text, seen)
+        with self.dyna.training_pass(features, to_device(chance.keep_reference, device)) as made:
+            with products_in(self.accelerator, device):
+                given = seen if device.type == "cpu" else seen.to(base.dtype)
+                velocity = self.backbone.velocity(self.pipe, given, chance.timesteps, text, batch.size)
             loss = flow_matching_loss(velocity, clean, noise)
             extra = made.fused.auxiliary_loss if made.fused else None
             yield loss if extra is None else loss + extra
+
+    def _choose_checkpointing(self, text: Mapping[str, Tensor], latents: Tensor) -> None:
+        embeds = max(text.values(), key=lambda values: values.ndim)
+        tokens = len(latents) * (latents.shape[1] + embeds.shape[1])
+        setting = self.config.training.gradient_checkpointing
+        if self.checkpointing is None:
+            self.checkpointing = wants_checkpointing(setting, self.pipe.transformer, tokens)
+            checkpoint(self.pipe.transformer, self.checkpointing)
 
     def _text(self, batch: Batch, chance: Draw) -> dict[str, Tensor]:
         """Encodings of the prompts, or of the empty prompt where it is dropped."""
         text: dict[str, Tensor] = {}
         for name, rows in batch.text.items():
-            drop = chance.drop_prompt.view(-1, *[1] * (rows.ndim - 1))
-            text[name] = onto(self.accelerator.device, torch.where(drop, self.empty[name], rows))
+            device = self.accelerator.device
+            drop = to_device(chance.drop_prompt.view(-1, *[1] * (rows.ndim - 1)), device)
+            self.empty[name] = self.empty[name].to(device)
+            text[name] = torch.where(drop, self.empty[name], to_device(rows, device))
         return text
 
-    def _count(self, outcome: Outcome) -> None:
-        self.step += 1
-        self.skipped_in_row = 0 if outcome.applied else self.skipped_in_row + 1
-        self.skipped += not outcome.applied
+    def _needed(self, launched: Launched) -> bool:
+        """Whether the host has to know of a step before it launches another: it is written, painted, agreed on, the last."""
+        settings, step = self.config.training, launched.step
+        alone = self.accelerator.num_processes == 1 and self.accelerator.scaler is None
+        written = step % settings.checkpoint_every == 0 or step == settings.steps
+        painted = settings.sample_every and step % settings.sample_every == 0
+        return not alone or self.accelerator.device.type != "cuda" or launched.outcome.stop or written or bool(painted)
+
+    def _settle(self, launched: Launched, tell: OnProgress) -> None:
+        """Read what became of a step, count, tell and write it down."""
+        applied, norm, loss = launched.outcome.read()
+        self._count(launched.step, applied)
+        seconds = time.monotonic() - self.started
+        report = StepReport(
+            launched.step, self.config.training.steps, loss if applied else nan, launched.rate,
+            norm if applied or isfinite(norm) else nan, self.skipped, seconds,
+        )  # fmt: skip
+        tell(report)
+        self._write_down(report, launched.ids)
+        if launched.outcome.stop:
+            self.save()
+            raise self._stopped()
+
+    def _count(self, step: int, applied: bool) -> None:
+        self.skipped_in_row = 0 if applied else self.skipped_in_row + 1
+        self.skipped += not applied
         if self.skipped_in_row >= self.config.training.max_bad_steps:
             raise DynaIPError(
-                f"loss or gradient was not finite in {self.skipped_in_row} steps in a row (up to step {self.step}); "
+                f"loss or gradient was not finite in {self.skipped_in_row} steps in a row (up to step {step}); "
                 "lower training.learning_rate or choose training.precision: fp32"
             )
 

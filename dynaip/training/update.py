@@ -1,10 +1,11 @@
-"""One update of the adapter: gradients summed over parts and processes, checked, clipped, applied or skipped."""
+"""One update of the adapter: gradients summed over parts and processes, checked, clipped, applied or skipped.
+
+Whether everything is finite is decided on the device, so that the host can launch the next step before it knows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import isfinite
 from typing import Any, cast
 
 import torch
@@ -12,83 +13,84 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 
-@dataclass(frozen=True)
 class Outcome:
-    """What became of an update, the same in every process."""
+    """What became of an update, the same in every process; it is read from the device when somebody asks."""
 
-    applied: bool
-    """False if a loss or the gradient was not finite: then the adapter is as it was."""
-    loss: float
-    """Mean over the parts of this process."""
-    norm: float
-    """Norm of the gradient before clipping."""
-    stop: bool
-    """Whether any process was asked to stop."""
+    def __init__(self, bad: Tensor, norm: Tensor, loss: Tensor, *, stop: bool) -> None:
+        self.stop = stop
+        """Whether any process was asked to stop."""
+        values = torch.stack([bad.float(), norm.detach().float(), loss])
+        self._host, self._arrived = values, None
+        if values.is_cuda:
+            # Copied beside what is launched next: asking the tensor itself would wait for that, too.
+            self._host = torch.empty(3, pin_memory=True)
+            self._host.copy_(values, non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
 
+    def read(self) -> tuple[bool, float, float]:
+        """Whether the adapter was changed (it was not if a loss or the gradient was not finite), norm before clipping, loss."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        bad, norm, loss = self._host.tolist()
+        return not bad, norm, loss
 
-@dataclass(frozen=True)
-class Pending:
-    """An update on its way: its numbers are still on the device, which this process does not wait for before ``read``."""
+    @property
+    def applied(self) -> bool:
+        """False if a loss or the gradient was not finite: then the adapter is as it was."""
+        return self.read()[0]
 
-    numbers: Tensor
-    """Loss, norm, and (above 0) the wish to stop."""
-
-    def read(self) -> Outcome:
-        """Wait for the device and give what became of the update."""
-        loss, norm, stop = (float(each) for each in self.numbers.tolist())
-        return Outcome(isfinite(loss) and isfinite(norm), loss, norm, stop > 0)
+    @property
+    def norm(self) -> float:
+        """Norm of the gradient before clipping; NaN if it could not be computed."""
+        return self.read()[1]
 
 
 class Update:
-    """Collects the losses of one step; ``finish`` applies them. Nothing is read from the device on the way."""
+    """Collects the losses of one step; ``finish`` applies them."""
 
     def __init__(self, accelerator: Any, optimizer: Optimizer, *, clip: float, parts: int) -> None:
         self.accelerator, self.optimizer, self.clip, self.parts = accelerator, optimizer, clip, parts
         self.losses: list[Tensor] = []
 
-    def add(self, loss: Tensor) -> None:
-        """Add the gradient of one part's loss (a scalar)."""
+    def add(self, loss: Tensor) -> Tensor:
+        """Add the gradient of one part's loss (a scalar); give the loss."""
         self.losses.append(loss.detach().float())
         self.accelerator.backward(loss / self.parts)
+        return self.losses[-1]
 
-    def finish(self, *, stop: bool = False) -> Pending:
-        """Change the adapter unless a loss or the gradient, of any process, is not finite."""
+    def finish(self, *, stop: bool = False) -> Outcome:
+        """Agree with the other processes, then change the adapter or leave it."""
+        losses, self.losses = torch.stack(self.losses), []
+        bad = ~losses.isfinite().all()
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        loss = torch.stack(self.losses).mean()
-        self.losses = []
-        # A loss that is not finite spoils the gradient, and by it the gradient of every process: one check serves all.
-        spoil = torch.where(loss.isfinite(), 0.0, torch.nan)
-        next(each.grad for each in parameters if each.grad is not None).add_(spoil)
-        wish = torch.full_like(loss, float(stop))
         if self.accelerator.num_processes > 1:
-            wish = self._agree(parameters, wish)
-        norm = cast(Tensor, self.accelerator.clip_grad_norm_(parameters, self.clip))
-        if self.accelerator.scaler is not None:  # it looks for an overflow by itself, and lowers the scale
-            self.optimizer.step()
-        else:
-            _step_if(cast(Optimizer, getattr(self.optimizer, "optimizer", self.optimizer)), norm.isfinite())
+            bad, stop = self._agree(parameters, bad, stop)
+        norm = torch.as_tensor(self.accelerator.clip_grad_norm_(parameters, self.clip))
+        self._apply(bad, norm)
         self.optimizer.zero_grad()
-        return Pending(torch.stack([loss, norm.to(loss), wish]))
+        return Outcome(bad | ~norm.isfinite(), norm, losses.mean(), stop=stop)
 
-    def _agree(self, parameters: Sequence[Tensor], wish: Tensor) -> Tensor:
-        """One mean over the processes for all gradients and the wish to stop: nobody waits for one that skipped."""
+    def _apply(self, bad: Tensor, norm: Tensor) -> None:
+        inner = cast(Any, getattr(self.optimizer, "optimizer", self.optimizer))
+        if self.accelerator.scaler is not None:
+            # The scaler has to hear of an overflow itself: it skips the update and lowers the scale.
+            if not bool(bad):
+                self.optimizer.step()
+        elif inner.defaults.get("fused"):
+            # Fused kernels skip an update where this is one; gradient scalers use the same door.
+            inner.grad_scale, inner.found_inf = None, (bad | ~norm.isfinite()).float()
+            self.optimizer.step()
+        elif not bool(bad | ~norm.isfinite()):
+            self.optimizer.step()
+
+    def _agree(self, parameters: Sequence[Tensor], bad: Tensor, stop: bool) -> tuple[Tensor, bool]:
+        """One mean over the processes for all gradients and both flags: nobody waits for a process that skipped."""
         grads = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
-        together = torch.cat([*(grad.flatten() for grad in grads), wish.to(grads[0]).view(1)])
+        flags = torch.stack([bad.to(grads[0]), torch.full_like(bad, stop).to(grads[0])])
+        together = torch.cat([*(grad.flatten() for grad in grads), flags])
         together = cast(Tensor, self.accelerator.reduce(together, "mean"))
-        parts = torch.split(together[:-1], [grad.numel() for grad in grads])
+        parts = torch.split(together[:-2], [grad.numel() for grad in grads])
         for each, part in zip(parameters, parts, strict=True):
             each.grad = part.view_as(each).clone()
-        return together[-1].to(wish)
-
-
-def _step_if(optimizer: Any, finite: Tensor) -> None:
-    """Take a step where ``finite`` holds: fused optimizers look for themselves, on the device."""
-    if not getattr(optimizer, "_step_supports_amp_scaling", False):
-        if bool(finite):
-            optimizer.step()
-        return
-    optimizer.grad_scale, optimizer.found_inf = None, (~finite).float()
-    try:
-        optimizer.step()
-    finally:
-        del optimizer.grad_scale, optimizer.found_inf
+        return together[-2] > 0, float(together[-1]) > 0

@@ -153,13 +153,60 @@ def poisoned(trainer: Trainer, steps: set[int], *, where: str) -> None:
     @contextmanager
     def loss(batch: Any, number: int) -> Any:
         with real(batch, number) as value:
-            if number in steps and where == "loss":
-                value = value * float("nan")
-            elif number in steps:  # d sqrt(0) = inf
-                value = value + 0 * torch.sqrt(sum(p.sum() * 0 for p in trainer.dyna.trainable_parameters()))
-            yield value
+            if number not in steps:
+                yield value
+            elif where == "loss":
+                yield value * float("nan")
+            else:  # d sqrt(0) = inf
+                yield value + 0 * torch.sqrt(sum(p.sum() * 0 for p in trainer.dyna.trainable_parameters()))
 
     trainer._loss = loss
+
+
+def read_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    def needed(self: Trainer, launched: Any) -> bool:
+        settings, step = self.config.training, launched.step
+        return step % settings.checkpoint_every == 0 or step == settings.steps or launched.outcome.stop
+
+    monkeypatch.setattr(Trainer, "_needed", needed)
+
+
+def test_steps_that_are_read_late_are_written_the_same(
+    train: Train, same_weights: Any, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = {"steps": 7, "checkpoint_every": 3}
+    at_once = train(tmp_path / "at-once", training=training)
+    read_late(monkeypatch)
+    late = train(tmp_path / "late", training=training)
+    assert same_weights(at_once, late)
+    one, other = (lines(run / "metrics.jsonl") for run in (at_once, late))
+    assert [{**row, "seconds": 0} for row in one] == [{**row, "seconds": 0} for row in other]
+    assert lines(at_once / "samples.jsonl") == lines(late / "samples.jsonl")
+
+
+@pytest.mark.parametrize("family", ["flux", "sd3", "qwen_image", "flux2-klein"])
+def test_gradient_checkpointing_trains_the_same_adapter(experiment: Any, tmp_path: Path, family: str) -> None:
+    """Blocks run again in the backward pass, where they need their references; weights are the same bit for bit."""
+    folder = save(family, tmp_path / family)
+    backbone = {"use": FAMILIES[family][0], "model": str(folder)}
+    trained: list[dict[str, torch.Tensor]] = []
+    calls: list[int] = []
+    for checkpointing in (False, True):
+        training = {"steps": 3, "batch_size": 2, "learning_rate": 1e-2, "gradient_checkpointing": checkpointing}
+        trainer = Trainer.of(experiment(backbone=backbone, training=training), Run(tmp_path / str(checkpointing)))
+        trainer.run.prepare("")
+        count: list[int] = []
+        block = trainer.backbone.blocks(trainer.pipe.transformer)[0].block
+        block.register_forward_pre_hook(lambda *args, count=count: count.append(1))
+        before = copy.deepcopy(trainer.dyna.state_dict())
+        trainer.fit()
+        trained.append(copy.deepcopy(trainer.dyna.state_dict()))
+        assert any(not torch.equal(value, before[name]) for name, value in trained[-1].items())
+        calls.append(len(count))
+        trainer.dyna.detach()
+    assert calls == [3, 6], "once more for each backward pass"
+    for name, value in trained[0].items():
+        assert torch.equal(trained[1][name], value), name
 
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])
@@ -495,81 +542,6 @@ def test_skipped_steps_are_counted_across_a_resume(
         second.fit(ask)
     with pytest.raises(DynaIPError, match=r"3 steps in a row \(up to step 7\)"):
         begun({4, 5, 6}, tmp_path / "bad", resume=True).fit()
-
-
-@pytest.mark.parametrize("family", ["flux", "sd3", "qwen_image", "flux2-klein"])
-def test_gradient_checkpointing_trains_the_same_adapter(experiment: Any, tmp_path: Path, family: str) -> None:
-    """Blocks run again in the backward pass, where they need their references; weights are the same bit for bit."""
-    folder = save(family, tmp_path / family)
-    backbone = {"use": FAMILIES[family][0], "model": str(folder)}
-    trained: list[dict[str, torch.Tensor]] = []
-    calls: list[int] = []
-    for checkpointing in (False, True):
-        training = {"steps": 3, "batch_size": 2, "learning_rate": 1e-2, "gradient_checkpointing": checkpointing}
-        trainer = Trainer.of(experiment(backbone=backbone, training=training), Run(tmp_path / str(checkpointing)))
-        trainer.run.prepare("")
-        count: list[int] = []
-        block = trainer.backbone.blocks(trainer.pipe.transformer)[0].block
-        block.register_forward_pre_hook(lambda *args, count=count: count.append(1))
-        before = copy.deepcopy(trainer.dyna.state_dict())
-        trainer.fit()
-        trained.append(copy.deepcopy(trainer.dyna.state_dict()))
-        assert any(not torch.equal(value, before[name]) for name, value in trained[-1].items())
-        calls.append(len(count))
-        trainer.dyna.detach()
-    assert calls == [3, 6], "once more for each backward pass"
-    for name, value in trained[0].items():
-        assert torch.equal(trained[1][name], value), name
-
-
-def test_steps_that_run_ahead_are_the_same_steps(experiment: Any, tmp_path: Path, lines: Lines) -> None:
-    """Launched before the one before is read, as on an accelerator: same weights, log, checkpoints and skipped steps."""
-    made: list[Trainer] = []
-    for ahead in (False, True):
-        training = {"steps": 7, "batch_size": 4, "checkpoint_every": 3, "keep_checkpoints": 9, "log_every": 1}
-        trainer = Trainer.of(experiment(training=training), Run(tmp_path / str(ahead)))
-        trainer.ahead = ahead
-        trainer.run.prepare("")
-        poisoned(trainer, {1, 4}, where="loss")
-        launched: list[int] = []
-        real, told = trainer._launch, list[tuple[int, int]]()
-
-        def launch(batches: Any, number: int, real: Any = real, launched: list[int] = launched) -> Any:
-            launched.append(number + 1)
-            return real(batches, number)
-
-        def tell(report: Any, told: list[tuple[int, int]] = told, launched: list[int] = launched) -> None:
-            if isinstance(report, StepReport):
-                told.append((report.step, launched[-1]))
-
-        trainer._launch = launch
-        trainer.fit(tell)
-        expected = [(1, 2), (2, 3), (3, 3), (4, 5), (5, 6), (6, 6), (7, 7)] if ahead else [(n, n) for n in range(1, 8)]
-        assert told == expected
-        made.append(trainer)
-    plain, ahead = made
-    for name, value in plain.dyna.state_dict().items():
-        assert torch.equal(ahead.dyna.state_dict()[name], value), name
-    keys = ("step", "loss", "gradient_norm", "learning_rate", "skipped")
-    logs = [[[line[key] for key in keys] for line in lines(each.run.metrics)] for each in made]
-    assert logs[0] == logs[1]
-    steps = [[folder.name for folder in sorted(each.run.checkpoints.iterdir())] for each in made]
-    assert steps[0] == steps[1] == ["step-000003", "step-000006", "step-000007"]
-
-
-def test_a_training_that_runs_ahead_stops_in_order(experiment: Any, tmp_path: Path) -> None:
-    training = {"steps": 9, "batch_size": 4, "checkpoint_every": 9}
-    trainer = Trainer.of(experiment(training=training), Run(tmp_path))
-    trainer.ahead = True
-
-    def ask(report: Any) -> None:
-        if isinstance(report, StepReport) and report.step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(Interrupted, match="stopped at step 4"):
-        trainer.fit(ask)
-    assert trainer.restore()
-    assert trainer.step == 4
 
 
 def test_environment_says_where_it_ran(train: Train, tmp_path: Path) -> None:
