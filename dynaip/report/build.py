@@ -18,6 +18,7 @@ from dynaip.atomic import write_text
 from dynaip.contracts.section import SectionContent
 from dynaip.errors import InputError
 from dynaip.notes import tell
+from dynaip.paths import missing
 from dynaip.plain import plain
 from dynaip.reading import table
 from dynaip.report.damage import damage
@@ -40,6 +41,8 @@ def build_report(directory: Path) -> Path:
     Raises ``InputError`` if the directory holds neither a plan nor an arm.
     """
     ablation = AblationDirectory.read(directory)
+    if not directory.is_dir():
+        raise InputError(f"{directory}: there is no such folder.{missing(directory)}")
     lines = damage(ablation)
     if not ablation.plan and not ablation.arms:
         why = lines[0] if lines else "neither plan.yaml nor arms/; name the directory of one"
