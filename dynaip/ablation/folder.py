@@ -100,7 +100,8 @@ class Group:
     def read(cls, path: Path) -> Group:
         """Read what ``write`` wrote."""
         found = mapping(path)
-        return cls(**found | {"arms": [GroupArm(**arm) for arm in found["arms"]]})
+        arms = [GroupArm(**arm) for arm in found.pop("arms")]
+        return cls(arms=arms, **found)
 
     def write(self, path: Path) -> None:
         """Write the group as JSON."""
