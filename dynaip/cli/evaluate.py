@@ -59,10 +59,10 @@ def show_scores(table: Any) -> None:
 
     names = [name for name in table.columns if name != "suite"]
     parts = [name for name in names if name not in RESERVED and any(name.startswith(f"{each}_") for each in names)]
-    names = [name for name in names if name not in parts] + parts
-    for start in range(0, len(names), COLUMNS):
-        shown = ["suite", *names[start : start + COLUMNS]]
-        show_table(shown, [[_shown(row[name]) for name in shown] for _, row in table.iterrows()])
+    for group in ([name for name in names if name not in parts], parts):
+        for start in range(0, len(group), COLUMNS):
+            shown = ["suite", *group[start : start + COLUMNS]]
+            show_table(shown, [[_shown(row[name]) for name in shown] for _, row in table.iterrows()])
 
 
 def _shown(value: Any) -> str:
