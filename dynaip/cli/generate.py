@@ -13,6 +13,7 @@ from dynaip.cli.output import echo
 from dynaip.contracts.data import Box
 from dynaip.device import use
 from dynaip.errors import InputError
+from dynaip.paths import at_home
 
 _SCALE = re.compile(r"^(?P<rest>.+)\*(?P<scale>[^*@]+)$")
 _REGION = re.compile(r"^(?P<rest>.+)@(?P<region>[^@]+)$")
@@ -66,7 +67,7 @@ def generate(
         raise InputError("the prompt is empty: say what to paint")
     if guidance is not None and not 0 <= guidance < float("inf"):
         raise InputError(f"--guidance {guidance}: give a number from 0 up; 1 is off")
-    out = out.expanduser()
+    out = at_home(out)
     check_output(out)
     coefficients = dict(_coefficient(text) for text in granularity or ())
     pixels = parse_size(size) if size else None
@@ -124,7 +125,7 @@ def _region(written: str, whole: str) -> Box | str:
 
 def _there(text: str) -> bool:
     try:
-        return Path(text).expanduser().exists()
+        return at_home(text).exists()
     except (OSError, ValueError, RuntimeError):  # too long a name, a null byte, nobody's home
         return False
 

@@ -22,6 +22,7 @@ from dynaip.config import ExperimentConfig, TrainingConfig
 from dynaip.contracts import Backbone
 from dynaip.device import choose
 from dynaip.errors import DynaIPError, Interrupted
+from dynaip.paths import at_home
 from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.signals import interruptible, noting
@@ -279,7 +280,7 @@ def train(
     the field if a resumed run's config changed, or what changed in its pairs (unless ``allow_changed_data``),
     ``Interrupted`` after SIGTERM.
     """
-    target, state = Run(Path(run).expanduser()), PartialState(cpu=_on_cpu())
+    target, state = Run(at_home(run)), PartialState(cpu=_on_cpu())
     early = f"stopped; nothing that was trained is lost: go on with --resume (run folder {target.path})"
     with interruptible(early), target.locked() if state.is_main_process else nullcontext():
         if state.is_main_process:
