@@ -14,7 +14,7 @@ LISTED = 10_000
 """Names of one folder that are looked at for a likely one."""
 
 
-def at_home(path: str | Path) -> Path:
+def at_home(path: str | os.PathLike[str]) -> Path:
     """Write ``~`` and ``~name`` out; a name that this machine does not know stays as it is, and is then not there."""
     return Path(os.path.expanduser(path))
 

@@ -26,6 +26,7 @@ from dynaip.adapter.parts import Adapter, Specs
 from dynaip.adapter.prepare import layout_finder, slot_maker
 from dynaip.adapter.reference import Reference, as_samples
 from dynaip.adapter.slots import Slot
+from dynaip.adapter.terms import half_products
 from dynaip.config import ComponentSpec, ExperimentConfig
 from dynaip.contracts import Backbone, BlockSite, Branch, DecouplingPolicy, ForwardPass, FusedReference
 from dynaip.errors import InputError
@@ -238,9 +239,11 @@ class DynaIP(Adapter):
         """
         hooks = self.injector
         made = TrainingPass()
+        base = next(cast(nn.Module, hooks.transformer).parameters())
 
         def make(call: ForwardPass) -> list[Slot]:
-            made.fused = self.fuse(features, condition=call.condition if self.fusion.uses_condition else None)
+            with half_products(base):
+                made.fused = self.fuse(features, condition=call.condition if self.fusion.uses_condition else None)
             tokens = made.fused.tokens
             rows, repeats = list(range(len(keep))), call.batch // len(keep)
             return [Slot(rows, tokens, keep.to(tokens), [None] * len(keep), repeats)]

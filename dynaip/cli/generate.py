@@ -67,7 +67,6 @@ def generate(
         raise InputError("the prompt is empty: say what to paint")
     if guidance is not None and not 0 <= guidance < float("inf"):
         raise InputError(f"--guidance {guidance}: give a number from 0 up; 1 is off")
-    out = at_home(out)
     check_output(out)
     coefficients = dict(_coefficient(text) for text in granularity or ())
     pixels = parse_size(size) if size else None

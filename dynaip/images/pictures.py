@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def read_picture(source: Any, name: str = "", *, max_pixels: int = MAX_PIXELS) -
     255, or floats in [0, 1]. ``name`` is what messages call it, a file's path by default. Raises ``InputError`` with one line
     that names it and the reason.
     """
-    if isinstance(source, (str, Path)):
+    if isinstance(source, (str, os.PathLike)):
         path = at_home(source)
         return to_rgb(open_file(path, max_pixels), name or str(path))
     name = name or f"picture of type {type(source).__name__}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from dynaip.ablation.folder import AblationFolder
-from dynaip.atomic import write_json
+from dynaip.atomic import make_folder, write_json
 from dynaip.config import ComponentSpec
 from dynaip.contracts.section import ReportSection, SectionContent
 from dynaip.reading import read_mapping
@@ -26,7 +26,7 @@ def prepare_sections(directory: Path) -> dict[str, str]:
     What they took is added to the ablation's timings.
     """
     folder, begun = AblationFolder(directory), time.monotonic()
-    folder.analysis.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.analysis)
     states: dict[str, dict[str, Any]] = {}
     for name, options in wanted(directory):
         started = time.monotonic()
@@ -49,7 +49,8 @@ def contents(directory: Path) -> list[tuple[str, SectionContent | None, str]]:
         state = states.get(name)
         error = str(state.get("error", "")) if isinstance(state, dict) else ""
         error = error or problem
-        found.append((_order(name, options), name, content, error))
+        spec, _ = _attempt(lambda: ComponentSpec.parse("report_section", {"use": name, **options}, "report"))  # noqa: B023
+        found.append((int(getattr(spec.config, "order", 50)) if spec else 100, name, content, error))
     return [(name, content, error) for _, name, content, error in sorted(found, key=lambda each: each[0])]
 
 
@@ -57,7 +58,7 @@ def _attempt(work: Callable[[], Result]) -> tuple[Result | None, str]:
     try:
         return work(), ""
     except Exception as failure:
-        return None, _line(failure)
+        return None, " ".join(str(failure).split())[:400] or type(failure).__name__
 
 
 def wanted(directory: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -76,13 +77,3 @@ def build(name: str, options: Mapping[str, Any] | None = None, path: str = "repo
     """Build a section by name, with its options; ``path`` is what errors call the place that they were given at."""
     spec = ComponentSpec.parse("report_section", {"use": name, **(options or {})}, path)
     return cast("ReportSection", registry().build(spec))
-
-
-def _order(name: str, options: Mapping[str, Any]) -> int:
-    spec, _ = _attempt(lambda: ComponentSpec.parse("report_section", {"use": name, **options}, "report"))
-    return int(getattr(spec.config, "order", 50)) if spec else 100
-
-
-def _line(failure: BaseException) -> str:
-    text = " ".join(str(failure).split())
-    return text[:400] if text else type(failure).__name__

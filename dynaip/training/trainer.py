@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from math import isfinite, nan
 from pathlib import Path
@@ -39,7 +39,25 @@ from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, 
 from dynaip.training.remarks import Remarks
 from dynaip.training.resume import check_folder, finished
 from dynaip.training.sizes import settled
+from dynaip.training.speed import (
+    checkpoint,
+    compiled_blocks,
+    determinism,
+    products_in,
+    to_device,
+    wants_checkpointing,
+)
 from dynaip.training.update import Outcome, Update
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A step that the device may still be busy with."""
+
+    step: int
+    rate: float
+    ids: list[str]
+    outcome: Outcome
 
 
 @dataclass
@@ -66,6 +84,8 @@ class Trainer:
     step: int = 0
     skipped: int = 0
     skipped_in_row: int = 0
+    checkpointing: bool | None = None
+    """Whether blocks are computed again in the backward pass; None until the first batch tells how large it is."""
     asked: Callable[[], bool] = lambda: False
     """Whether somebody wants the training to stop after the step at hand."""
     saved: int = -1
@@ -113,19 +133,23 @@ class Trainer:
             raise
 
     def _steps(self, tell: OnProgress) -> None:
+        """Launch steps; what became of one is read when the next one is launched, unless somebody needs it at once."""
         settings = self.config.training
         first, last = (step * settings.gradient_accumulation for step in (self.step, settings.steps))
         self.loader.fill(first, last, on_progress=lambda done, total: self._prepared(tell, done, total))
         self.empty = encode_text([""], self.pipe, self.backbone)
         self.dyna.train()
-        with closing(self.loader.batches(first, last)) as batches:
+        transformer, waiting = self.pipe.transformer, list[Launched]()
+        with (
+            determinism(settings.deterministic),
+            compiled_blocks(transformer, settings.compile, self.warn),
+            closing(self.loader.batches(first, last)) as batches,
+        ):
             while self.step < settings.steps:
-                report, ids, stop = self._one_step(batches)
-                tell(report)
-                self._write_down(report, ids)
-                if stop:
-                    self.save()
-                    raise self._stopped()
+                waiting.append(self._launch(batches))
+                while len(waiting) > 1 or (waiting and self._needed(waiting[0])):
+                    self._settle(waiting.pop(0), tell)
+        checkpoint(transformer, False)
         self.loader.remarks.tell()
         self.save()
 
@@ -138,8 +162,8 @@ class Trainer:
         place = f"at step {self.step}" if self.step else "before the first step"
         return Interrupted(f"stopped {place}; go on with --resume (run folder {self.run.path})")
 
-    def _one_step(self, batches: Iterator[Batch]) -> tuple[StepReport, list[str], bool]:
-        settings, losses, ids = self.config.training, list[float](), list[str]()
+    def _launch(self, batches: Iterator[Batch]) -> Launched:
+        settings, ids = self.config.training, list[str]()
         rate = learning_rate(settings, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -149,47 +173,80 @@ class Trainer:
         update = Update(self.accelerator, self.optimizer, clip=settings.clip, parts=parts)
         for part in range(parts):
             batch = next(batches)
-            losses.append(update.add(self._loss(batch, self.step * parts + part)))
+            with self._loss(batch, self.step * parts + part) as loss:
+                update.add(loss)
             ids += batch.ids
         outcome = update.finish(stop=self.asked())
-        self._count(outcome)
-        loss = sum(losses) / parts if outcome.applied else nan
-        seconds = time.monotonic() - self.started
-        report = StepReport(self.step, settings.steps, loss, rate, outcome.norm, self.skipped, seconds)
-        return report, ids, outcome.stop
+        self.step += 1
+        return Launched(self.step, rate, ids, outcome)
 
-    def _loss(self, batch: Batch, number: int) -> Tensor:
-        """Flow matching on the frozen base with one reference a sample, plus the fusion's auxiliary loss."""
-        device = self.accelerator.device
-        clean = batch.latents.to(device)
-        chance = draw(self.config.training, clean.shape, step=number, rank=self.accelerator.process_index)
-        noise, timesteps = chance.noise.to(device), chance.timesteps.to(device)
-        features = {level: values.to(device) for level, values in batch.features.items()}
-        text = self._text(batch, chance)
-        with (
-            self.dyna.training_pass(features, chance.keep_reference.to(device)) as made,
-            self.accelerator.autocast(),
-        ):
-            velocity = self.backbone.velocity(self.pipe, noisy(clean, noise, timesteps), timesteps, text, batch.size)
-        loss = flow_matching_loss(velocity, clean, noise)
-        extra = made.fused.auxiliary_loss if made.fused else None
-        return loss if extra is None else loss + extra
+    @contextmanager
+    def _loss(self, batch: Batch, number: int) -> Generator[Tensor]:
+        """Flow matching on the frozen base with one reference a sample, plus the fusion's auxiliary loss.
+
+        The injection is open while the caller has the loss: gradient checkpointing runs blocks again in the backward pass.
+        """
+        device, base = self.accelerator.device, self.pipe.transformer
+        chance = draw(self.config.training, batch.latents.shape, step=number, rank=self.accelerator.process_index)
+        clean, noise = to_device(batch.latents, device), to_device(chance.noise, device)
+        features = {level: to_device(values, device) for level, values in batch.features.items()}
+        text, seen = self._text(batch, chance), noisy(clean, noise, to_device(chance.timesteps, device))
+        self._choose_checkpointing(text, seen)
+        with self.dyna.training_pass(features, to_device(chance.keep_reference, device)) as made:
+            with products_in(self.accelerator, device):
+                given = seen if device.type == "cpu" else seen.to(base.dtype)
+                velocity = self.backbone.velocity(self.pipe, given, chance.timesteps, text, batch.size)
+            loss = flow_matching_loss(velocity, clean, noise)
+            extra = made.fused.auxiliary_loss if made.fused else None
+            yield loss if extra is None else loss + extra
+
+    def _choose_checkpointing(self, text: Mapping[str, Tensor], latents: Tensor) -> None:
+        embeds = max(text.values(), key=lambda values: values.ndim)
+        tokens = len(latents) * (latents.shape[1] + embeds.shape[1])
+        setting = self.config.training.gradient_checkpointing
+        if self.checkpointing is None:
+            self.checkpointing = wants_checkpointing(setting, self.pipe.transformer, tokens)
+            checkpoint(self.pipe.transformer, self.checkpointing)
 
     def _text(self, batch: Batch, chance: Draw) -> dict[str, Tensor]:
         """Encodings of the prompts, or of the empty prompt where it is dropped."""
         text: dict[str, Tensor] = {}
         for name, rows in batch.text.items():
-            drop = chance.drop_prompt.view(-1, *[1] * (rows.ndim - 1))
-            text[name] = torch.where(drop, self.empty[name], rows).to(self.accelerator.device)
+            device = self.accelerator.device
+            drop = to_device(chance.drop_prompt.view(-1, *[1] * (rows.ndim - 1)), device)
+            self.empty[name] = self.empty[name].to(device)
+            text[name] = torch.where(drop, self.empty[name], to_device(rows, device))
         return text
 
-    def _count(self, outcome: Outcome) -> None:
-        self.step += 1
-        self.skipped_in_row = 0 if outcome.applied else self.skipped_in_row + 1
-        self.skipped += not outcome.applied
+    def _needed(self, launched: Launched) -> bool:
+        """Whether the host has to know of a step before it launches another: it is written, painted, agreed on, the last."""
+        settings, step = self.config.training, launched.step
+        alone = self.accelerator.num_processes == 1 and self.accelerator.scaler is None
+        written = step % settings.checkpoint_every == 0 or step == settings.steps
+        painted = settings.sample_every and step % settings.sample_every == 0
+        return not alone or self.accelerator.device.type != "cuda" or launched.outcome.stop or written or bool(painted)
+
+    def _settle(self, launched: Launched, tell: OnProgress) -> None:
+        """Read what became of a step, count, tell and write it down."""
+        applied, norm, loss = launched.outcome.read()
+        self._count(launched.step, applied)
+        seconds = time.monotonic() - self.started
+        report = StepReport(
+            launched.step, self.config.training.steps, loss if applied else nan, launched.rate,
+            norm if applied or isfinite(norm) else nan, self.skipped, seconds,
+        )  # fmt: skip
+        tell(report)
+        self._write_down(report, launched.ids)
+        if launched.outcome.stop:
+            self.save()
+            raise self._stopped()
+
+    def _count(self, step: int, applied: bool) -> None:
+        self.skipped_in_row = 0 if applied else self.skipped_in_row + 1
+        self.skipped += not applied
         if self.skipped_in_row >= self.config.training.max_bad_steps:
             raise DynaIPError(
-                f"loss or gradient was not finite in {self.skipped_in_row} steps in a row (up to step {self.step}); "
+                f"loss or gradient was not finite in {self.skipped_in_row} steps in a row (up to step {step}); "
                 "lower training.learning_rate or choose training.precision: fp32"
             )
 

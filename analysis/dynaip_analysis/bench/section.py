@@ -45,7 +45,7 @@ class Chosen:
         return f"the shipped adapter ({self.label}{trained})" if self.shipped else f"the arm {self.label}{trained}"
 
 
-def choose(directory: Path, wanted: str | None = None) -> list[Chosen]:
+def chosen_runs(directory: Path, wanted: str | None = None) -> list[Chosen]:
     """Runs worth looking into: the one that is wanted; else the shipped adapter, then the reference arm."""
     if wanted:
         return [Chosen(Path(wanted).name, wanted, None, shipped=not Path(wanted).is_dir())]
@@ -118,7 +118,7 @@ class RunSection(ReportSection, Generic[Config]):
         """Look into the chosen runs; the files are named after the section."""
         out = directory / "analysis"
         self.forget(out)
-        chosen = choose(directory, self.config.run)[: self.runs]
+        chosen = chosen_runs(directory, self.config.run)[: self.runs]
         if not chosen:
             return
         figures = self.look(chosen, out, AnalysisRequest(chosen[0].run, out, seed=self.config.seed))

@@ -22,6 +22,7 @@ from dynaip.evaluation.scoring import build_metrics, score
 from dynaip.images import load_image
 from dynaip.painting import batches, generate_cases
 from dynaip.registry import registry
+from dynaip.suggest import did_you_mean
 
 SUITE = "user"
 """Suite of a case made from the user's own picture: nothing is known of it, so it is not scored."""
@@ -53,9 +54,14 @@ class Workbench:
             raise InputError(
                 f"{self.name} names no benchmark to take cases from; give a picture with --ref and a --prompt"
             )
-        benchmark: Benchmark = registry().build(_large_enough(self.evaluation.benchmark, suite, count))
+        spec = self.evaluation.benchmark
+        size = getattr(spec.config, suite, None)
+        if isinstance(size, int) and size < count:
+            spec = ComponentSpec(spec.kind, spec.use, spec.config.model_copy(update={suite: count}))
+        benchmark: Benchmark = registry().build(spec)
         if suite not in benchmark.suites:
-            raise InputError(f"there is no suite {suite!r}; the benchmark has {', '.join(benchmark.suites)}")
+            hint = did_you_mean(suite, benchmark.suites)
+            raise InputError(f"there is no suite {suite!r}; the benchmark has {', '.join(benchmark.suites)}.{hint}")
         return list(benchmark.cases(suite, seed=seed)[:count])
 
     def columns(self) -> list[str]:
@@ -112,13 +118,6 @@ class Workbench:
     def words(self, prompt: str) -> list[str]:
         """The text tokens of a prompt, without padding, as the text encoder that makes them cuts them."""
         return tokens_of(self.backbone, self.pipe, prompt)
-
-
-def _large_enough(spec: ComponentSpec, suite: str, count: int) -> ComponentSpec:
-    size = getattr(spec.config, suite, None)
-    if not isinstance(size, int) or size >= count:
-        return spec
-    return ComponentSpec(spec.kind, spec.use, spec.config.model_copy(update={suite: count}))
 
 
 def evaluation_if_named(run: str) -> EvaluationConfig | None:

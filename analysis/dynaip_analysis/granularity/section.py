@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dynaip.contracts import Case
     from dynaip_analysis.bench.labels import Labelled
     from dynaip_analysis.bench.workbench import Workbench
-    from dynaip_analysis.granularity.measure import Setting, Sweep
+    from dynaip_analysis.granularity.measure import GammaSweep, Setting
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +74,9 @@ class GranularitySection(RunSection[GranularityConfig]):
             logger.warning("the benchmark knows no factors of its references: the encoder's layers are not probed")
         return [*paths, *self._layers(bench, labelled, out)] if labelled else paths
 
-    def _sweep(self, bench: Workbench, cases: Sequence[Case], settings: Sequence[Setting]) -> Sweep:
+    def _sweep(self, bench: Workbench, cases: Sequence[Case], settings: Sequence[Setting]) -> GammaSweep:
         """Generate and score the cases under every setting; a setting of another sweep is not generated again."""
-        from dynaip_analysis.granularity.measure import Sweep
+        from dynaip_analysis.granularity.measure import GammaSweep
 
         images: dict[str, list[Image.Image]] = {}
         scores: list[dict[str, Any]] = []
@@ -92,7 +92,7 @@ class GranularitySection(RunSection[GranularityConfig]):
             ]
         shown = cases[: self.config.shown]
         references = [case.references[0].image for case in shown]
-        return Sweep(settings, references, [case.prompt for case in shown], images, scores)
+        return GammaSweep(settings, references, [case.prompt for case in shown], images, scores)
 
     def _labelled(self, bench: Workbench, request: AnalysisRequest) -> Labelled | None:
         """The user's labelled pictures, or what the benchmark knows of its references; None if that is nothing."""

@@ -212,20 +212,17 @@ def _sentences(rows: Sequence[Row]) -> list[str]:
         most = max(own, key=lambda row: float(row["mean"]))
         parts = ", ".join(f"{row['level']} {row['mean']:.2f}" for row in own)
         share = own[0]["mutual_information"] / math.log(len(own)) if len(own) > 1 else 0.0
+        verdict = (
+            "nearly the same mixture for every patch" if share < 0.02
+            else "the mixture depends a little on the patch" if share < 0.2
+            else "patches are routed apart"
+        )  # fmt: skip
+        dead = [str(row["level"]) for row in own if row.get("dead")]
+        it = "it" if len(dead) == 1 else "them"
+        unused = f" Hardly used: {', '.join(dead)}; no patch prefers {it}." if dead else ""
         sentences.append(
             f"{adapter}: mean weights are {parts}; {most['level']} leads. "
             f"Knowing the patch tells {own[0]['mutual_information']:.3f} nats about its level, "
-            f"{share:.0%} of what is possible: {_verdict(share)}.{_unused(own)}"
+            f"{share:.0%} of what is possible: {verdict}.{unused}"
         )
     return sentences
-
-
-def _unused(rows: Sequence[Row]) -> str:
-    names = [str(row["level"]) for row in rows if row.get("dead")]
-    return f" Hardly used: {', '.join(names)}; no patch prefers {'it' if len(names) == 1 else 'them'}." if names else ""
-
-
-def _verdict(share: float) -> str:
-    if share < 0.02:
-        return "nearly the same mixture for every patch"
-    return "the mixture depends a little on the patch" if share < 0.2 else "patches are routed apart"

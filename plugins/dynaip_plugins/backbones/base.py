@@ -15,12 +15,13 @@ from dynaip.contracts import Backbone
 from dynaip.errors import InputError, MissingDependency
 from dynaip.models import resolve
 from dynaip.prompts import PromptLimit, token_count
-from dynaip.quiet import quiet_imports
+from dynaip.quiet import overheard, quiet_imports
 from dynaip.suggest import one_line
 
 from ..shared.latents import packed, scaled
 from .calls import check_options, finite
 from .clock import HostClock
+from .complete import check_complete
 from .config import PipelineConfig, QuantizationConfig
 
 Options = TypeVar("Options", bound=PipelineConfig)
@@ -67,7 +68,8 @@ class PipelineBackbone(Backbone, Generic[Options]):
         options = {key: value for key, value in options.items() if value is not None}
         loader = _diffusers_class(self.pipeline or "DiffusionPipeline")
         try:
-            pipe = loader.from_pretrained(where, dtype=dtype, **options)
+            with overheard("diffusers", "transformers") as warned:
+                pipe = loader.from_pretrained(where, dtype=dtype, **options)
         except ImportError as error:
             raise MissingDependency(f"backbone.model: {config.model} cannot be loaded: {one_line(error)}") from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -75,6 +77,7 @@ class PipelineBackbone(Backbone, Generic[Options]):
                 f"backbone.model: {config.model} cannot be loaded as a {self.title} pipeline ({one_line(error)})"
             ) from error
         self._check(getattr(pipe, "transformer", pipe))
+        check_complete(pipe, warned, config.model)
         return pipe if config.device_map else pipe.to(device)
 
     def condition_width(self) -> int | None:

@@ -29,6 +29,8 @@ def check_options(pipe: Any, options: Mapping[str, Any]) -> None:
             )
     if (options.get("true_cfg_scale") or 1) > 1 and all(options.get(name) is None for name in NEGATIVE):
         tell("true_cfg_scale has no effect without a negative prompt: give negative_prompt, if only an empty one")
+    if (options.get("guidance_scale") or 1) > 1 and getattr(pipe.config, "is_distilled", False):
+        tell("guidance has no effect on this model: it is distilled to few steps without")
 
 
 @contextmanager

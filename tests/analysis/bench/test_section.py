@@ -22,7 +22,7 @@ from dynaip.registry import registry
 from dynaip.report.build import build_report
 from dynaip.report.sections import build, prepare_sections
 from dynaip_analysis.bench import workbench
-from dynaip_analysis.bench.section import choose
+from dynaip_analysis.bench.section import chosen_runs
 
 LEVELS = {"low": 1, "high": 2}
 
@@ -104,13 +104,13 @@ def test_every_section_is_registered() -> None:
 
 
 def test_the_shipped_adapter_comes_first(directory: Path) -> None:
-    chosen = choose(directory)
+    chosen = chosen_runs(directory)
     assert [each.label for each in chosen] == ["microworld", "hmoe-dynamic"]
     assert chosen[0].run == "microworld"
     assert chosen[0].shipped
     assert chosen[0].steps == 700
     assert chosen[1].run == str(directory / "arms" / "a")
-    assert choose(directory, "elsewhere/run")[0].run == "elsewhere/run"
+    assert chosen_runs(directory, "elsewhere/run")[0].run == "elsewhere/run"
 
 
 def test_prepared_and_shown(bench: None, directory: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -300,3 +301,19 @@ def test_paths_that_are_not_there_are_one_line(run: Run, tmp_path: Path, argumen
     import re
 
     assert re.search(words, error), error
+
+
+def test_sigterm_ends_any_command_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever it comes, models being loaded by code that swallows every exception included."""
+
+    def loading(*arguments: object, **options: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Exception:
+            pytest.fail("swallowed")
+
+    monkeypatch.setattr(app, "build", lambda files: loading)
+    assert app.main(["train", "x"]) == 75
+    assert capsys.readouterr().err.count("\n") == 1
