@@ -61,11 +61,8 @@ def show_scores(table: Any) -> None:
     names = [name for name in names if name not in parts] + parts
     for start in range(0, len(names), COLUMNS):
         shown = ["suite", *names[start : start + COLUMNS]]
-        show_table(shown, [[_shown(row[name]) for name in shown] for _, row in table.iterrows()])
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+        rows = [[row[name] for name in shown] for _, row in table.iterrows()]
+        show_table(shown, [[f"{it:.3f}" if isinstance(it, float) else str(it) for it in row] for row in rows])
 
 
 def _evaluate(run: str, config: EvaluationConfig, folder: Path, decoupling: str | None, bare: bool) -> Any:

@@ -288,7 +288,7 @@ def test_too_little_memory_is_one_line_that_says_what_needs_less() -> None:
         (["check", "nul.yaml"], "write a list of Python files"),
         (["check", "flux/dynaip", "-s", 'source.folder="\\0"'], "source.folder: a path holds no null character"),
         (["generate", "~nobody-here/run", "a star"], "no such folder"),
-        (["report", "~nobody-here/run"], "holds no ablation"),
+        (["report", "~nobody-here/run"], "there is no such folder"),
     ],
 )
 def test_paths_that_are_not_there_are_one_line(run: Run, tmp_path: Path, arguments: list[str], words: str) -> None:
