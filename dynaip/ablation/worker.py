@@ -100,6 +100,8 @@ def _evaluate_all(folder: AblationFolder, group: Group, arms: Sequence[GroupArm]
 
 def _evaluate(folder: AblationFolder, group: Group, arm: GroupArm, shelf: dict[str, Any]) -> None:
     """Evaluate one arm as a run of its own: config, adapter with the arm's policy, samples, scores."""
+    import torch
+
     from dynaip.adapter.model import DynaIP
     from dynaip.evaluation.scoring import evaluate
 
@@ -107,7 +109,12 @@ def _evaluate(folder: AblationFolder, group: Group, arm: GroupArm, shelf: dict[s
     config = load_experiment(made.config)
     if group.training:
         lend_adapter(folder.training(group.training).adapter, made.adapter, config)
-    pipe, backbone = _pipeline(config, shelf, group)
+    if group.threads:
+        torch.set_num_threads(group.threads)
+    if not shelf:  # the pipeline serves all arms of the group
+        backbone = registry().build(config.backbone)
+        shelf |= {"backbone": backbone, "pipe": load_on(backbone, choose())}
+    pipe, backbone = shelf["pipe"], shelf["backbone"]
     dyna = None if arm.run == BASE else DynaIP.from_pretrained(arm.run or made.path).attach(pipe)
     try:
         print(f"evaluate {arm.name}", flush=True)
@@ -115,18 +122,6 @@ def _evaluate(folder: AblationFolder, group: Group, arm: GroupArm, shelf: dict[s
     finally:
         if dyna is not None:
             dyna.detach()
-
-
-def _pipeline(config: ExperimentConfig, shelf: dict[str, Any], group: Group) -> Any:
-    """Load the pipeline once for all arms of a group."""
-    import torch
-
-    if group.threads:
-        torch.set_num_threads(group.threads)
-    if "pipe" not in shelf:
-        shelf["backbone"] = registry().build(config.backbone)
-        shelf["pipe"] = load_on(shelf["backbone"], choose())
-    return shelf["pipe"], shelf["backbone"]
 
 
 def lend_adapter(trained: Path, folder: Path, config: ExperimentConfig) -> None:
