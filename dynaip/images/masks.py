@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +13,7 @@ from dynaip.errors import InputError
 from dynaip.images.arrays import is_array, pixels_of, unit_mask
 from dynaip.images.files import MAX_PIXELS, open_file, open_image
 from dynaip.images.pictures import WIDE, plain_alpha
+from dynaip.paths import at_home
 
 Weights = NDArray[np.float32]
 
@@ -31,7 +31,7 @@ def read_mask(source: Any, name: str, *, max_pixels: int = MAX_PIXELS) -> Weight
     """
     what = f"{name}: the mask"
     if isinstance(source, (str, os.PathLike)):
-        values = _of_image(open_file(Path(source).expanduser(), max_pixels))
+        values = _of_image(open_file(at_home(source), max_pixels))
     elif isinstance(source, Image.Image):
         values = _of_image(open_image(source, what, max_pixels))
     elif is_array(source):

@@ -13,6 +13,7 @@ from dynaip.errors import InputError
 from dynaip.images.arrays import eight_bits, is_array, pixels_of
 from dynaip.images.files import MAX_PIXELS, open_file, open_image
 from dynaip.notes import tell
+from dynaip.paths import at_home
 
 WIDE = ("I", "F")
 """Modes of more than 8 bits; so are those that begin with ``I;16``."""
@@ -27,7 +28,7 @@ def read_picture(source: Any, name: str = "", *, max_pixels: int = MAX_PIXELS) -
     that names it and the reason.
     """
     if isinstance(source, (str, os.PathLike)):
-        path = Path(source).expanduser()
+        path = at_home(source)
         return to_rgb(open_file(path, max_pixels), name or str(path))
     name = name or f"picture of type {type(source).__name__}"
     if isinstance(source, Image.Image):

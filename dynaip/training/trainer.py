@@ -19,6 +19,7 @@ from dynaip.adapter.model import DynaIP
 from dynaip.config import ExperimentConfig
 from dynaip.contracts import Backbone
 from dynaip.errors import DynaIPError, Interrupted
+from dynaip.paths import at_home
 from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.signals import interruptible, noting
@@ -337,7 +338,7 @@ def train(
     the field if a resumed run's config changed, or what changed in its pairs (unless ``allow_changed_data``),
     ``Interrupted`` after SIGTERM.
     """
-    target, state = Run(Path(run).expanduser()), PartialState(cpu=on_cpu())
+    target, state = Run(at_home(run)), PartialState(cpu=on_cpu())
     early = f"stopped; nothing that was trained is lost: go on with --resume (run folder {target.path})"
     with interruptible(early), target.locked() if state.is_main_process else nullcontext():
         if state.is_main_process:

@@ -19,7 +19,7 @@ from dynaip.errors import BadSample, InputError
 from dynaip.images import load_image
 from dynaip.images.fit import ASPECT, ENLARGED
 from dynaip.notes import tell
-from dynaip.paths import missing
+from dynaip.paths import at_home, missing
 
 from .config import FolderPairsConfig
 
@@ -138,7 +138,7 @@ def _entry(folder: Path, where: str, number: int, text: str) -> Entry:
 def _inside(folder: Path, name: str, where: str) -> Path:
     """A path of the metadata, judged as it is written: it must not leave the folder. Links in it may lead anywhere."""
     try:
-        written = Path(name).expanduser()
+        written = at_home(name)
     except RuntimeError as error:  # ~somebody
         raise InputError(f"{where}: {name!r} is no path ({error})") from error
     if "\0" in name:
