@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from math import isfinite
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynaip.contracts.section import AnalysisRequest, SectionContent
+from dynaip.notes import tell
 from dynaip.reading import Row, read_rows
 from dynaip_analysis.attention.config import AttentionConfig
 from dynaip_analysis.bench.section import Chosen, RunSection
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from dynaip.contracts import Case
     from dynaip_analysis.bench.workbench import Workbench
     from dynaip_analysis.recording.recording import Recording
-
-
-logger = logging.getLogger(__name__)
 
 
 class AttentionSection(RunSection[AttentionConfig]):
@@ -92,7 +89,7 @@ class AttentionSection(RunSection[AttentionConfig]):
                 else "this fusion's tokens have no place on a picture"
             )
             if known:
-                logger.warning("attention is not compared with the subject's mask: %s", why)
+                tell(f"attention is not compared with the subject's mask: {why}")
             return []
         return agreement.agreement(maps, masks, names, [number for _, number in places])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +12,7 @@ from dynaip.atomic import write_json
 from dynaip.contracts.section import AnalysisRequest, ReportSection, SectionContent
 from dynaip.errors import InputError
 from dynaip.images import load_image
+from dynaip.notes import tell
 from dynaip.reading import check_picture, mapping, table
 from dynaip.report.directory import AblationDirectory, ShownArm
 from dynaip.suggest import one_line
@@ -21,8 +21,6 @@ from dynaip_analysis.bench.config import SectionConfig
 if TYPE_CHECKING:
     from dynaip.contracts import Case
     from dynaip_analysis.bench.workbench import Workbench
-
-logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config", bound=SectionConfig)
 
@@ -109,9 +107,7 @@ class RunSection(ReportSection, Generic[Config]):
         found = bench.cases(self.config.suite, count, request.seed)
         asked = [name for name in self.config.model_fields_set if getattr(self.config, name) == count]
         if len(found) < count and asked:
-            logger.warning(
-                "%s=%d, but suite %s has %d cases: all are taken", asked[0], count, self.config.suite, len(found)
-            )
+            tell(f"{asked[0]}={count}, but suite {self.config.suite} has {len(found)} cases: all are taken")
         return found
 
     def prepare(self, directory: Path) -> None:

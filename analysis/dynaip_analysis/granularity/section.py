@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynaip.contracts.section import AnalysisRequest, SectionContent
 from dynaip.errors import ConfigError, InputError
+from dynaip.notes import tell
 from dynaip.reading import Row, read_rows
 from dynaip_analysis.bench.section import Chosen, RunSection
 from dynaip_analysis.granularity.config import GranularityConfig
@@ -71,7 +72,7 @@ class GranularitySection(RunSection[GranularityConfig]):
             paths = [figures.draw_curves(out / "granularity-curves.png", sweep)] if sweep.scores else []
         labelled = self._labelled(bench, request)
         if labelled is None and not request.reference:
-            logger.warning("the benchmark knows no factors of its references: the encoder's layers are not probed")
+            tell("the benchmark knows no factors of its references: the encoder's layers are not probed")
         return [*paths, *self._layers(bench, labelled, out)] if labelled else paths
 
     def _sweep(self, bench: Workbench, cases: Sequence[Case], settings: Sequence[Setting]) -> GammaSweep:
@@ -127,7 +128,7 @@ class GranularitySection(RunSection[GranularityConfig]):
         ]
         probes = layers.probes()
         if not any(probes.values()):
-            logger.warning("no factor can be probed: each needs two values in two identities")
+            tell("no factor can be probed: each needs two values in two identities")
         else:
             paths.append(layer_figures.draw_probes(out / "granularity-probes.png", layers, probes))
         return paths

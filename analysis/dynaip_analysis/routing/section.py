@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynaip.contracts.section import AnalysisRequest, SectionContent
 from dynaip.errors import InputError
+from dynaip.notes import tell
 from dynaip.reading import Row, read_rows
 from dynaip_analysis.bench.section import Chosen, RunSection
 from dynaip_analysis.routing.config import RoutingConfig
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from dynaip_analysis.bench.labels import Ints
     from dynaip_analysis.bench.workbench import Workbench
     from dynaip_analysis.routing.routed import Routed
-
-
-logger = logging.getLogger(__name__)
 
 
 class RoutingSection(RunSection[RoutingConfig]):
@@ -50,7 +47,7 @@ class RoutingSection(RunSection[RoutingConfig]):
             looked = self._look(each.run, request)
             found = looked.found
             if found is None:
-                logger.warning("%s has no router: it is left out", each.label)
+                tell(f"{each.label} has no router: it is left out")
                 continue
             names = levels[each.label] = list(looked.bench.dyna.encoder.levels)
             summary = summaries[each.label] = measure.summarise(found.weights, looked.groups)
