@@ -58,11 +58,11 @@ def show_scores(table: Any) -> None:
 
     names = [name for name in table.columns if name != "suite"]
     parts = [name for name in names if name not in RESERVED and any(name.startswith(f"{each}_") for each in names)]
-    names = [name for name in names if name not in parts] + parts
-    for start in range(0, len(names), COLUMNS):
-        shown = ["suite", *names[start : start + COLUMNS]]
-        rows = [[row[name] for name in shown] for _, row in table.iterrows()]
-        show_table(shown, [[f"{it:.3f}" if isinstance(it, float) else str(it) for it in row] for row in rows])
+    for group in ([name for name in names if name not in parts], parts):
+        for start in range(0, len(group), COLUMNS):
+            shown = ["suite", *group[start : start + COLUMNS]]
+            rows = [[row[name] for name in shown] for _, row in table.iterrows()]
+            show_table(shown, [[f"{it:.3f}" if isinstance(it, float) else str(it) for it in row] for row in rows])
 
 
 def _evaluate(run: str, config: EvaluationConfig, folder: Path, decoupling: str | None, bare: bool) -> Any:
