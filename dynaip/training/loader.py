@@ -16,7 +16,7 @@ from dynaip.contracts import Pair
 from dynaip.errors import DynaIPError, InputError
 from dynaip.notes import caught
 from dynaip.registry import registry
-from dynaip.training.data import Bad, Order, PairDataset, Quarantine
+from dynaip.training.data import Bad, BatchOrder, PairDataset, Quarantine
 from dynaip.training.memory import machine_memory
 from dynaip.training.remarks import Remarks
 
@@ -85,7 +85,7 @@ class PairLoader:
 
     def __init__(
         self, dataset: PairDataset, encode: Callable[[Sequence[Pair]], list[Encoded]], *, quarantine: Quarantine,
-        order: Order, workers: int = 0, cache: int = 0, memory: float | None = None,
+        order: BatchOrder, workers: int = 0, cache: int = 0, memory: float | None = None,
         warn: Callable[[str], None] = print, remarks: Remarks | None = None,
         check: Callable[[str, tuple[int, int]], None] = lambda name, size: None,
     ) -> None:  # fmt: skip

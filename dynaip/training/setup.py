@@ -15,7 +15,7 @@ from dynaip.device import choose
 from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.sizes import check_size
-from dynaip.training.data import Order, PairDataset, Quarantine
+from dynaip.training.data import BatchOrder, PairDataset, Quarantine
 from dynaip.training.encoding import encode
 from dynaip.training.loader import PairLoader
 from dynaip.training.progress import Warn
@@ -63,7 +63,7 @@ def loader_for(
         pairs,
         lambda pairs: encode(pairs, *models),
         quarantine=Quarantine(run.quarantine, len(pairs), settings.max_bad_share),
-        order=Order(
+        order=BatchOrder(
             settings.batch_size, settings.seed, len(pairs), accelerator.process_index, accelerator.num_processes
         ),
         workers=settings.workers,
