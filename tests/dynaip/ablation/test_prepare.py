@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from dynaip.ablation.folder import FINISHED, WAITING, AblationFolder, Group
+from dynaip.ablation.folder import FINISHED, WAITING, AblationFolder, ArmGroup
 from dynaip.ablation.plan import Plan, make_plan
 from dynaip.ablation.prepare import prepare
 from dynaip.atomic import write_table
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> AblationFolder:
 
 def test_workers_find_what_they_need(plan: Plan, folder: AblationFolder) -> None:
     prepare(plan, [], folder)
-    training, base = (Group.read(folder.group(name)) for name, _ in plan.groups())
+    training, base = (ArmGroup.read(folder.group(name)) for name, _ in plan.groups())
     assert [arm.name for arm in training.arms] == ["dynamic", "coupled"]
     assert (training.training, training.steps) == (plan.trainings[0].hash, 4)
     assert (base.training, base.steps, base.arms[0].run) == (None, None, "base")
