@@ -39,6 +39,7 @@ from dynaip.training.speed import (
     compiled_blocks,
     determinism,
     products_in,
+    shortage,
     to_device,
     wants_checkpointing,
 )
@@ -202,6 +203,9 @@ class Trainer:
         if self.checkpointing is None:
             self.checkpointing = wants_checkpointing(setting, self.pipe.transformer, tokens)
             checkpoint(self.pipe.transformer, self.checkpointing)
+            short = shortage(self.pipe.transformer, tokens, checkpointing=self.checkpointing)
+            if short and self.accelerator.is_main_process:
+                self.warn(short)
 
     def _text(self, batch: Batch, chance: Draw) -> dict[str, Tensor]:
         """Encodings of the prompts, or of the empty prompt where it is dropped."""

@@ -14,12 +14,12 @@ import dynaip
 from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.words import tokens_of
-from dynaip.config import ComponentSpec, EvaluationConfig
+from dynaip.config import ComponentSpec, EvaluationConfig, load_saved
 from dynaip.contracts import Backbone, Benchmark, Case, CaseReference, Metric
 from dynaip.errors import InputError
-from dynaip.evaluation.runs import evaluation_of
 from dynaip.evaluation.scoring import build_metrics, score
 from dynaip.images import load_image
+from dynaip.models import local_folder
 from dynaip.painting import batches, generate_cases
 from dynaip.registry import registry
 from dynaip.suggest import did_you_mean
@@ -121,10 +121,6 @@ class Workbench:
 
 
 def evaluation_if_named(run: str) -> EvaluationConfig | None:
-    """What a run is evaluated with; None for one that names no benchmark, such as an imported adapter."""
-    try:
-        return evaluation_of(run, {})
-    except InputError as error:
-        if type(error) is not InputError:  # a mistake in its config
-            raise
-        return None
+    """What a run is evaluated with; None for one that does not say it, such as an imported adapter."""
+    file = local_folder(run, "adapter") / "config.yaml"
+    return load_saved(file).evaluation if file.is_file() else None
