@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -19,6 +17,7 @@ from dynaip.errors import DynaIPError, InputError
 from dynaip.notes import caught
 from dynaip.registry import registry
 from dynaip.training.data import Bad, BatchOrder, PairDataset, Quarantine
+from dynaip.training.memory import machine_memory
 from dynaip.training.remarks import Remarks
 
 BLOCK = 16
@@ -247,12 +246,3 @@ def _outlive_sigterm(worker: int) -> None:
 
 def _stack(rows: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-
-
-def machine_memory() -> int:
-    """Memory of this machine, or of the container that this process is in, in bytes."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    except (OSError, ValueError):  # no such group, or "max"
-        return total

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs]
+from accelerate import Accelerator, PartialState  # pyright: ignore[reportMissingTypeStubs]
 from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTypeStubs]
 
 from dynaip.adapter.model import DynaIP
@@ -44,6 +44,14 @@ def on_cpu() -> bool:
     if ":" in str(device) and "LOCAL_RANK" not in os.environ:
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
     return device.type == "cpu"
+
+
+def leave_together() -> None:
+    """End the group of processes: one that ended first would abort those that still listen to it."""
+    state = PartialState()
+    if state.num_processes > 1:
+        state.wait_for_everyone()
+        state.destroy_process_group()
 
 
 def loader_for(

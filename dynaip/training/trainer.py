@@ -40,6 +40,7 @@ from dynaip.training.speed import (
     determinism,
     products_in,
     reserve_workspace,
+    shortage,
     to_device,
     wants_checkpointing,
 )
@@ -204,6 +205,9 @@ class Trainer:
         if self.checkpointing is None:
             self.checkpointing = wants_checkpointing(setting, self.pipe.transformer, tokens)
             checkpoint(self.pipe.transformer, self.checkpointing)
+            short = shortage(self.pipe.transformer, tokens, checkpointing=self.checkpointing)
+            if short and self.accelerator.is_main_process:
+                self.warn(short)
 
     def _text(self, batch: Batch, chance: Draw) -> dict[str, Tensor]:
         """Encodings of the prompts, or of the empty prompt where it is dropped."""
