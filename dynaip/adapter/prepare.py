@@ -16,6 +16,7 @@ from dynaip.adapter.reference import Reference, normalised
 from dynaip.adapter.slots import Slot
 from dynaip.contracts import ForwardPass
 from dynaip.errors import InputError
+from dynaip.promises import check_finite
 
 Placed = list[tuple[Reference, Tensor | None]]
 """One sample's references with their regions on the grid."""
@@ -31,6 +32,8 @@ def slot_maker(
     given = {id(one): one for sample in samples for one in sample if one.scale != 0}
     pictures, names = [one.picture() for one in given.values()], [one.name for one in given.values()]
     encoded = adapter.features(pictures, names) if pictures else {}
+    for level, values in encoded.items():
+        check_finite(f"encoder {adapter.specs.encoder.use}", f"features of level {level}", values)
     features = {
         key: {level: values[place : place + 1] for level, values in encoded.items()} for place, key in enumerate(given)
     }
@@ -82,6 +85,7 @@ def _slot(
     condition = call.condition[rows] if adapter.fusion.uses_condition and call.condition is not None else None
     with torch.no_grad():
         tokens = adapter.fuse(picked, coefficients=granularity, condition=condition).tokens
+    check_finite(f"fusion {adapter.specs.fusion.use}", "its tokens", tokens)
     scales = torch.tensor([reference.scale for reference in references], dtype=torch.float32)
     return Slot(rows, tokens, scales, list(where), repeats=call.batch // len(samples), number=number)
 
