@@ -42,7 +42,7 @@ def indices_at(step: int, *, batch: int, size: int, seed: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Order:
+class BatchOrder:
     """Which pairs are asked for when: batches are numbered from 0 in each of ``world`` processes."""
 
     batch: int
@@ -73,10 +73,10 @@ class PairDataset(Dataset[Any]):
     def __getitem__(self, index: int) -> Pair | Bad:
         try:
             with caught() as notes:
-                pair = self.source[index]
+                pair: Any = self.source[index]
         except (BadSample, InputError) as error:
             return Bad(index, str(error))
-        check_pair(f"source {self.spec.use if self.spec else type(self.source).__name__}", index, pair)
+        pair = check_pair(f"source {self.spec.use if self.spec else type(self.source).__name__}", index, pair)
         return replace(pair, notes=(*pair.notes, *notes)) if notes else pair
 
     def __getstate__(self) -> dict[str, Any]:

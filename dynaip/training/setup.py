@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from accelerate import Accelerator  # pyright: ignore[reportMissingTypeStubs]
+from accelerate import Accelerator, PartialState  # pyright: ignore[reportMissingTypeStubs]
 from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTypeStubs]
 
 from dynaip.adapter.model import DynaIP
@@ -15,7 +15,7 @@ from dynaip.device import choose
 from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.sizes import check_size
-from dynaip.training.data import Order, PairDataset, Quarantine
+from dynaip.training.data import BatchOrder, PairDataset, Quarantine
 from dynaip.training.encoding import encode
 from dynaip.training.loader import PairLoader
 from dynaip.training.progress import Warn
@@ -46,6 +46,14 @@ def on_cpu() -> bool:
     return device.type == "cpu"
 
 
+def leave_together() -> None:
+    """End the group of processes: one that ended first would abort those that still listen to it."""
+    state = PartialState()
+    if state.num_processes > 1:
+        state.wait_for_everyone()
+        state.destroy_process_group()
+
+
 def loader_for(
     config: ExperimentConfig, run: Run, accelerator: Any, models: tuple[Any, Backbone, DynaIP], pairs: PairDataset,
     warn: Warn,
@@ -55,7 +63,7 @@ def loader_for(
         pairs,
         lambda pairs: encode(pairs, *models),
         quarantine=Quarantine(run.quarantine, len(pairs), settings.max_bad_share),
-        order=Order(
+        order=BatchOrder(
             settings.batch_size, settings.seed, len(pairs), accelerator.process_index, accelerator.num_processes
         ),
         workers=settings.workers,

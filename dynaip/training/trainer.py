@@ -39,6 +39,8 @@ from dynaip.training.speed import (
     compiled_blocks,
     determinism,
     products_in,
+    reserve_workspace,
+    shortage,
     to_device,
     wants_checkpointing,
 )
@@ -95,6 +97,7 @@ class Trainer:
         settings = config.training
         if settings.threads:
             torch.set_num_threads(settings.threads)
+        reserve_workspace(settings.deterministic)
         accelerator = accelerator_for(settings)
         device = accelerator.device
         backbone: Backbone = registry().build(config.backbone)
@@ -202,6 +205,9 @@ class Trainer:
         if self.checkpointing is None:
             self.checkpointing = wants_checkpointing(setting, self.pipe.transformer, tokens)
             checkpoint(self.pipe.transformer, self.checkpointing)
+            short = shortage(self.pipe.transformer, tokens, checkpointing=self.checkpointing)
+            if short and self.accelerator.is_main_process:
+                self.warn(short)
 
     def _text(self, batch: Batch, chance: Draw) -> dict[str, Tensor]:
         """Encodings of the prompts, or of the empty prompt where it is dropped."""

@@ -317,3 +317,15 @@ def test_sigterm_ends_any_command_with_one_line(
     monkeypatch.setattr(app, "build", lambda files: loading)
     assert app.main(["train", "x"]) == 75
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_tilde_is_one_s_home_wherever_a_path_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """``--out=~/x`` reaches a command as it is written: the shell leaves it alone."""
+    from dynaip.cli.app import at_home
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert at_home(Path("~/x")) == tmp_path / "x"
+    assert at_home([Path("~/a"), Path("b")]) == [tmp_path / "a", Path("b")]
+    assert at_home("~ a prompt") == "~ a prompt"
+    assert main(["recipes", "copy", "microworld/dynaip", "~/mine.yaml"]) == 0
+    assert (tmp_path / "mine.yaml").is_file()

@@ -152,7 +152,13 @@ def test_two_processes_agree(tmp_path: Path) -> None:
     """Mean of the gradients; a step that one of them spoils is skipped by both, and nobody waits for ever."""
     (tmp_path / "two.py").write_text(TWO)
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)}
+    env = {
+        "PYTHONPATH": str(ROOT),
+        "PATH": "/usr/bin:/bin",
+        "OMP_NUM_THREADS": "1",
+        "HOME": str(tmp_path),
+        "GLOO_SOCKET_IFNAME": "lo",
+    }  # whatever the machine's name leads to
     done = subprocess.run(
         [sys.executable, *command, str(tmp_path / "two.py"), str(tmp_path)],
         capture_output=True, text=True, env=env, timeout=300, check=False,
