@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -31,6 +32,11 @@ def slot_maker(
     given = {id(one): one for sample in samples for one in sample if one.scale != 0}
     pictures, names = [one.picture() for one in given.values()], [one.name for one in given.values()]
     encoded = adapter.features(pictures, names) if pictures else {}
+    for level, values in encoded.items():
+        if not values.isfinite().all():
+            raise InputError(
+                f"encoder {adapter.specs.encoder.use}: level {level} of a reference is not finite; load it in another dtype"
+            )
     features = {
         key: {level: values[place : place + 1] for level, values in encoded.items()} for place, key in enumerate(given)
     }
@@ -120,4 +126,4 @@ def _per_sample(samples: list[list[Reference]], subjects: Sequence[Any] | None) 
 
 
 def _places(given: Any) -> bool:
-    return bool(given) and all(isinstance(each, int) for each in given)
+    return bool(given) and all(isinstance(each, Integral) for each in given)
