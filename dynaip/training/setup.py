@@ -58,6 +58,7 @@ def loader_for(
     config: ExperimentConfig, run: Run, accelerator: Any, models: tuple[Any, Backbone, DynaIP], pairs: PairDataset,
     warn: Warn,
 ) -> PairLoader:  # fmt: skip
+    """The loader of a training's pairs, as its config orders them for this process; unusable ones are quarantined."""
     settings, (pipe, backbone, _) = config.training, models
     return PairLoader(
         pairs,
