@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from dynaip import atomic
 from dynaip.adapter.files import CONFIG, WEIGHTS, read_weights
