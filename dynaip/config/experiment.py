@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, field_validator
 
+from dynaip.config.components import ComponentSpec, OfKind
 from dynaip.config.yaml_text import dump
 from dynaip.plain import name_problem
 from dynaip.registry.options import Strict
-from dynaip.registry.spec import ComponentSpec, OfKind
 
 
 class AdapterConfig(Strict):

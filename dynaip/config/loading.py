@@ -9,13 +9,13 @@ from typing import Any, cast
 
 from dynaip.config.ablation import AblationConfig
 from dynaip.config.experiment import ExperimentConfig
+from dynaip.config.explain import Together, explained
 from dynaip.config.merge import merge, overridden, override, parse_override
 from dynaip.config.yaml_text import Located, read
 from dynaip.errors import ConfigError, InputError
 from dynaip.paths import at_home, missing
 from dynaip.plain import name_from
 from dynaip.registry import registry
-from dynaip.registry.explain import Together, explained
 from dynaip.suggest import did_you_mean, nearest
 
 RECIPES = Path(__file__).parents[1] / "recipes"
