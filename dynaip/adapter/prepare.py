@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -33,7 +34,10 @@ def slot_maker(
     pictures, names = [one.picture() for one in given.values()], [one.name for one in given.values()]
     encoded = adapter.features(pictures, names) if pictures else {}
     for level, values in encoded.items():
-        check_finite(f"encoder {adapter.specs.encoder.use}", f"features of level {level}", values)
+        if not values.isfinite().all():
+            raise InputError(
+                f"encoder {adapter.specs.encoder.use}: level {level} of a reference is not finite; load it in another dtype"
+            )
     features = {
         key: {level: values[place : place + 1] for level, values in encoded.items()} for place, key in enumerate(given)
     }
@@ -124,4 +128,4 @@ def _per_sample(samples: list[list[Reference]], subjects: Sequence[Any] | None) 
 
 
 def _places(given: Any) -> bool:
-    return bool(given) and all(isinstance(each, int) for each in given)
+    return bool(given) and all(isinstance(each, Integral) for each in given)

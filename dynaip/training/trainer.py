@@ -32,7 +32,7 @@ from dynaip.training.loader import Batch, LoaderDied, PairLoader, deaths_told
 from dynaip.training.logs import append_log, cut_log
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
-from dynaip.training.resume import check_folder, finished
+from dynaip.training.resume import check_folder, finished, note_trained
 from dynaip.training.setup import accelerator_for, loader_for, on_cpu, pairs_of
 from dynaip.training.speed import (
     checkpoint,
@@ -380,6 +380,7 @@ def _carry_out(trainer: Trainer, pairs: Fingerprint | None, *, resume: bool, on_
     trainer.fit(on_progress)
     if main:
         trainer.dyna.save_pretrained(run.adapter)
+        note_trained(run, trainer.step)
 
 
 def _plain(report: StepReport) -> dict[str, Any]:
