@@ -17,6 +17,7 @@ from dynaip.adapter.reference import Reference, normalised
 from dynaip.adapter.slots import Slot
 from dynaip.contracts import ForwardPass
 from dynaip.errors import InputError
+from dynaip.promises import check_finite
 
 Placed = list[tuple[Reference, Tensor | None]]
 """One sample's references with their regions on the grid."""
@@ -88,6 +89,7 @@ def _slot(
     condition = call.condition[rows] if adapter.fusion.uses_condition and call.condition is not None else None
     with torch.no_grad():
         tokens = adapter.fuse(picked, coefficients=granularity, condition=condition).tokens
+    check_finite(f"fusion {adapter.specs.fusion.use}", "its tokens", tokens)
     scales = torch.tensor([reference.scale for reference in references], dtype=torch.float32)
     return Slot(rows, tokens, scales, list(where), repeats=call.batch // len(samples), number=number)
 
