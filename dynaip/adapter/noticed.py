@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from dynaip.adapter.caches import leaves_out
+from dynaip.adapter.caches import BLOCKS, leaves_out
 from dynaip.adapter.compiled import is_compiled
 from dynaip.adapter.places import Place
 from dynaip.contracts import ForwardPass
@@ -30,7 +30,7 @@ def _left_out(place: Place, call: ForwardPass, *, entered: bool) -> bool:
     if place.number in call.skipped_blocks:
         return True
     attention, block = (held() if held else None for held in (place.attention, place.block))
-    return leaves_out(block) or leaves_out(attention) or (place.served and not entered)
+    return leaves_out(block) or leaves_out(attention, BLOCKS) or (place.served and not entered)
 
 
 def _cause(place: Place, reached: bool | None) -> str:
@@ -42,6 +42,10 @@ def _cause(place: Place, reached: bool | None) -> str:
     modules = [module for module in (attention, block) if isinstance(module, nn.Module)]
     if any(is_compiled(module) for module in modules):
         return "the block was compiled before the adapter was attached: attach first, then compile"
+    if place.reuses:
+        return (
+            "a cache gives what came before references were active: run the whole generation inside of references(...)"
+        )
     if reached is None:
         return (
             "its attention did not run, or was replaced after the adapter was attached: detach() and attach(pipe) again"
