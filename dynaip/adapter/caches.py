@@ -26,7 +26,8 @@ BLOCKS = ("FBC", "MagCache", "SeaCache", "TransformerBlockSkip", "AttentionProce
 
 def hooks_of(module: nn.Module | None) -> list[Any]:
     """The hooks of diffusers that wrap a module's forward."""
-    return list(getattr(getattr(module, "_diffusers_hook", None), "hooks", {}).values())
+    registry = None if module is None else vars(module).get("_diffusers_hook")
+    return [] if registry is None else list(registry.hooks.values())
 
 
 def caches_of(module: nn.Module | None) -> Iterator[str]:
