@@ -143,7 +143,7 @@ def check_levels(who: str, encoder: Any, features: Any, count: int) -> None:
         given = list(features) if isinstance(features, Mapping) else type(features).__name__
         raise _broken(who, f"forward must give the levels {levels}, not {given}")
     for level, values in features.items():
-        shape = tuple(int(edge) for edge in getattr(values, "shape", ()))
+        shape: list[int] = list(getattr(values, "shape", ()))
         width = encoder.widths[level]
         least = 0 if grid is None else grid[0] * grid[1]
         fits = len(shape) == 3 and (shape[0], shape[2]) == (count, width)
