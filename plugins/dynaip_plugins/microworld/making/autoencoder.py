@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +55,8 @@ def train(
 ) -> AutoencoderKL:
     """Train, or go on from the checkpoint in `folder`; returns the calibrated model."""
     torch.manual_seed(schedule.seed)
-    model = create().to(memory_format=torch.channels_last)
+    model: Any = create()
+    model = model.to(memory_format=torch.channels_last)
     images = pixels(draw(schedule.seed + 1, pool, mixture=MIXTURE))
 
     def step(generator: torch.Generator) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +59,8 @@ def train(
 ) -> Oracle:
     """Train, or go on from the checkpoint in `folder`."""
     torch.manual_seed(schedule.seed + 21)
-    model = Oracle().to(memory_format=torch.channels_last)
+    model: Any = Oracle()
+    model = model.to(memory_format=torch.channels_last)
     scenes = draw(schedule.seed + 22, pool, split=None, mixture=MIXTURE)
     images = half_coded(vae, pixels(scenes))
     cases = cases_of(scenes)

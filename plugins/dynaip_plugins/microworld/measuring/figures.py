@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, FluxPipeline
@@ -67,7 +68,7 @@ def measure_readers(vae: AutoencoderKL, oracle: Oracle, count: int) -> dict[str,
 
 
 def measure_base(
-    pipe: FluxPipeline, oracle: Oracle, subjects: int, dense: bool, count: int, **sampling: float
+    pipe: FluxPipeline, oracle: Oracle, subjects: int, dense: bool, count: int, **sampling: Any
 ) -> dict[str, object]:
     """Prompt following of the base on its own: test identities, one image per scene."""
     scenes = draw(MEASURE_SEED + subjects, count, "test", {subjects: 1.0})

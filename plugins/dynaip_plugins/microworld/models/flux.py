@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
@@ -21,7 +23,7 @@ class Base(nn.Module):
     def __init__(self, double_blocks: int = 4, single_blocks: int = 2) -> None:
         super().__init__()
         size = tokens.vocabulary_size()
-        ends = {"pad_token_id": tokens.PAD, "eos_token_id": tokens.END}
+        ends: dict[str, Any] = {"pad_token_id": tokens.PAD, "eos_token_id": tokens.END}
         self.clip = CLIPTextModel(
             CLIPTextConfig(
                 vocab_size=size,
@@ -34,8 +36,9 @@ class Base(nn.Module):
                 **ends,
             )
         )
+        t5_config: Any = T5Config  # its types know less than it takes
         self.t5 = T5EncoderModel(
-            T5Config(
+            t5_config(
                 vocab_size=size,
                 d_model=TEXT_WIDTH,
                 d_kv=HEAD_WIDTH,
