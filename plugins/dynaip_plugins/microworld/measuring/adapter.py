@@ -21,11 +21,11 @@ from ..models.adapter import experiment
 ARMS = ("adapter", "without_reference")
 
 
-def measure(folder: Path, count: int) -> dict[str, object]:
+def measure(folder: Path, count: int, device: str = "cpu") -> dict[str, object]:
     """CP, PF and leak of the adapter in ``folder``, and of the base without reference, on ``count`` cases a suite."""
     sizes = f"evaluation.benchmark={{use: microworld, single: {count}, multi2: {count}, multi3: {count}}}"
     config = experiment(folder, [sizes])
-    pipe = registry().build(config.backbone).load(device="cpu", dtype=torch.float32)
+    pipe = registry().build(config.backbone).load(device=device, dtype=torch.float32)
     dyna = DynaIP.build(config, pipe.transformer).eval()
     weights = folder / "adapter" / WEIGHTS
     fill(dyna, read_weights(weights), str(weights))
@@ -57,5 +57,6 @@ def _scores(evaluation: EvaluationConfig, pipe: Any, dyna: DynaIP, *, bare: bool
 def _row(means: Any, cases: Any) -> dict[str, float]:
     attributes = [str(name) for name in means.index if str(name).startswith("cp_") and name != "cp_pf"]
     half = 1.96 * float(cases["cp"].sem())
-    found = {"cp": means["cp"], "cp_95_%": half, **means[["pf", "cp_pf", "leak", *attributes]]}
+    painted = ("outline", "outline_own", "outline_variant")
+    found = {"cp": means["cp"], "cp_95_%": half, **means[["pf", "cp_pf", "leak", *attributes, *painted]]}
     return {name: round(float(value), 4) for name, value in found.items()}

@@ -9,7 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dynaip.errors import InputError
 from dynaip_plugins.microworld.making import stages as building
+from dynaip_plugins.microworld.making.stages import Order
 
 TINY = 0.0004
 
@@ -25,8 +27,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("world")
-    ran = building.build(out, scale=TINY, stages=["autoencoder", "clip", "oracle", "base"])
-    assert ran == ["autoencoder", "clip", "oracle", "base"]
+    ran = building.build(Order(out, scale=TINY), stages=["autoencoder", "clip", "base", "oracle"])
+    assert ran == ["autoencoder", "clip", "base", "oracle"]
     return out
 
 
@@ -38,17 +40,17 @@ def test_build_leaves_every_part(built: Path) -> None:
 
 
 def test_complete_stages_are_skipped(built: Path) -> None:
-    assert building.build(built, scale=TINY, stages=["autoencoder", "oracle"]) == []
+    assert building.build(Order(built, scale=TINY), stages=["autoencoder", "oracle"]) == []
 
 
 def test_the_same_seed_gives_the_same_weights(built: Path, tmp_path: Path) -> None:
-    building.build(tmp_path, scale=TINY, stages=["autoencoder", "oracle"])
-    first, second = weights(built / "oracle"), weights(tmp_path / "oracle")
+    building.build(Order(tmp_path, scale=TINY), stages=["autoencoder", "clip"])
+    first, second = weights(built / "vision"), weights(tmp_path / "vision")
     assert first and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_measure_writes_figures_and_card(built: Path) -> None:
-    assert building.build(built, scale=TINY, stages=["measure"]) == ["measure"]
+    assert building.build(Order(built, scale=TINY), stages=["measure"]) == ["measure"]
     figures = json.loads((built / "figures.json").read_text())
     assert 0 <= figures["base_2_plain"]["pf"] <= 1
     assert figures["readers"]["autoencoder_psnr"] > 0
@@ -60,10 +62,31 @@ def test_measure_writes_figures_and_card(built: Path) -> None:
 
 
 def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unknown stages vae; there are autoencoder"):
-        building.build(tmp_path, stages=["vae"])
+    with pytest.raises(InputError, match="unknown stage vae; there are autoencoder"):
+        building.build(Order(tmp_path), stages=["vae"])
 
 
 def test_a_stage_says_what_it_needs_first(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="build the stage 'autoencoder' first"):
-        building.build(tmp_path, scale=TINY, stages=["base"])
+    with pytest.raises(InputError, match="build the stage 'autoencoder' first"):
+        building.build(Order(tmp_path, scale=TINY), stages=["base"])
+
+
+def test_a_build_goes_on_from_another_one(built: Path, tmp_path: Path) -> None:
+    """The decoder changes and the encoder does not, so that latents mean the same; the base begins with the weights given."""
+    order = Order(tmp_path, scale=TINY, start=built)
+    assert building.build(order, stages=["autoencoder", "base"]) == ["autoencoder", "base"]
+    before, after = weights(built / "pipeline"), weights(tmp_path / "pipeline")
+    vae = {name: torch.equal(before[name], after[name]) for name in before if name.startswith("vae")}
+    assert all(same for name, same in vae.items() if "encoder." in name)
+    assert not any(same for name, same in vae.items() if "decoder.conv_in" in name)
+    config = [json.loads((folder / "pipeline" / "vae" / "config.json").read_text()) for folder in (built, tmp_path)]
+    assert config[0]["scaling_factor"] == config[1]["scaling_factor"]
+    moved = [
+        (before[name].float() - after[name].float()).abs().max() for name in before if name.startswith("transformer")
+    ]
+    assert 0 < max(moved) < 0.02
+
+
+def test_a_build_says_what_it_cannot_start_from(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no folder pipeline to start from"):
+        building.build(Order(tmp_path / "new", start=tmp_path), stages=["base"])
