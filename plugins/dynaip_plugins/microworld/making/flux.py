@@ -2,79 +2,117 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from dynaip.training.plain_attention import PlainAttention
+from dynaip.training.plain_attention import fast_attention_of
 
-from ..models.flux import HEAD_WIDTH, HEADS, Base
+from ..models.autoencoder import LATENT_CHANNELS
+from ..models.flux import GRID, HEAD_WIDTH, HEADS, Base
+from ..world.table import draw_table
 from .hints import HintHead
-from .loop import Progress, Schedule, Training
-from .pool import make_pool
+from .loop import Progress, Schedule, Training, save_atomically
+from .pool import Pool, halves, packed_latents
+from .words import empty_ids
 
-SCHEDULE = Schedule(steps=9_000, batch_size=48, learning_rate=1e-3, hold=0.6, ema=0.998, warmup=300)
-POOL = 65_536
-NOISE_SHIFT = 0.5
-"""Mean of logit(t): a little towards noise, where colours and shapes are decided."""
-HINT_WEIGHT, HINTS_FALL, HINTS_END = 1.0, 0.45, 0.85
-"""Weight of the hints; it falls linearly to zero between these shares of the steps."""
+SCHEDULE = Schedule(steps=30_000, batch_size=48, learning_rate=1e-3, hold=0.5, ema=0.9995, warmup=500)
+POOL = 393_216
+NOISE_SHIFT = 0.0
+"""Mean of logit(t)."""
+HINT_WEIGHT, HINTS_FALL, HINTS_END = 1.0, 0.3, 0.7
+"""Weight of the hints; it falls linearly to zero between these shares of the training."""
+
+Model = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-class Learner(Base):
+class Learner(nn.Module):
     """The base and the head that names what its image tokens show."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.head = HintHead(HEADS * HEAD_WIDTH)
-        self.features: dict[str, Tensor] = {}
-        self.transformer.transformer_blocks[-1].register_forward_hook(self._keep)
-
-    def _keep(self, block: nn.Module, given: object, result: tuple[Tensor, Tensor]) -> None:
-        self.features["image"] = result[1]
+        self.base, self.head = Base(), HintHead(HEADS * HEAD_WIDTH)
 
 
-def flow_loss(model: Base, clean: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
-    """Flow matching: x_t = (1-t) x_0 + t eps, target eps - x_0, t logit-normal around NOISE_SHIFT."""
-    noise = torch.randn(clean.shape, generator=generator)
-    time = torch.sigmoid(torch.randn(len(clean), generator=generator) + NOISE_SHIFT)
+def flow_loss(model: Model, clean: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Flow matching: x_t = (1-t) x_0 + t eps, target eps - x_0, t logit-normal; and the image tokens between the blocks."""
+    noise = torch.randn_like(clean)
+    time = torch.sigmoid(torch.randn(len(clean), device=clean.device) + NOISE_SHIFT)
     t = time[:, None, None]
-    with torch.autocast("cpu", torch.bfloat16), PlainAttention():
-        velocity = model((1 - t) * clean + t * noise, time, ids)
-    return (velocity.float() - (noise - clean)).square().mean()
+    with halves(clean.device), fast_attention_of(clean.device):
+        velocity, middle = model((1 - t) * clean + t * noise, time, ids)
+    return (velocity.float() - (noise - clean)).square().mean(), middle
 
 
-def hint_weight(done: float) -> float:
-    """Weight of the hints after a share of the steps."""
-    return HINT_WEIGHT * min(max((HINTS_END - done) / (HINTS_END - HINTS_FALL), 0), 1)
+def hint_weight(share: Tensor) -> Tensor:
+    """Weight of the hints after a share of the training (both scalars)."""
+    return HINT_WEIGHT * ((HINTS_END - share) / (HINTS_END - HINTS_FALL)).clamp(0, 1)
+
+
+def compile_blocks(model: Base, batch_size: int) -> None:
+    """Compile the two kinds of blocks, once each, and try them; blocks that do not compile stay as they are."""
+    flux, device = model.transformer, model.cos.device
+    blocks = [*flux.transformer_blocks, *flux.single_transformer_blocks]
+    plain = [block.forward for block in blocks]
+    clean = torch.randn(batch_size, GRID * GRID, 4 * LATENT_CHANNELS, device=device)
+    try:
+        for block in blocks:
+            block.forward = torch.compile(block.forward, dynamic=False)
+        flow_loss(model, clean, empty_ids(device).expand(batch_size, -1))[0].backward()
+    except Exception as error:
+        sys.stderr.write(f"base: blocks stay uncompiled ({type(error).__name__}: {str(error)[:300]})\n")
+        for block, forward in zip(blocks, plain, strict=True):
+            block.forward = forward
+    model.zero_grad(set_to_none=True)
+
+
+def restore_blocks(model: Base) -> None:
+    """Undo `compile_blocks`, so that the model can be saved and copied."""
+    for block in (*model.transformer.transformer_blocks, *model.transformer.single_transformer_blocks):
+        block.__dict__.pop("forward", None)
+
+
+def latents_of(vae: AutoencoderKL, seed: int, count: int, file: Path | None, device: str) -> Pool:
+    """The pool of `count` scenes; where a file is named, their latents come from it, and are made first if it is missing."""
+    table = draw_table(seed, count)
+    if file is not None and file.exists():
+        return Pool.of(table, torch.load(file, weights_only=True).to(device))
+    latents = packed_latents(vae.to(device), table.to(device))
+    if file is not None:
+        save_atomically(latents.cpu(), file)
+    return Pool.of(table, latents)
 
 
 def train(
     folder: Path,
-    vae: AutoencoderKL,
+    vae: Callable[[], AutoencoderKL],
     schedule: Schedule = SCHEDULE,
     pool: int = POOL,
     progress: Progress | None = None,
+    device: str = "cpu",
     compiled: bool = False,
-) -> Learner:
+) -> Base:
     """Train, or go on from the checkpoint in `folder`; returns the averaged model.
 
-    `compiled` costs two minutes at the start and makes every step a quarter faster.
+    `compiled` takes a minute or two at the start, during which `vae` may still be in the making: it is asked for afterwards.
     """
     torch.manual_seed(schedule.seed + 11)
-    model = Learner()
-    scenes = make_pool(vae, schedule.seed + 12, pool, folder / "base-latents.pt")
-    training = Training("base", model, schedule, folder)
+    model = Learner().to(device)
     if compiled:
-        model.transformer.compile(dynamic=False)
+        compile_blocks(model.base, schedule.batch_size)
+    file = folder / "base-latents.pt" if device == "cpu" else None
+    scenes = latents_of(vae(), schedule.seed + 12, pool, file, device)
+    training = Training("base", model, schedule, folder)
 
-    def step(generator: torch.Generator) -> Tensor:
-        clean, ids, hints = scenes.batch(schedule.batch_size, generator)
-        loss = flow_loss(model, clean, ids, generator)
-        weight = hint_weight(training.step / schedule.steps)
-        return loss + weight * model.head(model.features["image"], hints) if weight > 0 else loss
+    def step() -> Tensor:
+        clean, ids, hints = scenes.batch(schedule.batch_size)
+        loss, middle = flow_loss(model.base, clean, ids)
+        return loss + hint_weight(training.share) * model.head(middle, hints)
 
     training.run(step, progress)
-    return model
+    restore_blocks(model.base)
+    return model.base

@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.flux import GRID
 from ..world.render import SIZE, placements
-from ..world.scenes import Scene, labels
+from ..world.table import Table
 from ..world.vocabulary import ATTRIBUTES
 
-NOBODY = -100
+NOWHERE = -100
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +30,27 @@ class Hints:
     owners: Tensor
 
     def of(self, rows: Tensor) -> Tensor:
-        """Targets per token and attribute; NOBODY where no subject stands. [B,64,A]."""
+        """Targets per token and attribute; NOWHERE where no subject stands. [B,64,A]."""
         owner = self.owners[rows].long()
         subject = owner.clamp_min(0)[..., None].expand(-1, -1, self.attributes.shape[-1])
         found = self.attributes[rows].long().gather(1, subject)
-        return found.masked_fill(owner[..., None] < 0, NOBODY)
+        return found.masked_fill(owner[..., None] < 0, NOWHERE)
 
 
-def owners(scenes: Sequence[Scene]) -> Tensor:
-    """Which subject covers the middle of each 8 x 8 pixels. [N,64] int8."""
-    y, x = (np.mgrid[0:GRID, 0:GRID] + 0.5) * SIZE / GRID
-    found = np.full((len(scenes), GRID, GRID), -1, np.int8)
-    for row, scene in enumerate(scenes):
-        for k, place in enumerate(placements(scene)):
-            found[row][np.hypot(x - place.x, y - place.y) < place.radius] = k
-    return torch.from_numpy(found).flatten(1)
+def owners(table: Table, grid: int = GRID) -> Tensor:
+    """Which subject covers the middle of each token, the last one drawn if several do, or -1. [N,grid*grid] int8."""
+    line = (torch.arange(grid, device=table.device) + 0.5) * (SIZE / grid)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    place = placements(table)[..., None, None]
+    near = torch.hypot(x - place[:, :, 0], y - place[:, :, 1]) < place[:, :, 2]
+    number = torch.arange(1, near.shape[1] + 1, device=table.device)[None, :, None, None]
+    covered = (near & table.present[..., None, None]) * number
+    return (covered.amax(1) - 1).to(torch.int8).flatten(1)
 
 
-def make_hints(scenes: Sequence[Scene]) -> Hints:
-    """Hints for scenes."""
-    table = torch.zeros(len(scenes), 4, len(ATTRIBUTES), dtype=torch.int8)
-    for row, scene in enumerate(scenes):
-        for k in range(len(scene.subjects)):
-            found = labels(scene, k)
-            table[row, k] = torch.tensor([found[name] for name in ATTRIBUTES], dtype=torch.int8)
-    return Hints(table, owners(scenes))
+def make_hints(table: Table) -> Hints:
+    """Hints for scenes, where their table lies."""
+    return Hints(table.values.clamp_min(0).to(torch.int8), owners(table))
 
 
 class HintHead(nn.Module):
@@ -70,9 +65,9 @@ class HintHead(nn.Module):
 
     def forward(self, features: Tensor, targets: Tensor) -> Tensor:
         """Mean cross entropy over attributes and covered tokens. features [B,T,d], targets [B,T,all attributes]."""
-        logits = self.linear(self.norm(features.float())).split(self.sizes, dim=-1)
+        logits = self.linear(self.norm(features.float())).float().split(self.sizes, dim=-1)
         losses = [
-            F.cross_entropy(part.flatten(0, 1), targets[..., column].flatten(), ignore_index=NOBODY)
+            F.cross_entropy(part.flatten(0, 1), targets[..., column].flatten(), ignore_index=NOWHERE)
             for part, column in zip(logits, self.columns, strict=True)
         ]
         return torch.stack(losses).mean()

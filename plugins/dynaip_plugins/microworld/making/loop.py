@@ -1,10 +1,11 @@
-"""One seeded, resumable training loop for every model of microworld."""
+"""One seeded, resumable training loop for every model of microworld: step by step on a CPU, as one captured graph on a GPU."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,15 +16,19 @@ import torch
 from torch import Tensor, nn
 
 Progress = Callable[[str, int, int, float], None]
-"""Called with stage, steps done, steps in all, and the smoothed loss."""
+"""Called with stage, steps done, steps in all (as far as is known), and the smoothed loss."""
 
-Step = Callable[[torch.Generator], Tensor]
-"""One training step: draws its batch from the generator and returns the loss."""
+Objective = Callable[[], Tensor]
+"""One step's loss: draws its batch from torch's own generator of the device, and waits for nothing on the host."""
+
+WARM_STEPS = 4
+"""Steps before a graph is captured: they make the optimizer's state and choose kernels."""
+SMOOTH = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast a model learns."""
+    """How long and how fast a model learns; `seconds` lets the clock decide instead of `steps`."""
 
     steps: int
     batch_size: int
@@ -34,14 +39,19 @@ class Schedule:
     clip: float = 1.0
     ema: float = 0.0
     seed: int = 0
+    seconds: float | None = None
     checkpoint_seconds: float = 300.0
     log_every: int = 25
 
-    def rate(self, step: int) -> float:
-        """Learning rate: linear warm-up, constant for the share `hold` of the steps, cosine to zero."""
-        start = self.hold * self.steps
-        done = min(max(step - start, 0) / max(self.steps - start, 1), 1)
-        rise = min((step + 1) / max(min(self.warmup, self.steps), 1), 1)
+    def share(self, step: int, elapsed: float) -> float:
+        """Share of the training that lies behind after `step` steps and `elapsed` seconds."""
+        return min(step / self.steps if self.seconds is None else elapsed / self.seconds, 1.0)
+
+    def rate(self, share: float, step: int) -> float:
+        """Learning rate: linear warm-up, constant for the share `hold` of the training, cosine to zero."""
+        done = min(max(share - self.hold, 0) / (1 - self.hold), 1)
+        warmup = self.warmup if self.seconds is not None else min(self.warmup, self.steps)
+        rise = min((step + 1) / max(warmup, 1), 1)
         return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * done))
 
 
@@ -54,21 +64,34 @@ def save_atomically(value: object, path: Path) -> None:
 
 
 class Training:
-    """State of one training: the model, its optimizer, its moving average and the step reached."""
+    """State of one training: the model, its optimizer, its moving average and the step reached.
+
+    Rate, share and loss live on the device, so that a step is the same sequence of kernels every time. A step whose loss or
+    gradient is not finite changes nothing.
+    """
 
     def __init__(self, name: str, model: nn.Module, schedule: Schedule, folder: Path) -> None:
         self.name, self.model, self.schedule = name, model, schedule
         self.checkpoint = folder / f"{name}.ckpt"
         self.log = folder / f"{name}.jsonl"
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.device = self.parameters[0].device
+        number = torch.zeros((), device=self.device)
+        self.rate, self.share, self.keep = number.clone(), number.clone(), number.clone()
+        self.loss, self.bad, self.skipped = number.clone() + math.nan, number.clone(), number.clone()
         self.optimizer = torch.optim.AdamW(
-            model.parameters(),
-            lr=schedule.learning_rate,
+            self.parameters,
+            lr=self.rate,
             betas=(0.9, 0.99),
             weight_decay=schedule.weight_decay,
             fused=True,
+            capturable=self.device.type == "cuda",
         )
-        self.step, self.loss = 0, math.nan
-        self.average = [p.detach().clone() for p in model.parameters()] if schedule.ema else []
+        # The fused kernels skip an update where this is one; gradient scalers use the same door.
+        self.optimizer.found_inf = self.bad  # pyright: ignore[reportAttributeAccessIssue]
+        self.optimizer.grad_scale = None  # pyright: ignore[reportAttributeAccessIssue]
+        self.step, self.elapsed = 0, 0.0
+        self.average = [parameter.detach().clone() for parameter in self.parameters] if schedule.ema else []
         if self.checkpoint.exists():
             self._load()
 
@@ -78,59 +101,125 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average,
             "step": self.step,
+            "elapsed": self.elapsed,
             "loss": self.loss,
         }
 
     def _load(self) -> None:
-        state = torch.load(self.checkpoint, weights_only=True)
+        state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.average, self.step, self.loss = state["average"], state["step"], state["loss"]
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        self.average, self.step, self.elapsed = state["average"], state["step"], state["elapsed"]
+        self.loss.copy_(state["loss"])
 
     def save(self) -> None:
         """Write the checkpoint from which a broken-off training goes on."""
         save_atomically(self._state(), self.checkpoint)
 
-    def _update(self, loss: Tensor) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate(self.step)
+    @property
+    def done(self) -> bool:
+        """Whether the schedule has come to its end."""
+        return self.schedule.share(self.step, self.elapsed) >= 1
+
+    def _update(self, objective: Objective) -> None:
         self.optimizer.zero_grad(set_to_none=True)
+        loss = objective()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.schedule.clip)
+        value = loss.detach().float()
+        self.bad.copy_((~torch.isfinite(norm + value)).float())
         self.optimizer.step()
-        if self.average:
-            keep = min(self.schedule.ema, (1 + self.step) / (10 + self.step))
-            torch._foreach_lerp_(self.average, [p.detach() for p in self.model.parameters()], 1 - keep)
+        with torch.no_grad():
+            if self.average:
+                change = torch._foreach_sub(self.parameters, self.average)
+                torch._foreach_mul_(change, 1 - self.keep)
+                torch._foreach_add_(self.average, change)
+            smooth = torch.where(self.loss.isnan(), value, self.loss.lerp(value, SMOOTH))
+            self.loss.copy_(torch.where(self.bad > 0, self.loss, smooth))
+            self.skipped.add_(self.bad)
 
-    def _note(self, started: float) -> None:
-        line = {"step": self.step, "loss": round(self.loss, 5), "seconds": round(time.monotonic() - started, 1)}
-        with self.log.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+    def _set(self) -> None:
+        share = self.schedule.share(self.step, self.elapsed)
+        self.rate.fill_(self.schedule.rate(share, self.step))
+        self.share.fill_(share)
+        self.keep.fill_(min(self.schedule.ema, (1 + self.step) / (10 + self.step)))
 
-    def run(self, step: Step, progress: Progress | None = None, until: int | None = None) -> None:
-        """Train to the schedule's last step (or `until`). A step's chance depends on seed and step number alone."""
+    def _seeded(self) -> None:
+        """A step's chance depends on seed and step number alone."""
+        torch.manual_seed(self.schedule.seed * 1_000_003 + self.step)
+
+    def _captured(self, objective: Objective) -> Callable[[], None]:
+        """The step as one graph, whose replay costs one launch; the plain step where capturing fails."""
+        self._seeded()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_STEPS):
+                self._set()
+                self._update(objective)
+                self.step += 1
+        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.synchronize()
+        try:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self._update(objective)
+        except Exception as error:
+            torch.cuda.synchronize()
+            sys.stderr.write(f"{self.name}: no graph ({type(error).__name__}: {error}); going on step by step\n")
+            return lambda: self._update(objective)
+        return graph.replay
+
+    def run(self, objective: Objective, progress: Progress | None = None, until: int | None = None) -> None:
+        """Train to the schedule's end (or step `until`); raises `FloatingPointError` where steps stop being finite."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.model.train()
-        started = saved = time.monotonic()
-        last = min(self.schedule.steps, until or self.schedule.steps)
-        while self.step < last:
-            loss = step(torch.Generator().manual_seed(self.schedule.seed * 1_000_003 + self.step))
-            self._update(loss)
-            value = loss.item()
-            self.loss = value if math.isnan(self.loss) else 0.98 * self.loss + 0.02 * value
+        graphed = self.device.type == "cuda"
+        before, started = self.elapsed, time.monotonic()
+        update = self._captured(objective) if graphed and not self.done else lambda: self._update(objective)
+        saved, noted, skipped = started, (self.step, time.monotonic()), 0.0
+        while not self.done and self.step != until:
+            if not graphed:
+                self._seeded()
+            self._set()
+            update()
             self.step += 1
             if self.step % self.schedule.log_every == 0:
-                self._note(started)
+                loss = self.loss.item()  # waits for the device, so that the clock tells the truth
+                noted = self._note(loss, noted)
+                skipped = self._check(skipped)
                 if progress:
-                    progress(self.name, self.step, self.schedule.steps, self.loss)
+                    share = self.schedule.share(self.step, self.elapsed)
+                    progress(self.name, self.step, round(self.step / max(share, 1e-6)), loss)
+            self.elapsed = before + time.monotonic() - started
             if time.monotonic() - saved > self.schedule.checkpoint_seconds:
                 self.save()
                 saved = time.monotonic()
         self.save()
-        self.use_average()
+        if self.done:
+            self.use_average()
+
+    def _note(self, loss: float, since: tuple[int, float]) -> tuple[int, float]:
+        now = time.monotonic()
+        speed = (self.step - since[0]) * self.schedule.batch_size / max(now - since[1], 1e-9)
+        line = {"step": self.step, "loss": round(loss, 5), "seconds": round(self.elapsed, 1)}
+        line |= {"samples_per_second": round(speed, 1), "skipped": int(self.skipped.item())}
+        with self.log.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        return self.step, now
+
+    def _check(self, before: float) -> float:
+        skipped = self.skipped.item()
+        if skipped - before >= self.schedule.log_every:
+            raise FloatingPointError(
+                f"{self.name}: none of the last {self.schedule.log_every} steps up to {self.step} was finite"
+            )
+        return skipped
 
     def use_average(self) -> None:
         """Put the moving average into the model (the checkpoint keeps both)."""
-        for parameter, average in zip(self.model.parameters(), self.average, strict=False):
+        for parameter, average in zip(self.parameters, self.average, strict=False):
             parameter.data.copy_(average)
         self.model.eval()

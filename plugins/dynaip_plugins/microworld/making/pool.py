@@ -1,68 +1,66 @@
-"""The base's pool: latents, prompts and hints of many scenes, computed once and kept in memory."""
+"""Pools of scenes on the device that learns from them: made once, drawn from at every step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
 from ...backbones.latents import tokens_of as pack
-from ..models import autoencoder, tokens
-from ..models.pixels import pixels
-from ..world.scenes import Scene, draw, prompt
-from ..world.vocabulary import MAX_TOKENS
+from ..models import autoencoder
+from ..world.render import paint
+from ..world.table import Table
 from .hints import Hints, make_hints
-from .loop import save_atomically
+from .words import empty_ids, prompt_ids
 
-NO_PROMPT, DENSE = 0.1, 0.6
-CODED_AT_ONCE = 2048
+NO_PROMPT, DENSE_SHARE = 0.1, 0.6
+AT_ONCE = 1024
+"""Scenes that are drawn and encoded at once."""
+
+
+def halves(device: torch.device) -> torch.autocast:
+    """Products in bfloat16. Casts are not kept between calls, since a captured graph must make them itself."""
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+
+
+def some(count: int, size: int, device: torch.device) -> Tensor:
+    """Rows of a batch of `size` from a pool of `count`, by chance. [size]."""
+    return torch.randint(count, (size,), device=device)
+
+
+def packed_latents(vae: AutoencoderKL, table: Table) -> Tensor:
+    """Draw, encode and pack. [N,64,32] in half precision."""
+    parts: list[Tensor] = []
+    for start in range(0, len(table), AT_ONCE):
+        with halves(table.device):
+            latents = autoencoder.encode(vae, paint(table[start : start + AT_ONCE]), chunk=AT_ONCE)
+        parts.append(pack(latents).half())
+    return torch.cat(parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Everything a step needs, computed once: packed latents and prompts in both forms."""
+    """Everything that a step of the base needs: packed latents, prompts in both forms, and hints."""
 
     latents: Tensor
     plain: Tensor
     dense: Tensor
+    empty: Tensor
     hints: Hints
 
-    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents [B,64,16], ids [B,24] (mostly dense, a tenth empty) and hints [B,64,A]."""
-        rows = torch.randint(len(self.latents), (size,), generator=generator)
-        choice = torch.rand(size, 1, generator=generator)
-        ids = torch.where(choice < DENSE, self.dense[rows], self.plain[rows]).long()
-        silent = torch.rand(size, 1, generator=generator) < NO_PROMPT
-        empty = torch.full((MAX_TOKENS,), tokens.PAD).index_copy(
-            0, torch.tensor([0, 1]), torch.tensor([tokens.START, tokens.END])
-        )
-        return self.latents[rows].float(), torch.where(silent, empty, ids), self.hints.of(rows)
+    @classmethod
+    def of(cls, table: Table, latents: Tensor) -> Pool:
+        """The pool of scenes whose latents are known, on the latents' device."""
+        table = table.to(latents.device)
+        prompts = [prompt_ids(table, dense).to(torch.int16) for dense in (False, True)]
+        return cls(latents, *prompts, empty_ids(latents.device), make_hints(table))
 
-
-def prompt_ids(scenes: list[Scene], dense: bool) -> Tensor:
-    """Ids of the scenes' prompts; dense ones only where they fit. [B,24] int16."""
-    texts = [prompt(scene, dense and len(scene.subjects) <= 2) for scene in scenes]
-    return tokens.encode(tokens.create(), texts).to(torch.int16)
-
-
-def packed_latents(vae: AutoencoderKL, scenes: list[Scene]) -> Tensor:
-    """Render, encode and pack. [N,64,16] in half precision."""
-    parts = []
-    for start in range(0, len(scenes), CODED_AT_ONCE):
-        images = pixels(scenes[start : start + CODED_AT_ONCE])
-        with torch.autocast("cpu", torch.bfloat16):
-            latents = autoencoder.encode(vae, images)
-        parts.append(pack(latents.float()).half())
-    return torch.cat(parts)
-
-
-def make_pool(vae: AutoencoderKL, seed: int, count: int, file: Path) -> Pool:
-    """Draw `count` scenes; their latents come from `file`, which is made first where it is missing."""
-    scenes = draw(seed, count)
-    if not file.exists():
-        save_atomically(packed_latents(vae, scenes), file)
-    latents = torch.load(file, weights_only=True)
-    return Pool(latents, prompt_ids(scenes, dense=False), prompt_ids(scenes, dense=True), make_hints(scenes))
+    def batch(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents [B,64,32], ids [B,24] (mostly dense, a tenth empty) and hints [B,64,A]."""
+        device = self.latents.device
+        rows = some(len(self.latents), size, device)
+        choice, silent = torch.rand(2, size, 1, device=device)
+        ids = torch.where(choice < DENSE_SHARE, self.dense[rows], self.plain[rows]).long()
+        return self.latents[rows].float(), torch.where(silent < NO_PROMPT, self.empty, ids), self.hints.of(rows)

@@ -1,13 +1,12 @@
-"""The tiny CLIP whose vision tower encodes references: trained on captions, of the image and of its regions.
+"""Training of the tiny CLIP, as real ones are trained: whole images against captions as people write them.
 
-In small batches background, place and size tell captions apart, and nothing makes the tower look at subjects. So batches hold
-scenes of few contexts (hard negatives), and every patch is also matched with the words for the subject that covers it, as
-region-level CLIPs do (after Zhong et al. 2022, "RegionCLIP"; ours: a linear head, which is not part of the model).
+Captions always name category and ground, often a colour, seldom texture, emblem or form (`words.CAPTIONED`): so the last
+layer keeps what captions say, and detail is held by the layers before it. Both the class token and the mean of the patches
+are matched with the caption, so that patches of the last layer speak of what captions speak of; no region has a label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,89 +14,75 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPModel
 
-from dynaip.training.plain_attention import PlainAttention
+from dynaip.training.plain_attention import fast_attention_of
 
-from ..models import tokens
-from ..models.pixels import pixels, unit
-from ..models.vision import WIDTH, create
-from ..world.scenes import Scene, draw, prompt
-from ..world.vocabulary import SAID
-from .hints import HintHead, make_hints
+from ..models.vision import create
+from ..world.render import paint
+from ..world.table import draw_table
 from .loop import Progress, Schedule, Training
+from .pool import halves, some
+from .words import caption_ids
 
-SCHEDULE = Schedule(steps=4500, batch_size=48, learning_rate=1e-3, hold=0.4, weight_decay=0.05, warmup=100)
-POOL = 32_768
+SCHEDULE = Schedule(steps=4500, batch_size=256, learning_rate=1e-3, hold=0.3, weight_decay=0.1, warmup=300)
+POOL = 131_072
 MIXTURE = {1: 0.85, 2: 0.15}
-DENSE = 0.8
-CONTEXTS = 4
-"""Contexts (background, places and sizes) that share a batch."""
-REGION_WEIGHT = 4.0
+TELLINGS = 4
+"""Captions of every image of the pool."""
 
 
-def contrast(logits: Tensor, ids: Tensor) -> Tensor:
-    """Symmetric cross entropy of logits [B,B]; captions [B,24] that are equal count as right answers together."""
+def contrast(images: Tensor, texts: Tensor, ids: Tensor, scale: Tensor) -> Tensor:
+    """Symmetric cross entropy of two embeddings [B,d]; captions [B,24] that are equal count as right answers together."""
+    logits = scale * F.normalize(images.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
     same = (ids[:, None] == ids[None]).all(-1).float()
     target = same / same.sum(1, keepdim=True)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """A little noise and a little gain; [B,3,64,64] in [0, 1] -> [-1, 1]."""
+def augment(images: Tensor) -> Tensor:
+    """A little noise and a little gain; uint8 [B,3,128,128] -> [-1, 1]."""
     size = (len(images), 1, 1, 1)
-    gain = 1 + 0.05 * torch.randn(size, generator=generator)
-    strength = 0.05 * torch.rand(size, generator=generator)
-    return (images * gain + strength * torch.randn(images.shape, generator=generator)).clamp(0, 1) * 2 - 1
+    shown = images.float() / 255
+    gain = 1 + 0.05 * torch.randn(size, device=images.device)
+    strength = 0.04 * torch.rand(size, device=images.device)
+    return (shown * gain + strength * torch.randn_like(shown)).clamp(0, 1) * 2 - 1
 
 
 class Learner(nn.Module):
-    """CLIP and the head that names what a patch shows."""
+    """CLIP, whose images are matched by class token and by mean patch."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.clip, self.head = create(), HintHead(WIDTH, tuple(SAID))
+        self.clip = create()
 
-    def forward(self, images: Tensor, ids: Tensor, regions: Tensor) -> Tensor:
-        """Contrast of images [B,3,64,64] with captions `ids` [B,24], and of patches with `regions` [B,64,A]."""
-        with torch.autocast("cpu", torch.bfloat16), PlainAttention():
-            out = self.clip(input_ids=ids, pixel_values=images)
-        patches = out.vision_model_output.last_hidden_state[:, 1:]
-        return contrast(out.logits_per_image.float(), ids) + REGION_WEIGHT * self.head(patches, regions)
-
-
-def contexts(scenes: Sequence[Scene]) -> list[Tensor]:
-    """Rows of the scenes of every context."""
-    found: dict[tuple[object, ...], list[int]] = {}
-    for row, scene in enumerate(scenes):
-        key = (scene.background, *((one.place, one.size) for one in scene.subjects))
-        found.setdefault(key, []).append(row)
-    return [torch.tensor(rows) for rows in found.values()]
+    def forward(self, images: Tensor, ids: Tensor) -> Tensor:
+        """Contrast of images [B,3,128,128] in [-1, 1] with captions `ids` [B,24]."""
+        clip = self.clip
+        with halves(images.device), fast_attention_of(images.device):
+            seen = clip.vision_model(pixel_values=images)
+            texts = clip.text_projection(clip.text_model(input_ids=ids).pooler_output)
+            patches = clip.vision_model.post_layernorm(seen.last_hidden_state[:, 1:].mean(1))
+            whole, parts = (clip.visual_projection(each) for each in (seen.pooler_output, patches))
+        scale = clip.logit_scale.clamp(max=4.6052).exp()
+        return (contrast(whole, texts, ids, scale) + contrast(parts, texts, ids, scale)) / 2
 
 
-def batch_of(groups: list[Tensor], size: int, generator: torch.Generator) -> Tensor:
-    """Rows of a batch: CONTEXTS contexts, chosen as often as they occur, with equally many scenes each. [B]."""
-    often = torch.tensor([float(len(group)) for group in groups])
-    chosen = torch.multinomial(often, CONTEXTS, generator=generator)
-    shares = [size // CONTEXTS + (k < size % CONTEXTS) for k in range(CONTEXTS)]
-    rows = [
-        groups[context][torch.randint(len(groups[context]), (share,), generator=generator)]
-        for context, share in zip(chosen.tolist(), shares, strict=True)
-    ]
-    return torch.cat(rows)
-
-
-def train(folder: Path, schedule: Schedule = SCHEDULE, pool: int = POOL, progress: Progress | None = None) -> CLIPModel:
+def train(
+    folder: Path,
+    schedule: Schedule = SCHEDULE,
+    pool: int = POOL,
+    progress: Progress | None = None,
+    device: str = "cpu",
+) -> CLIPModel:
     """Train, or go on from the checkpoint in `folder`."""
     torch.manual_seed(schedule.seed + 31)
-    learner = Learner()
-    scenes = draw(schedule.seed + 32, pool, mixture=MIXTURE)
-    images, tokenizer, groups, regions = pixels(scenes), tokens.create(), contexts(scenes), make_hints(scenes)
-    plain, dense = (tokens.encode(tokenizer, [prompt(s, d) for s in scenes]) for d in (False, True))
+    learner = Learner().to(device)
+    table = draw_table(schedule.seed + 32, pool, mixture=MIXTURE).to(device)
+    images, captions = paint(table), torch.stack([caption_ids(table).to(torch.int16) for _ in range(TELLINGS)])
 
-    def step(generator: torch.Generator) -> Tensor:
-        rows = batch_of(groups, schedule.batch_size, generator)
-        full = torch.rand(schedule.batch_size, 1, generator=generator) < DENSE
-        ids = torch.where(full, dense[rows], plain[rows])
-        return learner(augment(unit(images[rows]), generator), ids, regions.of(rows))
+    def step() -> Tensor:
+        rows = some(pool, schedule.batch_size, images.device)
+        telling = some(TELLINGS, schedule.batch_size, images.device)
+        return learner(augment(images[rows]), captions[telling, rows].long())
 
     Training("clip", learner, schedule, folder).run(step, progress)
     learner.clip.logit_scale.data.clamp_(max=4.6052)

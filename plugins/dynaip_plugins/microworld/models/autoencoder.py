@@ -1,4 +1,4 @@
-"""The autoencoder: 64 x 64 pixels to 16 x 16 latents, as a diffusers `AutoencoderKL`."""
+"""The autoencoder: 128 x 128 pixels to 16 x 16 latents of eight channels, as a diffusers `AutoencoderKL`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from ..world.render import SIZE
 from .pixels import signed
 
-LATENT_CHANNELS = 4
+LATENT_CHANNELS = 8
+WIDTHS = (16, 32, 64, 64)
+"""Channels by resolution; each halves it, so that latents are eight times smaller than the picture, as FLUX's are."""
 
 
 def create() -> AutoencoderKL:
-    """An untrained autoencoder with downscaling factor 4."""
+    """An untrained autoencoder with downscaling factor 8."""
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(16, 32, 64),
+        down_block_types=("DownEncoderBlock2D",) * len(WIDTHS),
+        up_block_types=("UpDecoderBlock2D",) * len(WIDTHS),
+        block_out_channels=WIDTHS,
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
-        sample_size=64,
+        sample_size=SIZE,
         mid_block_add_attention=False,
         use_quant_conv=False,
         use_post_quant_conv=False,
@@ -31,15 +34,15 @@ def create() -> AutoencoderKL:
 
 @torch.no_grad()
 def encode(model: AutoencoderKL, images: Tensor, chunk: int = 64) -> Tensor:
-    """uint8 pixels -> scaled latents, what the transformer sees. [B,4,16,16]."""
+    """uint8 pixels -> scaled latents, what the transformer sees. [B,8,16,16] float32, where the model is."""
     scale, shift = model.config.scaling_factor, model.config.shift_factor
-    parts = [model.encode(signed(part)).latent_dist.mean for part in images.split(chunk)]
+    parts = [model.encode(signed(part.to(model.device))).latent_dist.mean.float() for part in images.split(chunk)]
     return (torch.cat(parts) - shift) * scale
 
 
 @torch.no_grad()
 def decode(model: AutoencoderKL, latents: Tensor, chunk: int = 64) -> Tensor:
-    """Scaled latents -> float pixels in [0, 1]. [B,3,64,64]."""
+    """Scaled latents -> float pixels in [0, 1]. [B,3,128,128]."""
     scale, shift = model.config.scaling_factor, model.config.shift_factor
-    parts = [model.decode(part / scale + shift).sample for part in latents.split(chunk)]
+    parts = [model.decode(part.to(model.device) / scale + shift).sample.float() for part in latents.split(chunk)]
     return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)

@@ -11,14 +11,15 @@ from ..world.vocabulary import MAX_TOKENS
 from . import autoencoder, tokens
 
 TEXT_WIDTH = 128
-HEADS, HEAD_WIDTH, AXES = 4, 32, (4, 14, 14)
+TEXT_HEADS = 4
+HEADS, HEAD_WIDTH, AXES = 5, 32, (4, 14, 14)
 GRID = 8
 
 
 class Base(nn.Module):
     """Transformer and text encoders, called the way FluxPipeline calls them."""
 
-    def __init__(self, double_blocks: int = 4, single_blocks: int = 2) -> None:
+    def __init__(self, double_blocks: int = 4, single_blocks: int = 2, heads: int = HEADS) -> None:
         super().__init__()
         size = tokens.vocabulary_size()
         ends = {"pad_token_id": tokens.PAD, "eos_token_id": tokens.END}
@@ -28,7 +29,7 @@ class Base(nn.Module):
                 hidden_size=TEXT_WIDTH,
                 intermediate_size=2 * TEXT_WIDTH,
                 num_hidden_layers=2,
-                num_attention_heads=HEADS,
+                num_attention_heads=TEXT_HEADS,
                 max_position_embeddings=MAX_TOKENS,
                 bos_token_id=tokens.START,
                 **ends,
@@ -41,7 +42,7 @@ class Base(nn.Module):
                 d_kv=HEAD_WIDTH,
                 d_ff=2 * TEXT_WIDTH,
                 num_layers=2,
-                num_heads=HEADS,
+                num_heads=TEXT_HEADS,
                 relative_attention_num_buckets=16,
                 relative_attention_max_distance=MAX_TOKENS,
                 dropout_rate=0.0,
@@ -56,24 +57,35 @@ class Base(nn.Module):
             num_layers=double_blocks,
             num_single_layers=single_blocks,
             attention_head_dim=HEAD_WIDTH,
-            num_attention_heads=HEADS,
+            num_attention_heads=heads,
             joint_attention_dim=TEXT_WIDTH,
             pooled_projection_dim=TEXT_WIDTH,
             guidance_embeds=False,
             axes_dims_rope=AXES,
         )
 
-    def forward(self, latents_BTC: Tensor, time_B: Tensor, ids_BX: Tensor) -> Tensor:
-        """Velocity of packed latents [B,64,16] at times in [0, 1] under token ids [B,24]."""
-        return self.transformer(
-            hidden_states=latents_BTC,
-            timestep=time_B,
-            encoder_hidden_states=self.t5(ids_BX).last_hidden_state,
-            pooled_projections=self.clip(ids_BX).pooler_output,
-            txt_ids=torch.zeros(ids_BX.shape[1], 3),
-            img_ids=image_ids(),
-            return_dict=False,
-        )[0]
+        ids = torch.cat([torch.zeros(MAX_TOKENS, 3), image_ids()])
+        cos, sin = self.transformer.pos_embed(ids)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def forward(self, latents_BTC: Tensor, time_B: Tensor, ids_BX: Tensor) -> tuple[Tensor, Tensor]:
+        """Velocity of packed latents [B,64,32] at times in [0, 1] under token ids [B,24], and the image tokens [B,64,d]
+        between double and single blocks.
+
+        The pass of `FluxTransformer2DModel`, but that positions are turned into rotations once.
+        """
+        flux, rotary = self.transformer, (self.cos, self.sin)
+        image = flux.x_embedder(latents_BTC)
+        text = flux.context_embedder(self.t5(ids_BX).last_hidden_state)
+        condition = flux.time_text_embed(time_B * 1000, self.clip(ids_BX).pooler_output)
+        given = {"temb": condition, "image_rotary_emb": rotary}
+        for block in flux.transformer_blocks:
+            text, image = block(hidden_states=image, encoder_hidden_states=text, **given)
+        middle = image
+        for block in flux.single_transformer_blocks:
+            text, image = block(hidden_states=image, encoder_hidden_states=text, **given)
+        return flux.proj_out(flux.norm_out(image, condition)), middle
 
 
 def image_ids(grid: int = GRID) -> Tensor:

@@ -10,13 +10,13 @@ from ..world.render import SIZE
 from ..world.vocabulary import MAX_TOKENS
 from . import tokens
 
-WIDTH, LAYERS, PATCH = 112, 6, 8
+WIDTH, LAYERS, HEADS, PATCH = 96, 12, 3, 16
 MEAN, DEVIATION = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 
 
 def create() -> CLIPModel:
-    """An untrained CLIP for 64 x 64 pixels: 64 patches of 8 x 8, six layers."""
-    shared = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_attention_heads": 4, "hidden_act": "gelu"}
+    """An untrained CLIP for 128 x 128 pixels: 64 patches of 16 x 16, twelve layers."""
+    shared = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_attention_heads": HEADS, "hidden_act": "gelu"}
     ends = {"pad_token_id": tokens.PAD, "bos_token_id": tokens.START, "eos_token_id": tokens.END}
     text = {
         **shared,
@@ -30,7 +30,7 @@ def create() -> CLIPModel:
 
 
 def processor() -> CLIPImageProcessor:
-    """Pixels of any size -> 64 x 64, in [-1, 1]."""
+    """Pixels of any size -> 128 x 128, in [-1, 1]."""
     return CLIPImageProcessor(
         size={"height": SIZE, "width": SIZE},
         do_center_crop=False,

@@ -1,23 +1,28 @@
-"""Scenes to pixels: vectorised, anti-aliased and deterministic."""
+"""Scenes to pixels: signed distances, so that edges are crisp and anti-aliased at any size; deterministic, on any device."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
-from .scenes import Scene, Subject
-from .shapes import EMBLEM_CENTRES, EMBLEMS, SILHOUETTES, Field
-from .vocabulary import PROMPTED
+from .scenes import Scene
+from .shapes import EMBLEM_CENTRES, EMBLEMS, SILHOUETTES
+from .table import SLOTS, Table, table_of
+from .vocabulary import ATTRIBUTES, IDENTITY, PROMPTED, UNPROMPTED
 
-SIZE = 64
+SIZE = 128
 EMBLEM_RADIUS = 0.42
-SOFTNESS = 1.6
+SOFTNESS = 1.4
 """Pixels over which an edge fades."""
-WHITE = np.array([250, 250, 250], np.float32)
+CHUNK = 512
+"""Scenes that are drawn at once."""
+WHITE = 250.0
 RGB: dict[str, tuple[int, int, int]] = {
     "red": (218, 30, 32),
     "yellow": (240, 214, 24),
@@ -45,139 +50,184 @@ CENTRES: dict[str, tuple[float, float]] = {
     "bottom left": (-1, 1),
     "bottom right": (1, 1),
 }
-SQUEEZE: dict[str, tuple[float, float]] = {"front": (1, 1), "side": (0.74, 1)}
+SQUEEZE: dict[str, float] = {"front": 1.0, "side": 0.74}
 TILT: dict[str, float] = {"upright": 0.0, "tilted left": -0.4, "tilted right": 0.4}
 LIGHT: dict[str, tuple[float, float]] = {"from left": (-1, 0), "from right": (1, 0), "from above": (0, -1)}
+RADII: dict[str, tuple[float, float]] = {"small": (34.0, 25.0), "large": (46.0, 32.0)}
+"""Radius in pixels of a subject that is alone, and of one among others."""
 
-_Y, _X = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) + 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where a subject stands, in pixels."""
-
-    x: float
-    y: float
-    radius: float
+Pattern = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def _place(scene: Scene, subject: Subject, offset: NDArray[np.float64]) -> Placement:
-    """Places of single subjects lie nearer the middle, and single subjects are larger and jitter more."""
-    single = len(scene.subjects) == 1
-    reach, wander = (9.0, 1.0) if single else (16.0, 0.7)
-    radii = {"small": 17.0, "large": 23.0} if single else {"small": 12.5, "large": 16.0}
-    cx, cy = CENTRES[subject.place]
-    shift = (offset * 2 - 1) * wander
-    return Placement(SIZE / 2 + cx * reach + shift[0], SIZE / 2 + cy * reach + shift[1], radii[subject.size])
+def _bands(along: Tensor, period: float) -> Tensor:
+    """Bands a `period` apart and just under half as wide, as signed distances; the middle between two lies at 0."""
+    return (torch.remainder(along, period) - period / 2).abs() - 0.22 * period
 
 
-def _chance(scene: Scene) -> NDArray[np.float64]:
-    """Offsets of up to four subjects. [4,2]."""
-    return np.random.default_rng(scene.jitter).random((4, 2))
+def _checks(x: Tensor, y: Tensor, side: float) -> Tensor:
+    near = [side / 2 - (torch.remainder(part, side) - side / 2).abs() for part in (x, y)]
+    odd = torch.remainder(torch.floor(x / side) + torch.floor(y / side), 2) > 0.5
+    return torch.where(odd, -1.0, 1.0) * torch.minimum(*near)
 
 
-def placements(scene: Scene) -> list[Placement]:
-    """Where every subject of a scene stands."""
-    chance = _chance(scene)
-    return [_place(scene, subject, chance[k]) for k, subject in enumerate(scene.subjects)]
-
-
-def _column(values: Sequence[float]) -> Field:
-    return np.asarray(values, np.float32)[:, None, None]
-
-
-def _cover(distance: Field) -> Field:
-    """Signed distance in pixels -> coverage in [0, 1]."""
-    return np.clip(0.5 - distance / SOFTNESS, 0, 1)
-
-
-def _blend(image: Field, colour: Field, cover: Field) -> Field:
-    return image + (colour - image) * cover[..., None]
-
-
-def _by_name(table: Mapping[str, Callable[..., Field]], names: Sequence[str], *arguments: Field) -> Field:
-    """Evaluate for each row the function of its name. [n,64,64]."""
-    out, rows = np.empty((len(names), SIZE, SIZE), np.float32), np.asarray(names)
-    for name in sorted(set(names)):
-        chosen = rows == name
-        out[chosen] = table[name](*(argument[chosen] for argument in arguments))
-    return out
-
-
-def _bands(along: Field, half_width: float, period: float) -> Field:
-    """Bands a `period` apart, as signed distances; the middle between two lies at 0."""
-    return np.abs(along % period - period / 2) - half_width
-
-
-TEXTURES: dict[str, Callable[[Field, Field, Field], Field]] = {
-    "rim": lambda x, y, depth: depth - 0.24,
-    "stripes": lambda x, y, depth: _bands(y, 0.19, 0.9),
+TEXTURES: dict[str, Pattern] = {
+    "rim": lambda x, y, depth: depth - 0.2,
+    "stripes": lambda x, y, depth: _bands(y, 0.56),
     "halves": lambda x, y, depth: -x,
-    "checks": lambda x, y, depth: np.where(x * y > 0, -1, 1) * np.minimum(np.abs(x), np.abs(y)),
+    "checks": lambda x, y, depth: _checks(x, y, 0.46),
 }
 """Signed distance of the second colour; x, y from the emblem and depth inside the edge, in units of the radius."""
 
-GROUND_WAVES: dict[str, Field] = {
-    "meadow": 0.5 + 0.5 * np.sin(_X / 9) * np.sin(_Y / 9),
-    "sea": 0.5 + 0.5 * np.sin(_Y / 4),
-    "sand": 0.5 + 0.5 * np.sin((_X + _Y) / 8),
-    "night": _Y / SIZE,
-    "snow": 0.5 + 0.5 * np.sin((_X - _Y) / 12),
-    "clay": 0.5 + 0.5 * np.sin(_X / 5),
+WAVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "meadow": lambda x, y: 0.5 + 0.5 * torch.sin(x / 18) * torch.sin(y / 18),
+    "sea": lambda x, y: 0.5 + 0.5 * torch.sin(y / 8),
+    "sand": lambda x, y: 0.5 + 0.5 * torch.sin((x + y) / 16),
+    "night": lambda x, y: y / SIZE,
+    "snow": lambda x, y: 0.5 + 0.5 * torch.sin((x - y) / 24),
+    "clay": lambda x, y: 0.5 + 0.5 * torch.sin(x / 10),
 }
-"""How far each pixel lies between a ground's two colours. [64,64]."""
+"""How far a pixel lies between a ground's two colours."""
 
 
-def backgrounds(scenes: Sequence[Scene]) -> Field:
-    """Grounds with a simple low-frequency pattern, a little brighter where the light comes from. [B,64,64,3]."""
-    names = [scene.background for scene in scenes]
-    mix = np.stack([GROUND_WAVES[name] for name in names])[..., None]
-    low, high = (np.array([GROUNDS[name][i] for name in names], np.float32)[:, None, None] for i in (0, 1))
-    light = np.array([LIGHT[scene.illumination] for scene in scenes], np.float32)[:, :, None, None]
-    slope = light[:, 0] * (_X / 32 - 1) + light[:, 1] * (_Y / 32 - 1)
-    return (low + (high - low) * mix) * (1 + 0.13 * slope[..., None])
+@cache
+def _constants(name: str, device: torch.device) -> Tensor:
+    """Numbers that belong to the words of an attribute, in their order, on a device."""
+    tables: dict[str, Callable[[], object]] = {
+        "colour": lambda: [RGB[word] for word in IDENTITY["main"]],
+        "ground": lambda: [GROUNDS[word] for word in PROMPTED["background"]],
+        "centre": lambda: [CENTRES[word] for word in PROMPTED["place"]],
+        "radius": lambda: [RADII[word] for word in PROMPTED["size"]],
+        "squeeze": lambda: [SQUEEZE[word] for word in UNPROMPTED["perspective"]],
+        "tilt": lambda: [TILT[word] for word in UNPROMPTED["posture"]],
+        "light": lambda: [LIGHT[word] for word in UNPROMPTED["illumination"]],
+        "emblem": lambda: [EMBLEM_CENTRES[word] for word in PROMPTED["category"]],
+    }
+    return torch.tensor(tables[name](), dtype=torch.float32, device=device)
 
 
-def _draw(image: Field, scenes: Sequence[Scene], subjects: Sequence[Subject], poses: Sequence[Placement]) -> Field:
-    """Draw one subject onto each image. [n,64,64,3]."""
-    radius = _column([pose.radius for pose in poses])
-    dx, dy = _X - _column([pose.x for pose in poses]), _Y - _column([pose.y for pose in poses])
-    angle = _column([TILT[subject.posture] for subject in subjects])
-    x, y = dx * np.cos(angle) + dy * np.sin(angle), dy * np.cos(angle) - dx * np.sin(angle)
-    squeeze = np.array([SQUEEZE[subject.perspective] for subject in subjects], np.float32)[:, :, None, None]
-    categories = [subject.category for subject in subjects]
-    distance = _by_name(SILHOUETTES, categories, x / radius / squeeze[:, 0], y / radius / squeeze[:, 1])
-    distance = distance * radius * squeeze.min(1)
+@cache
+def _mesh(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Across and down of every pixel's middle. Each [128,128]."""
+    line = torch.arange(SIZE, device=device) + 0.5
+    down, across = torch.meshgrid(line, line, indexing="ij")
+    return across.contiguous(), down.contiguous()
 
-    who = [subject.identity for subject in subjects]
-    main, second = (np.array([RGB[getattr(i, n)] for i in who], np.float32)[:, None, None] for n in ("main", "second"))
-    centre = np.array([EMBLEM_CENTRES[name] for name in categories], np.float32)[:, :, None, None] * squeeze
-    ex, ey = x - centre[:, 0] * radius, y - centre[:, 1] * radius
-    texture = _by_name(TEXTURES, [i.texture for i in who], ex / radius, ey / radius, -distance / radius) * radius
-    fill = _blend(np.broadcast_to(main, image.shape), second, _cover(texture))
 
-    light = np.array([LIGHT[scene.illumination] for scene in scenes], np.float32)[:, :, None, None]
-    slope = np.clip((light[:, 0] * dx + light[:, 1] * dy) / radius, -1, 1)
-    fill = fill * (0.82 + 0.32 * slope[..., None])
+@cache
+def _waves(device: torch.device) -> Tensor:
+    """The pattern of every ground. [grounds,128,128]."""
+    return torch.stack([WAVES[name](*_mesh(device)) for name in PROMPTED["background"]])
 
-    size = radius * EMBLEM_RADIUS
-    mark = _by_name(EMBLEMS, [i.emblem for i in who], ex / size, ey / size) * size
-    return _blend(image, _blend(fill, WHITE, _cover(mark)), _cover(distance))
+
+def placements(table: Table) -> Tensor:
+    """Where every subject stands: x, y and radius in pixels; empty slots hold anything. [B,4,3].
+
+    Places of single subjects lie nearer the middle, and single subjects are larger and jitter more.
+    """
+    single = (table.count == 1)[:, None]
+    reach, wander = torch.where(single, 18.0, 32.0), torch.where(single, 2.0, 1.4)
+    centre = _constants("centre", table.device)[table.column("place")]
+    shift = (table.offsets() * 2 - 1) * wander[..., None]
+    radius = _constants("radius", table.device)[table.column("size")]
+    return torch.cat(
+        [SIZE / 2 + centre * reach[..., None] + shift, torch.where(single, *radius.unbind(-1))[..., None]], -1
+    )
+
+
+def _by_number(functions: Sequence[Callable[..., Tensor]], numbers: Tensor, *arguments: Tensor) -> Tensor:
+    """For every row the function of its number. [n,128,128]."""
+    out = torch.empty_like(arguments[0])
+    for number in numbers.unique().tolist():
+        rows = torch.nonzero(numbers == number)[:, 0]
+        out[rows] = functions[number](*(argument[rows] for argument in arguments))
+    return out
+
+
+def _cover(distance: Tensor) -> Tensor:
+    """Signed distance in pixels -> coverage in [0, 1]."""
+    return (0.5 - distance / SOFTNESS).clamp(0, 1)
+
+
+def _each(values: Tensor) -> Tensor:
+    return values[:, None, None]
+
+
+class _Posed:
+    """One subject of each of n scenes in its own coordinates: x, y turned upright [n,128,128], and its distance in pixels."""
+
+    def __init__(self, rows: Table, slot: int, poses: Tensor) -> None:
+        self.of = {name: rows.values[:, slot, column] for column, name in enumerate(ATTRIBUTES)}
+        device, (across, down) = rows.device, _mesh(rows.device)
+        self.radius = _each(poses[:, 2])
+        self.dx, self.dy = across - _each(poses[:, 0]), down - _each(poses[:, 1])
+        angle = _each(_constants("tilt", device)[self.of["posture"]])
+        cos, sin = torch.cos(angle), torch.sin(angle)
+        self.x, self.y = self.dx * cos + self.dy * sin, self.dy * cos - self.dx * sin
+        self.squeeze = _each(_constants("squeeze", device)[self.of["perspective"]])
+        forms = [form for category in PROMPTED["category"] for form in SILHOUETTES[category]]
+        form = self.of["category"] * len(IDENTITY["variant"]) + self.of["variant"]
+        u, v = self.x / (self.radius * self.squeeze), self.y / self.radius
+        self.distance = _by_number(forms, form, u, v) * self.radius * self.squeeze
+
+    def fill(self, light: Tensor) -> Tensor:
+        """Colours, texture, emblem and light [n,2] -> what the subject looks like, wherever it is. [n,3,128,128]."""
+        device, radius = self.radius.device, self.radius
+        centre = _constants("emblem", device)[self.of["category"], self.of["variant"]]
+        ex, ey = self.x - _each(centre[:, 0]) * self.squeeze * radius, self.y - _each(centre[:, 1]) * radius
+        parts = (ex / radius, ey / radius, -self.distance / radius)
+        texture = _by_number(list(TEXTURES.values()), self.of["texture"], *parts) * radius
+        size = radius * EMBLEM_RADIUS
+        emblem = _by_number(list(EMBLEMS.values()), self.of["emblem"], ex / size, ey / size) * size
+        colours = _constants("colour", device)
+        main, second = (colours[self.of[name]][:, :, None, None] for name in ("main", "second"))
+        slope = ((_each(light[:, 0]) * self.dx + _each(light[:, 1]) * self.dy) / radius).clamp(-1, 1)
+        plain = (main + (second - main) * _cover(texture)[:, None]) * (0.82 + 0.32 * slope)[:, None]
+        return plain + (WHITE - plain) * _cover(emblem)[:, None]
+
+
+def grounds(table: Table) -> Tensor:
+    """Grounds with a simple low-frequency pattern, a little brighter where the light comes from. [B,3,128,128] float."""
+    ground, light = (table.column(name)[:, 0] for name in ("background", "illumination"))
+    low, high = _constants("ground", table.device)[ground].unbind(1)
+    mix = _waves(table.device)[ground][:, None]
+    direction = _constants("light", table.device)[light]
+    across, down = (part * (2 / SIZE) - 1 for part in _mesh(table.device))
+    slope = _each(direction[:, 0]) * across + _each(direction[:, 1]) * down
+    low, high = low[:, :, None, None], high[:, :, None, None]
+    return (low + (high - low) * mix) * (1 + 0.13 * slope)[:, None]
+
+
+def paint(table: Table, chunk: int = CHUNK) -> Tensor:
+    """Draw scenes where their table lies. [B,3,128,128] uint8."""
+    parts = [_paint(table[start : start + chunk]) for start in range(0, len(table), chunk)]
+    return torch.cat(parts)
+
+
+def _paint(table: Table) -> Tensor:
+    image, poses = grounds(table), placements(table)
+    light = _constants("light", table.device)[table.column("illumination")[:, 0]]
+    for slot in range(SLOTS):
+        rows = torch.nonzero(table.present[:, slot])[:, 0]
+        if len(rows):
+            posed = _Posed(table[rows], slot, poses[rows, slot])
+            below = image[rows]
+            image[rows] = below + (posed.fill(light[rows]) - below) * _cover(posed.distance)[:, None]
+    return (image + 0.5).clamp(0, 255).to(torch.uint8)
+
+
+def silhouettes(table: Table, slot: int = 0) -> Tensor:
+    """How much of every pixel the subject in one slot of every scene covers. [B,128,128] in [0, 1]."""
+    return _cover(_Posed(table, slot, placements(table)[:, slot]).distance)
 
 
 def render(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
-    """Draw scenes. [B,64,64,3] uint8; the same scenes always give the same bytes."""
-    chance = np.stack([_chance(scene) for scene in scenes])
-    image = backgrounds(scenes)
-    for k in range(max(len(scene.subjects) for scene in scenes)):
-        rows = [row for row, scene in enumerate(scenes) if len(scene.subjects) > k]
-        chosen = [scenes[row] for row in rows]
-        subjects = [scene.subjects[k] for scene in chosen]
-        poses = [
-            _place(scene, subject, chance[row, k]) for row, scene, subject in zip(rows, chosen, subjects, strict=True)
-        ]
-        image[rows] = _draw(image[rows], chosen, subjects, poses)
-    return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+    """Draw scenes. [B,128,128,3] uint8; the same scenes always give the same bytes."""
+    return np.ascontiguousarray(paint(table_of(scenes)).permute(0, 2, 3, 1).numpy())
+
+
+def backgrounds(scenes: Sequence[Scene]) -> NDArray[np.float32]:
+    """Grounds of scenes without their subjects. [B,128,128,3]."""
+    return grounds(table_of(scenes)).permute(0, 2, 3, 1).numpy()
 
 
 def pictures(scenes: Sequence[Scene]) -> list[Image.Image]:
@@ -186,7 +236,7 @@ def pictures(scenes: Sequence[Scene]) -> list[Image.Image]:
 
 
 def subject_mask(scene: Scene) -> NDArray[np.bool_]:
-    """Where the subjects of a scene are (height x width): a change of the background shows there by less than half."""
-    scenes = [replace(scene, background=background) for background in PROMPTED["background"]]
-    seen, plain = (np.ptp(drawn.astype(np.float64), axis=0).sum(-1) for drawn in (render(scenes), backgrounds(scenes)))
-    return seen < plain / 2
+    """Where the subjects of a scene are (height x width): pixels that one of them covers by more than half."""
+    table = table_of([scene])
+    covers = [silhouettes(table, slot)[0] for slot in range(len(scene.subjects))]
+    return (torch.stack(covers).amax(0) > 0.5).numpy()

@@ -51,11 +51,12 @@ class Identity:
     second: str
     texture: str
     emblem: str
+    variant: str
 
     @property
     def split(self) -> Split:
         """The split this identity belongs to: a fixed hash of its values."""
-        key = f"{self.main}/{self.second}/{self.texture}/{self.emblem}".encode()
+        key = f"{self.main}/{self.second}/{self.texture}/{self.emblem}/{self.variant}".encode()
         return "test" if zlib.crc32(key) % 100 < TEST_PERCENT else "train"
 
 

@@ -9,8 +9,16 @@ IDENTITY: dict[str, tuple[str, ...]] = {
     "second": COLOURS,
     "texture": ("rim", "stripes", "halves", "checks"),
     "emblem": ("disc", "ring", "cross", "bar"),
+    "variant": ("first", "second", "third"),
 }
 """Never said in personalisation prompts: only a reference can show it."""
+
+BANDS: dict[str, tuple[str, ...]] = {
+    "fine": ("main", "second", "texture"),
+    "middle": ("emblem",),
+    "coarse": ("variant",),
+}
+"""Identity by granularity: colours and texture, the mark, the form."""
 
 PROMPTED: dict[str, tuple[str, ...]] = {
     "category": ("star", "heart", "drop", "house", "mug", "fish"),
@@ -37,11 +45,24 @@ UNPROMPTED: dict[str, tuple[str, ...]] = {
 }
 """Never said: the concept-agnostic factors, free for the model to choose."""
 
-SAID: dict[str, tuple[str, ...]] = {**IDENTITY, **PROMPTED}
-"""What captions and dense prompts say; posture, perspective and illumination are never named."""
+DENSE: tuple[str, ...] = ("main", "second", "texture", "emblem")
+"""Identity that dense prompts say; the form of a category has no word in any prompt."""
+
+SAID: dict[str, tuple[str, ...]] = {**{name: IDENTITY[name] for name in DENSE}, **PROMPTED}
+"""What dense prompts say; form, posture, perspective and illumination are never named."""
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {**IDENTITY, **PROMPTED, **UNPROMPTED}
 """All attributes of one subject and its scene."""
+
+FORMS: dict[str, tuple[str, str, str]] = {
+    "star": ("fivefold", "fourfold", "sixfold"),
+    "heart": ("whole", "pierced", "bitten"),
+    "drop": ("round", "flat", "spindly"),
+    "house": ("gabled", "smoking", "double"),
+    "mug": ("righthanded", "lefthanded", "twohanded"),
+    "fish": ("leftward", "rightward", "roundtailed"),
+}
+"""What a category's variants are called: words of captions, which nobody says in a prompt."""
 
 COUNTS: tuple[str, ...] = ("1", "2", "3", "4")
 """How many subjects an image shows."""
@@ -54,5 +75,6 @@ MAX_TOKENS = 24
 
 
 def words() -> list[str]:
-    """Every content word that a prompt can hold, sorted: the vocabulary of the tokenizers."""
-    return sorted({word for values in SAID.values() for value in values for word in value.split()})
+    """Every content word that a prompt or caption can hold, sorted: the vocabulary of the tokenizers."""
+    named = {word for values in SAID.values() for value in values for word in value.split()}
+    return sorted(named | {word for forms in FORMS.values() for word in forms})
