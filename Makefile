@@ -19,7 +19,7 @@ help:
 	@echo "make demo       train and compare eight adapters on the embedded world, write runs/demo/report.html"
 	@echo "make report     rebuild that report from its files"
 	@echo "make test       check, then all tests"
-	@echo "make check      ruff (lint, format) and pyright"
+	@echo "make check      ruff (lint, format), import-linter (who may import whom) and pyright"
 	@echo "make format     let ruff mend what it can"
 	@echo "make bench      measurements: FLOPs, bytes, calls, and times as ratios"
 	@echo "make notebooks  open the notebooks in JupyterLab (make test runs them from the top)"
@@ -43,6 +43,7 @@ report: $(STAMP)
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # Tests run beside each other in two processes with one thread each, which is faster here than one process with two threads.

@@ -7,6 +7,8 @@ import os
 import sys
 import warnings
 
+from dynaip.notes import to_stderr
+
 
 def quiet_libraries() -> None:
     """Keep the notes and bars of the libraries below us out of our own output."""
@@ -21,3 +23,4 @@ def quiet_libraries() -> None:
     for name in ("torchao", "torch.utils._pytree"):  # torchao is imported by diffusers wherever it is installed
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
+    to_stderr()

@@ -1,8 +1,7 @@
-"""Run directories: what a run leaves, who holds it, and how a run is found by name."""
+"""Run directories: what a run leaves, and who holds it."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -10,15 +9,21 @@ import socket
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from dynaip.atomic import write_json, write_text
 from dynaip.errors import InputError
 
 LOCK = ".lock"
+"""Note of the process that holds a folder."""
+GUARD = ".guard"
+"""What the system locks beside it (a locked file cannot be read everywhere)."""
 PACKAGES = ("dynaip", "torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy")
 
 
@@ -67,7 +72,7 @@ class Run:
         """Make the folder with ``config.yaml`` and ``environment.json``."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.config, config)
-        write_text(self.path / "environment.json", json.dumps(environment() | details, indent=2) + "\n")
+        write_json(self.path / "environment.json", environment() | details)
 
     @contextmanager
     def locked(self) -> Generator[None]:
@@ -75,68 +80,43 @@ class Run:
 
         The lock of a process that died is taken over.
         """
+        note, guard = self.path / LOCK, FileLock(self.path / GUARD, timeout=0)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = self.path / LOCK
-            handle = _take(lock)
+            _take(guard, note)
         except OSError as error:
             raise InputError(f"{self.path} cannot be a run's folder ({error.strerror}): choose another one") from error
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
-            os.close(handle)
+            note.unlink(missing_ok=True)
+            with suppress(OSError):  # before it is let go, so that nobody else holds it; Windows keeps open files
+                Path(guard.lock_file).unlink()
+            guard.release()
 
 
-def _take(lock: Path) -> int:
-    """Open and lock the file; the kernel lets go of it when this process ends, however it ends."""
-    while True:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            _hold(handle, lock)
-        except BaseException:
-            os.close(handle)
-            raise
-        if _same_file(handle, lock):
-            return handle
-        os.close(handle)  # its holder removed it between our opening and our locking
-
-
-def _hold(handle: int, lock: Path) -> None:
+def _take(guard: FileLock, note: Path) -> None:
+    """Hold the guard, which the system lets go of however this process ends, and leave a note of who holds it."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        guard.acquire()
         free = True
-    except BlockingIOError:
+    except Timeout:
         free = False
-    holder = _holder(lock)
-    if not free or holder.get("host", socket.gethostname()) != socket.gethostname():
+    holder, here = _holder(note), socket.gethostname()
+    if not free or holder.get("host", here) != here:
+        guard.release()
         raise InputError(
-            f"{lock.parent} is in use by process {holder.get('pid', '?')} on {holder.get('host', '?')}: wait for it, "
-            f"choose another folder, or delete {lock} if that process is gone"
+            f"{note.parent} is in use by process {holder.get('pid', '?')} on {holder.get('host', '?')}: wait for it, "
+            f"choose another folder, or delete {note} if that process is gone"
         )
-    os.ftruncate(handle, 0)
-    os.write(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+    write_json(note, {"pid": os.getpid(), "host": here}, indent=None)
 
 
-def _same_file(handle: int, lock: Path) -> bool:
+def _holder(note: Path) -> dict[str, Any]:
     try:
-        return os.path.samestat(os.fstat(handle), lock.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _holder(lock: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(lock.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return dict(json.loads(note.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return {}
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file that is complete or absent."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def environment() -> dict[str, Any]:
@@ -166,10 +146,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None
-
-
-def resolve_run(name: str | Path) -> Path:
-    """Find a run's folder: a folder, a bundle such as ``microworld`` (its adapter), or a hub id that is fetched."""
-    from dynaip.models import local_folder
-
-    return local_folder(name, "adapter")

@@ -77,7 +77,7 @@ def test_sliders_move_the_picture_in_a_running_kernel(tmp_path: Path, monkeypatc
     pytest.importorskip("ipywidgets", reason="pip install 'dynaip[notebooks]'")
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "analysis") + os.pathsep + str(ROOT))
     cells = [
-        "from PIL import Image\nfrom dynaip_analysis.widgets import explore\n"
+        "from PIL import Image\nfrom dynaip_analysis import explore\n"
         "sliders = explore(lambda edge: Image.new('RGB', (edge, edge), 'red'), edge=[4, 8])",
         "sliders['edge'].value = 8",
     ]

@@ -1,31 +1,20 @@
-"""The plugin of the analyses: report sections, data only, nothing heavy imported."""
+"""The plugin of the analyses: the folder of each question says in its ``__init__.py`` what it holds, as ``COMPONENT``."""
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Iterable
+from importlib import import_module
 
+import dynaip_analysis
 from dynaip.registry import Component, hookimpl
-
-_SUMMARIES = {
-    "attention": "Where the reference enters each branch, and which of its patches are looked at",
-    "interventions": "What the reference term does at each block and step: dropped, scaled or swapped",
-    "routing": "Router weights over reference patches and on average",
-    "granularity": "Generations over a sweep of fusion coefficients",
-    "decoupling": "Generations through one branch, both, or neither",
-    "judges": "Whether the metrics agree: case by case, over arms, and on a case's own reference",
-}
 
 
 @hookimpl
 def dynaip_components() -> Iterable[Component]:
-    """List the report sections that the analyses contribute."""
-    return [
-        Component(
-            "report_section",
-            name,
-            f"dynaip_analysis.sections.{name}:{name.capitalize()}Section",
-            f"dynaip_analysis.sections.config:{name.capitalize()}Config",
-            summary,
-        )
-        for name, summary in _SUMMARIES.items()
+    """List the report sections of every folder here; nothing heavy is imported."""
+    folders = [
+        found.name for found in pkgutil.iter_modules(dynaip_analysis.__path__, "dynaip_analysis.") if found.ispkg
     ]
+    packages = [import_module(name) for name in folders]
+    return [package.COMPONENT for package in packages if hasattr(package, "COMPONENT")]

@@ -17,14 +17,16 @@ import yaml
 
 from dynaip.ablation.plan import BASE, Arm, Plan, make_plan
 from dynaip.ablation.worker import GROUPS, SCORES, finished, set_state, state, work
+from dynaip.atomic import write_text
 from dynaip.config import AblationConfig, ComponentSpec
 from dynaip.contracts import Case, Executor, Job
 from dynaip.errors import RESUME_ME, InputError
 from dynaip.evaluation.generation import save_png
-from dynaip.evaluation.scoring import benchmark_cases, summary
+from dynaip.evaluation.scoring import benchmark_cases
 from dynaip.models import resolve
 from dynaip.registry import registry
-from dynaip.runs import Run, environment, write_text
+from dynaip.runs import Run, environment
+from dynaip.scores import summary
 
 FIRST = ["arm", "seed", "suite", "n", "cp", "pf", "cp_pf"]
 """Columns that ``results.csv`` begins with."""

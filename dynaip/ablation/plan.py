@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dynaip.atomic import write_text
 from dynaip.config import AblationConfig, ComponentSpec, ExperimentConfig, PolicyConfig
 from dynaip.config.experiment import fingerprint
 from dynaip.config.yaml_text import dump
 from dynaip.errors import InputError
-from dynaip.runs import write_text
 
 BASE = "base"
 """The baseline without any reference."""

@@ -20,11 +20,11 @@ from threading import Thread
 from typing import Any, cast
 
 from dynaip.ablation.plan import BASE
+from dynaip.atomic import write_text
 from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment
 from dynaip.errors import RESUME_ME, DynaIPError, Interrupted
 from dynaip.quiet import quiet_libraries
 from dynaip.registry import registry
-from dynaip.runs import write_text
 from dynaip.suggest import one_line
 
 GROUPS = "groups"
@@ -155,9 +155,9 @@ def _steps(task: Mapping[str, Any], arm: Mapping[str, Any], folder: Path) -> int
         return int(task["steps"])
     if arm.get("run") == BASE:
         return None
-    from dynaip.runs import resolve_run
+    from dynaip.models import local_folder
 
-    file = resolve_run(str(arm["run"])) / "config.yaml"
+    file = local_folder(str(arm["run"]), "adapter") / "config.yaml"
     return load_experiment(file).training.steps if file.is_file() else None
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from dynaip.adapter.files import describe
 from dynaip.adapter.parts import Adapter
+from dynaip.atomic import write_text
 from dynaip.config.yaml_text import dump
 from dynaip.runs import Run
 
@@ -102,7 +103,7 @@ def _scores(run: Path | None) -> Iterator[str]:
         return
     import pandas as pd
 
-    from dynaip.evaluation.scoring import summary
+    from dynaip.scores import summary
 
     table = summary(pd.read_parquet(file))
     rows = [[str(name) for name in table.columns], ["---"] * len(table.columns)]
@@ -125,7 +126,7 @@ def figures(run: Path | None) -> dict[str, Path]:
 
 def write_card(adapter: Adapter, folder: Path, *, run: Path | None = None, card: str | None = None) -> None:
     """Put README.md and the figures that it shows into the adapter's folder."""
-    (folder / "README.md").write_text(card or model_card(adapter, run), encoding="utf-8")
+    write_text(folder / "README.md", card or model_card(adapter, run))
     for name, figure in figures(run).items():
         (folder / "figures").mkdir(exist_ok=True)
         shutil.copyfile(figure, folder / "figures" / name)

@@ -10,19 +10,20 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dynaip.adapter import files
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.parts import Specs
+from dynaip.atomic import write_json, write_tensors, write_text
 from dynaip.config import AdapterConfig, ComponentSpec
 from dynaip.config.yaml_text import dump
 from dynaip.contracts import AdapterFormat, Backbone, ForeignAdapter
 from dynaip.errors import InputError, MismatchError
 from dynaip.models import resolve
 from dynaip.registry import registry
-from dynaip.runs import Run, environment, write_text
+from dynaip.runs import Run, environment
 from dynaip.suggest import one_line
 
 FILE = "ip_adapter.safetensors"
@@ -146,7 +147,7 @@ def import_run(file: str | Path, source: str, out: Path, *, base: str | None = N
     run = Run(out)
     adapter.save_pretrained(run.adapter)
     told = environment() | {"imported": {"file": str(file), "format": source}}
-    write_text(out / "environment.json", json.dumps(told, indent=2) + "\n")
+    write_json(out / "environment.json", told)
     write_text(out / GO_ON, dump(_going_on(adapter, out)))
     return run
 
@@ -179,8 +180,7 @@ def export_run(run: str | Path, target: str, out: Path) -> Path:
     adapter = DynaIP.from_pretrained(run)
     base = getattr(adapter.specs.backbone.config, "model", made.base)
     tensors = made.write(adapter, _with_defaults(empty_transformer(base, made)))
-    out.mkdir(parents=True, exist_ok=True)
-    files.replace(out / FILE, lambda part: save_file(tensors, part))
+    write_tensors(out / FILE, tensors)
     return out / FILE
 
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.parts import Adapter, Specs
+from dynaip.atomic import write_json, write_tensors
 from dynaip.config import AdapterConfig, ComponentSpec
-from dynaip.config.explain import explained
 from dynaip.contracts import Branch
 from dynaip.errors import InputError, MismatchError
 from dynaip.models import local_folder
+from dynaip.registry.explain import explained
 
 FORMAT = 1
 WEIGHTS, CONFIG = "adapter.safetensors", "config.json"
@@ -31,7 +31,7 @@ Model = TypeVar("Model", bound=Adapter)
 
 def describe(adapter: Adapter) -> dict[str, Any]:
     """Give ``config.json``: qualified names, options, and what the weights depend on."""
-    from dynaip import __version__
+    from dynaip.version import __version__
 
     specs = adapter.specs
     return {
@@ -49,22 +49,9 @@ def describe(adapter: Adapter) -> dict[str, Any]:
 
 def save(adapter: Adapter, folder: Path) -> Path:
     """Write weights and config; each file is complete or absent."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in adapter.state_dict().items()}
-    config = json.dumps(describe(adapter), indent=2) + "\n"
-    replace(folder / WEIGHTS, lambda part: save_file(weights, part))
-    replace(folder / CONFIG, lambda part: part.write_text(config, encoding="utf-8"))
+    write_tensors(folder / WEIGHTS, adapter.state_dict())
+    write_json(folder / CONFIG, describe(adapter))
     return folder
-
-
-def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside ``path`` and put it in its place when it is complete; a failure leaves nothing behind."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load(cls: type[Model], run: str | Path, *, revision: str | None = None) -> Model:

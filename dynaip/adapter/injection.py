@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dynaip.adapter.layout import LayoutFinder
-from dynaip.adapter.slots import Group, Slot, plan
+from dynaip.adapter.slots import Gathered, Group, Slot, gather, plan
 from dynaip.contracts import DecouplingPolicy, ForwardPass, Phase
 
 Kept = dict[tuple[str, int], tuple[Tensor, Tensor]]
@@ -28,6 +28,8 @@ class Injection:
     slots: list[Slot] | None = None
     regional: list[list[Group]] = field(default_factory=list[list[Group]])
     """Per slot: groups of image tokens."""
+    gathered: list[Gathered] = field(default_factory=list[Gathered])
+    """The groups of image tokens that hold parts of the image, brought into few calls; none on a CPU, which gains nothing."""
     everywhere: list[list[Group]] = field(default_factory=list[list[Group]])
     """Per slot: groups of tokens that have no place on the grid."""
     shape: tuple[int, tuple[int, int]] | None = None
@@ -54,6 +56,8 @@ class Injection:
         self.slots = self.make_slots(call)
         self.regional = [plan(slot, call.batch, device, regional=True) for slot in self.slots]
         self.everywhere = [plan(slot, call.batch, device, regional=False) for slot in self.slots]
+        if gathering_pays(device) and not torch.is_grad_enabled():
+            self.gathered = gather(self.regional, call.batch, call.grid[0] * call.grid[1])
         self.shape, self.condition = (call.batch, call.grid), call.condition
         self.cache.clear()
 
@@ -61,10 +65,15 @@ class Injection:
         """Let go of everything that was made for the passes."""
         self.cache.clear()
         self.slots = self.condition = self.shape = None
-        self.regional, self.everywhere = [], []
+        self.regional, self.everywhere, self.gathered = [], [], []
+
+
+def gathering_pays(device: torch.device) -> bool:
+    """Whether one call over gathered tokens beats a call a region: where a launch costs more than the copies that it saves."""
+    return device.type != "cpu"
 
 
 def _same(one: Tensor | None, other: Tensor | None) -> bool:
-    if one is None or other is None:
+    if one is other or one is None or other is None:  # a pipeline passes the same tensor in every step
         return one is other
     return one.shape == other.shape and bool(torch.equal(one, other))

@@ -6,8 +6,9 @@ add the reference term. When nothing is to be added every hook returns at once, 
 
 from __future__ import annotations
 
+import inspect
 import weakref
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -17,46 +18,26 @@ from torch import Tensor, nn
 
 from dynaip.adapter.attention import BRANCHES, KeyValue, ReferenceAttention, split_heads
 from dynaip.adapter.backends import backend_of
+from dynaip.adapter.events import PassEvent, ReferenceEvent
 from dynaip.adapter.injection import Injection, Kept
-from dynaip.adapter.passes import PassMarks
-from dynaip.adapter.slots import Group, Slot, looking, spread
-from dynaip.adapter.terms import project, reference_term, scatter
-from dynaip.contracts import Backbone, BlockSite, Branch, ForwardPass
+from dynaip.adapter.passes import PassMarks, calling_pipeline
+from dynaip.adapter.slots import Gathered, Group, Slot, looking, spread
+from dynaip.adapter.terms import (
+    gathered_queries,
+    project,
+    reference_term,
+    scatter,
+    scatter_gathered,
+    weighed,
+    weight_of,
+)
+from dynaip.contracts import Backbone, BlockSite, Branch, ForwardPass, Phase
 from dynaip.errors import MismatchError
 
 Site = Literal["attention", "projection", "residual"]
 Span = Literal["off", "image_tokens", "all_tokens"]
 BlockScale = Callable[[Branch, int, float], "float | Sequence[float]"]
 """(branch, block, progress) -> factor of g_b: one for all references, or one a reference by its place in the list."""
-
-
-@dataclass(frozen=True)
-class ReferenceEvent:
-    """What the hooks saw when they added one reference to one branch of one block."""
-
-    block: int
-    branch: Branch
-    """What the tokens are; in a single-stream block K, V of the image branch serve both kinds."""
-    progress: float
-    reference: int
-    """Place of the reference in its sample's list."""
-    samples: Tensor
-    """Rows of the pass (b)."""
-    queries_index: Tensor | None
-    """Image tokens inside the region (t); None for all."""
-    query: Tensor
-    """b x H x t x d/H."""
-    key: Tensor
-    """b x H x M x d/H."""
-    value: Tensor
-    """b x H x M x d/H."""
-    term: Tensor
-    """b x t x d, after scale, region and weight, as it was added."""
-    output: Tensor
-    """What the base gives at the same rows and tokens, without any reference, b x t x d."""
-    weight: float
-    """g_b of the policy (times the intervention)."""
-    grid: tuple[int, int]
 
 
 @dataclass
@@ -113,14 +94,19 @@ class Injector:
         self.span: Span = span
         self.injection: Injection | None = None
         self.observers: list[Callable[[ReferenceEvent], None]] = []
+        self.pass_observers: list[Callable[[PassEvent], None]] = []
         self.block_scale: BlockScale | None = None
         self.call: ForwardPass | None = None
         """The pass that runs, if anything is added in it."""
         self.read: ForwardPass | None = None
-        """The pass that runs, whatever it sees; None where no references are active."""
+        """The pass that runs, whatever it sees; None where nobody asked for it."""
+        self.writes = False
+        """Whether terms are written into the attention's output in this pass, instead of into a copy."""
         self.backend: str | None = None
         """Attention backend of the base in this pass; None is torch's own."""
         self.marks = PassMarks(transformer)
+        # Backbones that were written before pipelines were passed take four arguments.
+        self.reads_pipe = "pipe" in inspect.signature(backbone.read_pass).parameters
         self.numbers = list(numbers)
         self.targets: list[weakref.ref[nn.Module]] = []
         """What carries hooks and may be wrapped by a LoRA; norms never are."""
@@ -202,25 +188,72 @@ class Injector:
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Read the pass, decide which branches of which blocks are open, and make tokens if they are missing."""
         self._close()
-        injection = self.injection
-        if injection is None or injection.samples == 0:
+        injection = self.injection if self.injection and self.injection.samples else None
+        if injection is None and not self.pass_observers:
             return
         self._follow(module)
-        context = self.marks.read(args, kwargs) if injection.phase == "inference" else None
-        call = self.read = self.backbone.read_pass(module, args, kwargs, context)
-        if call.negative:
-            return
+        call = self.read = self._read(module, args, kwargs, injection.phase if injection else "inference")
+        if injection is not None and not call.negative:
+            self._begin(injection, call, module, args, kwargs)
+        if self.pass_observers:
+            self._tell(injection, call)
+
+    def _read(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], phase: Phase) -> ForwardPass:
+        """Read the pass; in training nobody guides."""
+        context = self.marks.read(args, kwargs) if phase == "inference" else None
+        if not self.reads_pipe:
+            return self.backbone.read_pass(module, args, kwargs, context)
+        pipe = calling_pipeline() if phase == "inference" else None
+        return self.backbone.read_pass(module, args, kwargs, context, pipe=pipe)
+
+    def _begin(
+        self, injection: Injection, call: ForwardPass, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Open the branches of a pass that sees references."""
         if call.batch % injection.samples:
             raise MismatchError(
                 f"references are given for {injection.samples} prompts, but the batch holds {call.batch} images: "
                 "give one list of references a prompt, or one flat list for all of them"
             )
         if not injection.looks(call) and self._open(injection, call):
-            self.backend = backend_of(module)
+            self.backend, self.writes = backend_of(module), self._may_write(module)
             latents = cast(Tensor, kwargs.get("hidden_states", args[0] if args else None))
             injection.prepare(call, latents.device)
             self.call = call if injection.slots else None
             self._fill(injection, latents)
+
+    def _tell(self, injection: Injection | None, call: ForwardPass) -> None:
+        """Tell the window what this pass is."""
+        if injection is None:
+            event = PassEvent(call)
+        else:
+            slots = injection.slots if self.call is not None else None
+            event = PassEvent(call, injection.phase, injection.policy, slots or (), self._weights(slots or ()))
+        for observer in list(self.pass_observers):
+            observer(event)
+
+    def _weights(self, slots: Sequence[Slot]) -> dict[Branch, dict[int, float]]:
+        found: dict[Branch, dict[int, float]] = {branch: {} for branch in BRANCHES}
+        for place in self.places:
+            for branch, weight in place.weights.items():
+                factors = [_factor(place.factors.get(branch), slot.number) for slot in slots] or [1.0]
+                for kind in self._kinds(place, branch):
+                    found[kind][place.number] = weight * sum(factors) / len(factors)
+        return found
+
+    def _kinds(self, place: _Place, branch: Branch) -> tuple[Branch, ...]:
+        """What the tokens are that a branch's query serves: in a single-stream block, both kinds."""
+        both = place.single and branch == "image" and self.span == "all_tokens"
+        return ("image", "text") if both else (branch,)
+
+    def open_blocks(self, branches: Iterable[Branch]) -> dict[Branch, list[int]]:
+        """Kind of token -> numbers of the blocks that may add to it where these branches are open."""
+        found: dict[Branch, list[int]] = {branch: [] for branch in BRANCHES}
+        for place in self.places:
+            for branch in set(branches) & set(place.pairs):
+                for kind in self._kinds(place, branch):
+                    found[kind].append(place.number)
+        return found
 
     def _open(self, injection: Injection, call: ForwardPass) -> bool:
         """Ask the policy for the weights of this pass; False if all branches are shut."""
@@ -284,21 +317,25 @@ class Injector:
         if query is None:
             return output
         skipped = cast(ForwardPass, self.call).negative_rows
-        query = split_heads(query, place.pairs[branch].heads, place.query_layout)
-        positive = self._positive(place, branch, query[skipped:], output[skipped:])
-        return torch.cat([output[:skipped], positive]) if skipped else positive
-
-    def _positive(self, place: _Place, branch: Branch, query: Tensor, output: Tensor) -> Tensor:
-        """``_added`` for rows that may see references; ``query`` is B x H x tokens x d/H."""
+        query = split_heads(query, place.pairs[branch].heads, place.query_layout)[skipped:]
+        positive = output[skipped:]
         # The stream of a single-stream block at site `residual` has given its text tokens away already.
-        offset = query.shape[2] - output.shape[1]
+        offset = query.shape[2] - positive.shape[1]
         parts: list[Tensor] = []
-        for start, end, tokens in self._windows(place, branch, output.shape[1], offset):
-            part = output[:, start:end]
+        for start, end, tokens in self._windows(place, branch, positive.shape[1], offset):
+            part = positive[:, start:end]
             if tokens is not None:
                 part = self._sum(place, branch, query[:, :, start + offset : end + offset], part, tokens)
             parts.append(part)
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        if self.writes:
+            return output
+        positive = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        return torch.cat([output[:skipped], positive]) if skipped else positive
+
+    def _may_write(self, module: nn.Module) -> bool:
+        """Whether terms may be written into what the attention gave: nobody else needs it as it was."""
+        cached = bool(getattr(module, "is_cache_enabled", False))
+        return self.site == "attention" and not (torch.is_grad_enabled() or self.observers or cached)
 
     def _windows(self, place: _Place, branch: Branch, length: int, offset: int) -> list[tuple[int, int, Branch | None]]:
         """Split a stream into (start, end, what its tokens are); None for tokens that see no reference.
@@ -321,21 +358,54 @@ class Injector:
     def _sum(self, place: _Place, branch: Branch, query: Tensor, output: Tensor, tokens: Branch) -> Tensor:
         injection = cast(Injection, self.injection)
         groups = injection.regional if tokens == "image" else injection.everywhere
+        gathered = injection.gathered if tokens == "image" and branch not in place.factors else []
         total = output
         for slot, found in zip(cast(list[Slot], injection.slots), groups, strict=True):
             weight = place.weights[branch] * _factor(place.factors.get(branch), slot.number)
-            if weight == 0:
+            found = [group for group in found if group.index is None] if gathered else found
+            if weight == 0 or not found:
                 continue
-            kept = place.kept.get((self.attention.name(branch), slot.number))
-            key, value = kept or project(place.pairs[branch], slot, query)
-            key, value = key.to(query), value.to(query)
+            key, value = self._keys(place, branch, slot, query)
             for group in found:
                 parts = looking(query, group), spread(key, group), spread(value, group)
-                term = reference_term(*parts, group.scale * weight, self.backend).to(total.dtype)
+                term, factor = reference_term(*parts, self.backend), weight_of(group.scale, group.level, weight)
                 if self.observers:
-                    self._observe(place, weight, tokens, slot, group, parts, term, output)
-                total = scatter(total, term, group)
+                    self._observe(place, weight, tokens, slot, group, parts, weighed(term, factor), output)
+                total = scatter(total, term, factor, group, in_place=self.writes)
+        for call in gathered:
+            total = self._sum_gathered(place, branch, query, total, call)
         return total
+
+    def _keys(self, place: _Place, branch: Branch, slot: Slot, query: Tensor) -> tuple[Tensor, Tensor]:
+        kept = place.kept.get((self.attention.name(branch), slot.number))
+        key, value = kept or project(place.pairs[branch], slot, query)
+        return key.to(query), value.to(query)
+
+    def _sum_gathered(self, place: _Place, branch: Branch, query: Tensor, output: Tensor, call: Gathered) -> Tensor:
+        slots, weight = cast(list[Slot], cast(Injection, self.injection).slots), place.weights[branch]
+        pairs = [
+            tuple(spread(part, group) for part in self._keys(place, branch, slots[number], query))
+            for number, group in call.groups
+        ]
+        key, value = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        queries, factor = gathered_queries(query, call), weight_of(call.scale, call.level, weight)
+        term = reference_term(queries, key, value, self.backend)
+        if self.observers:
+            self._observe_gathered(place, weight, call, (queries, key, value), weighed(term, factor), output)
+        return scatter_gathered(output, term, factor, call, in_place=self.writes)
+
+    def _observe_gathered(
+        self, place: _Place, weight: float, call: Gathered, parts: tuple[Tensor, Tensor, Tensor], term: Tensor, output: Tensor
+    ) -> None:  # fmt: skip
+        """Tell of every reference of a gathered call, one after the other."""
+        query, key, value = parts
+        start = 0
+        for (number, group), count in zip(call.groups, call.counts, strict=True):
+            end = start + group.scale.shape[0]
+            own = query[start:end, :, :count], key[start:end], value[start:end]
+            slot = cast(list[Slot], cast(Injection, self.injection).slots)[number]
+            self._observe(place, weight, "image", slot, group, own, term[start:end, :count], output)
+            start = end
 
     def _observe(
         self, place: _Place, weight: float, tokens: Branch, slot: Slot, group: Group,

@@ -16,8 +16,9 @@ from dynaip.adapter import attached, files, hub
 from dynaip.adapter.attached import adapters_on
 from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.backends import use_backend
+from dynaip.adapter.events import PassEvent, ReferenceEvent
 from dynaip.adapter.injection import Injection
-from dynaip.adapter.injector import BlockScale, Injector, ReferenceEvent, forget_compiled
+from dynaip.adapter.injector import BlockScale, Injector, forget_compiled
 from dynaip.adapter.layout import AutoLayout, Layout, LayoutFinder
 from dynaip.adapter.parts import Adapter, Specs
 from dynaip.adapter.prepare import layout_finder, slot_maker
@@ -78,6 +79,11 @@ class DynaIP(Adapter):
     def pipe(self) -> Any:
         """The pipeline (or transformer) that it is attached to; None if there is none."""
         return self._pipe() if self._pipe else None
+
+    @property
+    def transformer(self) -> nn.Module:
+        """The transformer that carries the hooks; ``InputError`` if the adapter is not attached."""
+        return cast(nn.Module, self.injector.transformer)
 
     @property
     def injector(self) -> Injector:
@@ -243,6 +249,25 @@ class DynaIP(Adapter):
             yield
         finally:
             observers.remove(callback)
+
+    @contextmanager
+    def observe_passes(self, callback: Callable[[PassEvent], None]) -> Generator[None]:
+        """Hear of every call of the transformer while the context is open, before its blocks run, with references or without."""
+        observers = self.injector.pass_observers
+        observers.append(callback)
+        try:
+            yield
+        finally:
+            observers.remove(callback)
+
+    def open_blocks(self, branches: Iterable[Branch]) -> dict[Branch, list[int]]:
+        """Kind of token -> numbers of the blocks that may add to it where these branches are open."""
+        return self.injector.open_blocks(branches)
+
+    @property
+    def block_scale(self) -> BlockScale | None:
+        """What the innermost ``intervene`` multiplies g_b by; None outside of one."""
+        return self.injector.block_scale
 
     @contextmanager
     def intervene(self, scale: BlockScale) -> Generator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,22 @@ NEGATIVE = "uncond"
 """What diffusers' pipelines call the pass of the negative prompt."""
 LISTENERS = "_dynaip_passes"
 """Where a transformer keeps those who listen: adapters that are attached beside each other share one shadow."""
+
+
+def calling_pipeline() -> Any:
+    """The pipeline that called the transformer whose hook asks; None if it was called by hand.
+
+    Several pipelines may share a transformer (``from_pipe``), and only the one on the stack knows whether it guides.
+    """
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, DiffusionPipeline):
+            return caller
+        frame = frame.f_back
+    return None
 
 
 class PassMarks:

@@ -40,6 +40,31 @@ class Group:
     """Image tokens that the region holds (t); None for all of them."""
     scale: Tensor
     """s_r M_r, b x t x 1 or b x 1 x 1."""
+    level: float | None = None
+    """``scale`` as one number, where it is one that the host knows."""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Groups of all references that look from parts of the image, so many tokens each: one attention call serves them.
+
+    No token is met by two of them, so that what they add can be written without adding up.
+    """
+
+    groups: list[tuple[int, Group]]
+    """(place of the slot, group); their rows follow each other."""
+    index: Tensor
+    """Places among the B * T tokens of the pass, G x t; shorter rows repeat their last token, which gives it the same term."""
+    scale: Tensor
+    """s_r M_r, G x t x 1."""
+    level: float | None
+    """``scale`` as one number, where it is one."""
+    counts: list[int]
+    """Tokens of each group without repetition."""
+
+
+PADDING = 1.25
+"""A row is padded to this many times its own tokens at most."""
 
 
 def plan(slot: Slot, batch: int, device: torch.device, *, regional: bool) -> list[Group]:
@@ -77,7 +102,57 @@ def _group(
         None if everyone else samples.to(device),
         None if index is None else index.to(device),
         scale.to(device),
+        _one_number(scale),
     )
+
+
+def _one_number(scale: Tensor) -> float | None:
+    """The value of a scale that is the same everywhere; None if it is not, or if only the device knows."""
+    if scale.device.type != "cpu":
+        return None
+    first = scale.flatten()[0]
+    return float(first) if bool((scale == first).all()) else None
+
+
+def gather(groups: Sequence[Sequence[Group]], batch: int, tokens: int) -> list[Gathered]:
+    """Bring the groups of all slots that look from a part of ``tokens`` image tokens into few calls.
+
+    Groups in one call have about as many tokens each (``PADDING``) and share none.
+    """
+    regional = [(place, group) for place, found in enumerate(groups) for group in found if group.index is not None]
+    calls: list[tuple[list[tuple[int, Group]], list[Tensor]]] = []
+    for place, group in sorted(regional, key=lambda each: -len(_index(each[1]))):
+        rows = torch.arange(batch) if group.samples is None else group.samples.cpu()
+        flat = rows[:, None] * tokens + _index(group).cpu()
+        fitting = (call for call in calls if _fits(flat, call[1]))
+        members, flats = next(fitting, None) or calls.append(([], [])) or calls[-1]
+        members.append((place, group))
+        flats.append(flat)
+    return [_gathered(*call) for call in calls]
+
+
+def _index(group: Group) -> Tensor:
+    assert group.index is not None
+    return group.index
+
+
+def _fits(flat: Tensor, others: Sequence[Tensor]) -> bool:
+    """Whether a group is long enough for a call and shares no token with it."""
+    held = torch.cat([each.flatten() for each in others])
+    return others[0].shape[1] <= PADDING * flat.shape[1] and not bool(torch.isin(flat, held).any())
+
+
+def _gathered(groups: list[tuple[int, Group]], flats: list[Tensor]) -> Gathered:
+    longest, device = flats[0].shape[1], _index(groups[0][1]).device
+    counts = [flat.shape[1] for flat in flats]
+    fill = [torch.arange(longest).clamp(max=count - 1) for count in counts]
+    index = torch.cat([flat[:, places] for flat, places in zip(flats, fill, strict=True)])
+    scales = [
+        group.scale.expand(-1, count, 1)[:, places.to(group.scale.device)]
+        for (_, group), count, places in zip(groups, counts, fill, strict=True)
+    ]
+    levels = {group.level for _, group in groups}
+    return Gathered(groups, index.to(device), torch.cat(scales), levels.pop() if len(levels) == 1 else None, counts)
 
 
 def _scale(slot: Slot, positions: list[int], regions: Sequence[Tensor | None], index: Tensor | None) -> Tensor:

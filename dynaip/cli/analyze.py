@@ -40,7 +40,7 @@ def analyze(
 ) -> None:
     """Write figures (PNG) and their tables (parquet) about one trained adapter."""
     from dynaip.config.merge import overridden
-    from dynaip.report.section import AnalysisRequest
+    from dynaip.contracts.section import AnalysisRequest
     from dynaip.report.sections import build
 
     if prompt is not None and not prompt.strip():

@@ -1,4 +1,4 @@
-"""Wires the commands: every file beside this one that defines a function (or a Typer ``app``) of its own name.
+"""Wires the commands: files beside this one that define a function of their own name or a Typer ``app``, and plugins' own.
 
 A command module is imported for ``--help``, so it imports heavy things (torch, pandas, …) inside its function.
 Each command also takes ``--plugin FILE`` and ``--debug``, and its errors become one line on stderr.
@@ -12,9 +12,10 @@ import inspect
 import pkgutil
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
-from types import ModuleType
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +25,7 @@ import dynaip
 from dynaip.cli.options import Debug, PluginFiles
 from dynaip.errors import DynaIPError
 from dynaip.quiet import quiet_libraries
+from dynaip.registry import registry
 from dynaip.suggest import did_you_mean, one_line
 
 _HELP = "DynaIP: personalise diffusion transformers with reference images; train, compare and understand the adapters."
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "--debug" not in given:  # it shows what other libraries have to say
         quiet_libraries()
     try:
-        result = build()(given, prog_name="dynaip", standalone_mode=False)
+        result = build(_plugin_files(given))(given, prog_name="dynaip", standalone_mode=False)
         if result == _INTERRUPTED:  # typer's way of passing Ctrl-C on
             print(explain(KeyboardInterrupt())[1], file=sys.stderr)
         return result if isinstance(result, int) else 0
@@ -60,6 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, line = explain(error)
         print(" ".join(line.split()), file=sys.stderr)
         return code
+
+
+def _plugin_files(arguments: Sequence[str]) -> list[str]:
+    """Files named by ``--plugin``: the command itself may be one of theirs."""
+    following = [value for option, value in pairwise(arguments) if option == "--plugin"]
+    return following + [each.partition("=")[2] for each in arguments if each.startswith("--plugin=")]
 
 
 def explain(error: BaseException) -> tuple[int, str]:
@@ -90,14 +98,18 @@ class _Sorted(TyperGroup):
         return sorted(super().list_commands(ctx))
 
 
-def build() -> typer.Typer:
-    """Make the application of all command modules beside this file."""
+def build(plugin_files: Sequence[str] = ()) -> typer.Typer:
+    """Make the application: command modules beside this file, then the commands that plugins bring."""
     app = typer.Typer(
         cls=_Sorted, help=_HELP, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
     )
     app.callback(invoke_without_command=True)(_root)
-    for module in _command_modules():
-        _wire(app, module)
+    ours = {name.rstrip("_"): command for name, command in _own_commands()}
+    for file in plugin_files:
+        with suppress(DynaIPError):  # the command that is given the file loads it again, and says what is wrong
+            registry().load_file(file)
+    for name, command in {**registry().commands(taken=ours), **ours}.items():
+        _add(app, name, command)
     return app
 
 
@@ -113,25 +125,27 @@ def _root(
         typer.echo(context.get_help())
 
 
-def _command_modules() -> list[ModuleType]:
+def _own_commands() -> Iterator[tuple[str, Any]]:
+    """Give each module's Typer ``app``, or its function of the module's name; other modules here hold no command."""
     import dynaip.cli
 
-    names = [found.name for found in pkgutil.iter_modules(dynaip.cli.__path__) if not found.name.startswith("_")]
-    return [import_module(f"dynaip.cli.{name}") for name in names if name != "app"]
+    for found in pkgutil.iter_modules(dynaip.cli.__path__):
+        if not found.name.startswith("_") and found.name != "app":
+            module = import_module(f"dynaip.cli.{found.name}")
+            command = getattr(module, "app", None) or getattr(module, found.name, None)
+            if callable(command):
+                yield found.name, command
 
 
-def _wire(app: typer.Typer, module: ModuleType) -> None:
-    name = module.__name__.rpartition(".")[2]
-    command = getattr(module, name, None)
-    group = getattr(module, "app", None)
-    if isinstance(group, typer.Typer):
-        listing = [group.registered_callback] if group.registered_callback else []
-        for registered in [*group.registered_commands, *listing]:
-            if registered.callback:
-                registered.callback = with_common_options(registered.callback)
-        app.add_typer(group, name=name)
-    elif callable(command):
-        app.command(name.rstrip("_"))(with_common_options(command))
+def _add(app: typer.Typer, name: str, command: Any) -> None:
+    if not isinstance(command, typer.Typer):
+        app.command(name)(with_common_options(command))
+        return
+    listing = [command.registered_callback] if command.registered_callback else []
+    for registered in [*command.registered_commands, *listing]:
+        if registered.callback:
+            registered.callback = with_common_options(registered.callback)
+    app.add_typer(command, name=name)
 
 
 def with_common_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -144,7 +158,8 @@ def with_common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
         given = {name: kwargs.pop(name) for name in added}
-        _load(given.get("plugin") or [])
+        for file in given.get("plugin") or ():
+            registry().load_file(file)
         return command(*args, **kwargs)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
@@ -155,11 +170,3 @@ def with_common_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _DEFAULTS: dict[str, Any] = {"plugin": None, "debug": False}
-
-
-def _load(files: Sequence[Any]) -> None:
-    if files:
-        from dynaip.registry import registry
-
-        for file in files:
-            registry().load_file(file)

@@ -53,7 +53,7 @@ def _evaluate(run: str, config: EvaluationConfig, folder: Path, decoupling: str 
 
     import dynaip
     from dynaip.evaluation.scoring import evaluate as score
-    from dynaip.evaluation.scoring import summary
+    from dynaip.scores import summary
 
     pipe, dyna = dynaip.load(run)
     if decoupling:

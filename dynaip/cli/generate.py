@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -172,12 +171,9 @@ def check_output(path: Path) -> None:
 
 def write_image(image: Any, path: Path) -> None:
     """Write an image that is complete or absent; ``InputError`` if the file cannot be written."""
-    part = path.with_stem(f".{path.stem}.part")
+    from dynaip import atomic
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(part)
-        part.replace(path)
+        atomic.write_image(path, image)
     except (OSError, ValueError) as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise InputError(f"{path} cannot be written ({error}): choose another place with -o") from error

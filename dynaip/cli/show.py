@@ -21,7 +21,7 @@ def show(
     typer.echo(f"{kind} {entry.qualified}  (version {entry.version or 'unknown'}, {registry().state(entry)})")
     typer.echo(component.summary)
     target = component.target if isinstance(component.target, str) else component.target.__qualname__
-    typer.echo(f"class {target}, contract {KINDS[kind].replace(':', '.')}")
+    typer.echo(f"class {target}, contract {KINDS[kind].contract.replace(':', '.')}")
     options = describe(registry().config_class(kind, entry.qualified))
     if options:
         show_table(("option", "type", "default", "description"), [(o.name, o.type, o.default, o.text) for o in options])

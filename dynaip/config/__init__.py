@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dynaip.config.ablation import AblationConfig, ArmSettings
-from dynaip.config.components import ComponentConfig, ComponentSpec, OfKind, PolicyConfig, Strict
 from dynaip.config.experiment import AdapterConfig, EvaluationConfig, ExperimentConfig, TrainingConfig, fingerprint
 from dynaip.config.loading import config_file, load_ablation, load_any, load_experiment, parse_experiment, recipes
+from dynaip.registry.options import ComponentConfig, PolicyConfig, Strict
+from dynaip.registry.spec import ComponentSpec, OfKind
 
 __all__ = [
     "AblationConfig",

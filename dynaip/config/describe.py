@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
 from dataclasses import dataclass
-from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -29,9 +25,9 @@ class Option:
 
 def describe(model: type[BaseModel], prefix: str = "") -> list[Option]:
     """List the options of a config class in the order of its source; those of a model inside as ``outer.inner``."""
-    docs, options = _docstrings(model), list[Option]()
+    options: list[Option] = []
     for name, field in model.model_fields.items():
-        text = field.description or docs.get(name, "")
+        text = " ".join((field.description or "").split())
         inside = field.annotation if isinstance(field.annotation, type) else None
         if inside is not None and issubclass(inside, BaseModel):
             options.append(Option(prefix + name, "options", "", text))
@@ -69,26 +65,3 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     return one_liner(to_jsonable_python(field.get_default(call_default_factory=True, validated_data={})))
-
-
-def _docstrings(model: type[BaseModel]) -> dict[str, str]:
-    """Read the strings that stand under the fields, of the class and those it derives from."""
-    found: dict[str, str] = {}
-    for owner in reversed(model.__mro__):
-        if issubclass(owner, BaseModel) and owner is not BaseModel:
-            found |= _strings_under_fields(owner)
-    return found
-
-
-def _strings_under_fields(owner: type) -> dict[str, str]:
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(owner)))
-    except (OSError, TypeError, SyntaxError):
-        return {}
-    body = tree.body[0].body if tree.body and isinstance(tree.body[0], ast.ClassDef) else []
-    return {
-        field.target.id: " ".join(text.value.value.split())
-        for field, text in pairwise(body)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
-    }

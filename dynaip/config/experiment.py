@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, field_validator
 
-from dynaip.config.components import ComponentSpec, OfKind, PolicyConfig, Strict
 from dynaip.config.yaml_text import dump
+from dynaip.registry.options import Strict
+from dynaip.registry.spec import ComponentSpec, OfKind
 
 
 class AdapterConfig(Strict):
@@ -176,10 +177,7 @@ class ExperimentConfig(Strict):
     def training_part(self) -> dict[str, Any]:
         """Give what training depends on: neither the evaluation nor what a policy does only at inference."""
         parts: dict[str, Any] = {kind: _training_part(getattr(self, kind)) for kind in _TRAINED}
-        policy = self.decoupling.config
-        if not isinstance(policy, PolicyConfig):  # the registry asks for one
-            raise TypeError(f"the config of {self.decoupling.use} is no PolicyConfig")
-        parts["decoupling"] = policy.training_part()
+        parts["decoupling"] = self.decoupling.config.training_part()
         return parts | {"adapter": self.adapter.model_dump(mode="json"), "training": self.training.training_part()}
 
 

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 from dynaip.config.ablation import AblationConfig
 from dynaip.config.experiment import ExperimentConfig
-from dynaip.config.explain import explained
 from dynaip.config.merge import merge, overridden, override, parse_override
 from dynaip.config.yaml_text import Located, read
 from dynaip.errors import ConfigError
+from dynaip.registry.explain import explained
 from dynaip.suggest import did_you_mean, nearest
 
 RECIPES = Path(__file__).parents[1] / "recipes"

@@ -9,21 +9,7 @@ from typing import Any, ClassVar
 import yaml
 
 from dynaip.errors import ConfigError
-
-
-class Located(str):
-    """A string from a config file; ``folder`` is what a relative path in it is relative to."""
-
-    folder: Path
-
-    def __new__(cls, value: str, folder: Path) -> Located:
-        located = super().__new__(cls, value)
-        located.folder = folder
-        return located
-
-    def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        return str, (str(self),)  # in copies and other processes it is a plain string
-
+from dynaip.registry.options import Located
 
 # YAML 1.1, PyYAML's default, reads `off` as false, `2:10` as 130 and `1e-3` as a string; version 1.2 does not.
 _SCALARS: tuple[tuple[str, str, str], ...] = (

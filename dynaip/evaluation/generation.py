@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.reference import Reference
+from dynaip.atomic import write_image
 from dynaip.contracts import Backbone, Case
 from dynaip.images import load_image
 
@@ -60,14 +60,11 @@ def sample_path(folder: Path, case: Case) -> Path:
 
 
 def save_png(image: Image.Image, path: Path, made: str = "") -> None:
-    """Write a PNG that is complete or absent; ``made`` is kept in it and says what it was made from."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    """Write a PNG; ``made`` is kept in it and says what it was made from."""
     about = PngInfo()
     if made:
         about.add_text(MADE, made)
-    image.save(part, format="PNG", pnginfo=about)
-    os.replace(part, path)
+    write_image(path, image, pnginfo=about)
 
 
 def painted(

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dynaip.config import EvaluationConfig, load_experiment
-from dynaip.config.explain import explained
 from dynaip.config.merge import overridden
 from dynaip.errors import InputError
-from dynaip.runs import resolve_run
+from dynaip.models import local_folder
+from dynaip.registry.explain import explained
 
 
 def evaluation_of(run: str | Path, given: Mapping[str, Any], overrides: Sequence[str] = ()) -> EvaluationConfig:
@@ -19,7 +19,7 @@ def evaluation_of(run: str | Path, given: Mapping[str, Any], overrides: Sequence
     ``given`` are fields of ``evaluation``, ``overrides`` are ``path=value`` as for a config. Raises ``InputError`` if the run
     names no benchmark and none is given.
     """
-    file = resolve_run(run) / "config.yaml"
+    file = local_folder(run, "adapter") / "config.yaml"
     if not file.is_file():
         return _named(run, given, overrides)
     config = load_experiment(file, overrides)

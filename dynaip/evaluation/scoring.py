@@ -1,9 +1,8 @@
-"""Scores of a run: one row a case, and the means that tables show."""
+"""Scores of a run: its cases are painted and measured, one row a case."""
 
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from dynaip.adapter.model import DynaIP
+from dynaip.atomic import write_table
 from dynaip.config import EvaluationConfig
 from dynaip.contracts import Backbone, Benchmark, Case, Metric
 from dynaip.errors import InputError
@@ -18,8 +18,6 @@ from dynaip.evaluation.generation import generate_cases, painted
 from dynaip.evaluation.origin import origin
 from dynaip.registry import registry
 from dynaip.suggest import did_you_mean
-
-KEYS = ["case", "suite", "seed"]
 
 
 def benchmark_cases(config: EvaluationConfig) -> list[Case]:
@@ -61,7 +59,7 @@ def evaluate(
         origin(pipe, backbone, dyna, config.options),
     )
     scores = score(config, cases, images)
-    write_table(scores, out / "scores.parquet")
+    write_table(out / "scores.parquet", scores)
     return scores
 
 
@@ -81,27 +79,3 @@ def score(config: EvaluationConfig, cases: Sequence[Case], images: Sequence[Any]
 def _free(name: str, table: pd.DataFrame) -> str:
     numbered = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
     return next(each for each in numbered if each not in table)
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a parquet file that is complete or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    table.to_parquet(part, index=False)
-    os.replace(part, path)
-
-
-def summary(scores: pd.DataFrame) -> pd.DataFrame:
-    """Means by suite, in the suites' order: n, cp, pf, cp_pf, mean_cp_pf, then every other metric.
-
-    ``cp_pf`` is the product of the two overall means (DreamBench++), ``mean_cp_pf`` the mean of the cases' products.
-    """
-    rows: list[dict[str, Any]] = []
-    for suite, cases in scores.groupby("suite", sort=False):
-        means = cases.drop(columns=KEYS).mean()
-        row: dict[str, Any] = {"suite": suite, "n": len(cases)}
-        if {"cp", "pf"} <= set(means.index):
-            row |= {"cp": means["cp"], "pf": means["pf"], "cp_pf": means["cp"] * means["pf"]}
-            row["mean_cp_pf"] = (cases["cp"] * cases["pf"]).mean()
-        rows.append(row | {str(name): value for name, value in means.items() if name not in row})
-    return pd.DataFrame(rows)

@@ -13,15 +13,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from dynaip.ablation.answer import minus, summarise
+from dynaip.atomic import write_text
+from dynaip.contracts.section import SectionContent
 from dynaip.errors import InputError
 from dynaip.report.directory import AblationDirectory
 from dynaip.report.gallery import gallery
 from dynaip.report.pictures import figure, printed_width
-from dynaip.report.section import SectionContent
 from dynaip.report.sections import contents, prepare_sections
 from dynaip.report.tables import read_rows, write_csv
 from dynaip.report.view import SuiteView, duration, flatten, looks, parts, stages, suites, summary_rows
-from dynaip.runs import write_text
 
 __all__ = ["build_report", "prepare_sections"]
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from dynaip.atomic import write_json
 from dynaip.config import ComponentSpec
+from dynaip.contracts.section import ReportSection, SectionContent
 from dynaip.registry import registry
-from dynaip.report.section import ReportSection, SectionContent
 from dynaip.report.tables import read_mapping
 
 Result = TypeVar("Result")
@@ -26,7 +26,7 @@ def prepare_sections(directory: Path) -> dict[str, str]:
         started = time.monotonic()
         error = _attempt(lambda: build(name, options).prepare(directory))[1]  # noqa: B023 - called at once
         states[name] = {"seconds": round(time.monotonic() - started, 2), "error": error}
-        (directory / STATE_FILE).write_text(json.dumps(states, indent=2), encoding="utf-8")
+        write_json(directory / STATE_FILE, states)
     return {name: str(state["error"]) for name, state in states.items() if state["error"]}
 
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from dynaip.atomic import replacing_folder
 from dynaip.errors import DynaIPError
 
 ADAPTER, OPTIMIZER, STATE, MANIFEST = "adapter.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
@@ -42,16 +43,10 @@ def save(root: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     Raises ``DynaIPError`` with the size that was needed if the disk is full; the checkpoints there are stay intact.
     """
     final = root / f"step-{checkpoint.step:06d}"
-    part = root / f".step-{checkpoint.step:06d}.part"
-    shutil.rmtree(part, ignore_errors=True)
     try:
-        part.mkdir(parents=True)
-        _write(part, checkpoint)
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(part, final)
-        _sync(root)
+        with replacing_folder(final) as part:
+            _write(part, checkpoint)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(part, ignore_errors=True)
         if not _disk_is_full(error):
             raise
         needed = f"{_size(checkpoint) / 1e6:.1f} MB"
@@ -72,19 +67,7 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     save_file(checkpoint.optimizer, folder / OPTIMIZER)
     (folder / STATE).write_text(json.dumps(checkpoint.state | {"step": checkpoint.step}), encoding="utf-8")
     sums = {name: digest(folder / name) for name in FILES}
-    for name in FILES:
-        _sync(folder / name)
     (folder / MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
-    _sync(folder / MANIFEST)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _size(checkpoint: Checkpoint) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from dynaip.atomic import write_text
 from dynaip.config import ExperimentConfig, load_experiment
+from dynaip.config.differences import differences
 from dynaip.errors import InputError, MismatchError
-from dynaip.runs import Run, write_text
+from dynaip.runs import Run
 from dynaip.training import checkpoints
 
 MAY_CHANGE = {
@@ -35,24 +36,13 @@ def check_folder(run: Run, config: ExperimentConfig, *, resume: bool) -> None:
     if not resume:
         raise InputError(f"{run.path} holds a run already: add --resume to go on with it, or choose another folder")
     before = load_experiment(run.config).resolved()
-    for path, old, new in _differences(before, config.resolved()):
+    for path, old, new in differences(before, config.resolved()):
         top, _, rest = path.partition(".")
         if top not in {"evaluation", "plugins"} and not (top == "training" and rest in MAY_CHANGE):
             raise MismatchError(
                 f"{run.path}: {path} was {old!r} and is now {new!r}; a resumed run keeps it: set it back, or "
                 "choose another folder"
             )
-
-
-def _differences(before: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        one, other = cast(dict[str, Any], before), cast(dict[str, Any], now)
-        # Of another component the options are others too: its name says it all.
-        keys = {"use"} if one.get("use") != other.get("use") else {*one, *other}
-        for key in sorted(keys):
-            yield from _differences(one.get(key), other.get(key), f"{path}.{key}" if path else key)
-    elif before != now:
-        yield path, before, now
 
 
 def finished(run: Run, steps: int) -> bool:

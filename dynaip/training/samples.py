@@ -9,6 +9,7 @@ from PIL import Image
 
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.reference import Reference
+from dynaip.atomic import write_image
 from dynaip.config import EvaluationConfig
 from dynaip.contracts import Benchmark
 from dynaip.registry import registry
@@ -34,8 +35,5 @@ def sample_grid(dyna: DynaIP, pipe: Any, evaluation: EvaluationConfig, path: Pat
     for column, (case, image) in enumerate(zip(cases, painted, strict=True)):
         canvas.paste(case.references[0].image.resize((width, height)), (column * width, 0))
         canvas.paste(image, (column * width, height))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    canvas.save(part, format="PNG")
-    part.replace(path)
+    write_image(path, canvas)
     return path

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from dynaip import Reference
-from dynaip_analysis.recorder import record
+from dynaip_analysis.recording.recorder import record
 
 ROUNDS, BUDGET = 5, 1.10
 EDGE = 16

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from dynaip import Reference
-from dynaip_analysis.recorder import record
+from dynaip_analysis.recording.recorder import record
 
 ROUNDS = 5
 ROOT = Path(__file__).parents[2]

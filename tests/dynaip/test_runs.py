@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from dynaip.atomic import write_text
 from dynaip.errors import InputError
-from dynaip.runs import LOCK, Run, environment, write_text
+from dynaip.runs import LOCK, Run, environment
 
 HOLD = """
     import sys, time

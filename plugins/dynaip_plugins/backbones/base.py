@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import torch
@@ -13,10 +14,12 @@ from torch import Tensor, nn
 from dynaip.contracts import Backbone
 from dynaip.errors import InputError, MissingDependency
 from dynaip.models import resolve
+from dynaip.prompts import PromptLimit, token_count
 from dynaip.suggest import one_line
 
+from ..shared.latents import packed, scaled
+from .clock import HostClock
 from .config import PipelineConfig, QuantizationConfig
-from .latents import scaled, tokens_of
 
 Options = TypeVar("Options", bound=PipelineConfig)
 
@@ -36,9 +39,12 @@ class PipelineBackbone(Backbone, Generic[Options]):
     """Text tokens of a prompt, unless the config or the tokenizer says otherwise."""
     tokenizer: ClassVar[str | None] = None
     """Name of the tokenizer that may declare fewer."""
+    readers: ClassVar[Mapping[str, str]] = {}
+    """Tokenizers of the pipeline, and what messages call the encoders behind them."""
 
     def __init__(self, config: Options) -> None:
         self.config = config
+        self.clock = HostClock()
 
     def load(self, *, device: Any, dtype: Any) -> Any:
         """Load the pipeline that the config names; a quantised or mapped one stays where diffusers put it."""
@@ -99,7 +105,14 @@ class PipelineBackbone(Backbone, Generic[Options]):
     @torch.no_grad()
     def encode_images(self, pipe: Any, pixels: Tensor) -> Tensor:
         """Encode pixels in [-1, 1] into packed latents (B x T x C): the mode of the autoencoder's distribution."""
-        return tokens_of(scaled(pipe.vae, pixels))
+        return packed(scaled(pipe.vae, pixels))
+
+    def timesteps_on(self, device: torch.device, timesteps: Tensor, span: float = 1.0) -> Tensor:
+        """Timesteps (B, from 0 to 1) times ``span`` on the transformer's device; values that the host has stay known to it."""
+        moved = (timesteps * span if span != 1 else timesteps).to(device)
+        if timesteps.device.type == "cpu":
+            self.clock.know_progress(moved, 1 - float(timesteps[0]))
+        return moved
 
     def _check(self, transformer: nn.Module) -> None:
         """Refuse the transformer of another family."""
@@ -130,6 +143,18 @@ class PipelineBackbone(Backbone, Generic[Options]):
         """Text tokens of a prompt."""
         declared = getattr(getattr(pipe, self.tokenizer or "", None), "model_max_length", self.longest_prompt)
         return self.config.max_sequence_length or int(min(declared, self.longest_prompt))
+
+    def prompt_limits(self, pipe: Any, longest: int | None = None) -> Sequence[PromptLimit]:
+        """How many tokens of a prompt each text encoder reads; ``longest`` replaces the config's own number."""
+        limits: list[PromptLimit] = []
+        for name, encoder in self.readers.items():
+            tokenizer = getattr(pipe, name, None)
+            if tokenizer is not None:
+                most = int(tokenizer.model_max_length)
+                if name == self.tokenizer:
+                    most = min(most, longest or self.prompt_length(pipe))
+                limits.append(PromptLimit(encoder, most, partial(token_count, tokenizer)))
+        return limits
 
     def tokens(self, pipe: Any, size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of image tokens for (height, width) in pixels, each a multiple of what a token covers."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from pathlib import Path
+from typing import Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
 from dynaip.config import ComponentConfig, Strict
+from dynaip.errors import InputError
+from dynaip.models import resolve
 
 
 class QuantizationConfig(Strict):
@@ -35,3 +39,39 @@ class PipelineConfig(ComponentConfig):
     """Weights in fewer bits; None loads them as they are."""
     max_sequence_length: PositiveInt | None = Field(default=None, le=512)
     """Text tokens of a prompt; None takes what the model was made for."""
+
+    patch: ClassVar[int] = 2
+    """Latents on an edge of one image token, unless the transformer's config says otherwise."""
+    vae_scale: ClassVar[int] = 8
+    """Pixels on an edge of one latent, for models whose files are not at hand."""
+
+    def size_multiple(self) -> int:
+        """Pixels on an edge of one image token, from the model's config files: sizes must be multiples of it."""
+        return self.patch * (self.latent_edge(model_part(self, "vae")) or self.vae_scale)
+
+    def latent_edge(self, vae: dict[str, Any]) -> int | None:
+        """Pixels on an edge of one latent, by the autoencoder's config; None if it does not say."""
+        blocks = vae.get("block_out_channels")
+        return 2 ** (len(blocks) - 1) if blocks else None
+
+
+def model_part(config: PipelineConfig, part: str) -> dict[str, Any]:
+    """The config file of a part of the pipeline; empty if the model is not on this machine or has no such file."""
+    try:
+        folder = resolve(config.model, "pipeline")
+    except InputError:  # loading it says what is wrong
+        return {}
+    file = folder / part / "config.json" if isinstance(folder, Path) else _cached(folder, f"{part}/config.json", config)
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")) if file else {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _cached(repo: str, file: str, config: PipelineConfig) -> Path | None:
+    """A file of a hub id that was fetched before."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo, file, revision=config.revision)
+    return Path(found) if isinstance(found, str) else None

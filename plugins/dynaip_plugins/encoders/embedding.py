@@ -17,7 +17,7 @@ from dynaip.errors import InputError
 from dynaip.models import resolve
 from dynaip.suggest import one_line
 
-from .pretrained import DTYPES, preprocessor_config, quiet, refuse_missing
+from ..shared.pretrained import DTYPES, preprocessor_config, quiet, refuse_missing
 
 LEVEL = "embedding"
 """Name of the only level."""

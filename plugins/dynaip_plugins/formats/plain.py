@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from dynaip.config import ComponentConfig
 from dynaip.contracts import AdapterFormat, ForeignAdapter
 
 from .exact import plain_tensors
-from .names import FLUX_DEV, blocks_of, ours, renamed, table, tokens_of
+from .names import FLUX_DEV, blocks_of, ours, renamed, table, token_count
 
 
 class PlainFormat(AdapterFormat):
@@ -26,7 +27,7 @@ class PlainFormat(AdapterFormat):
     projection: ClassVar[str]
     """How the projection's names begin."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: ComponentConfig) -> None:
         self.config = config
 
     def read(self, tensors: Mapping[str, Tensor]) -> ForeignAdapter:
@@ -34,7 +35,7 @@ class PlainFormat(AdapterFormat):
         blocks = blocks_of(tensors, f"{self.pairs['to_k']}.weight", self.what)
         weights = renamed(tensors, self.names(blocks), self.what)
         width, token_width = weights[ours("image", 0, "to_k.weight")].shape
-        tokens = tokens_of(len(weights["fusion.proj.weight"]), token_width, self.what)
+        tokens = token_count(len(weights["fusion.proj.weight"]), token_width, self.what)
         return ForeignAdapter(
             encoder={"use": "clip_embedding"},
             fusion={"use": "projection", "tokens": tokens},

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm, t
 
-from dynaip.ablation.statistics import Bootstrap, SuiteScores, collect
+from dynaip.ablation.statistics import Bootstrap, SuiteScores, collect, fair_level
 
 
 def scores(values: dict[str, np.ndarray], arms: tuple[str, ...]) -> SuiteScores:
@@ -32,6 +33,45 @@ def test_interval_of_the_product_of_means_covers_the_truth() -> None:
         found = Bootstrap(scores(values, ("a",)), draws=600, seed=trial).estimate("a", "cp_pf")
         hits += found.low <= 0.4 <= found.high
     assert 0.91 <= hits / 300 <= 0.98
+
+
+@pytest.mark.parametrize("cases", [4, 8, 16])
+def test_few_cases_are_covered_too(cases: int) -> None:
+    """A plain percentile interval holds the truth in 80, 90 and 91 of 100 such worlds."""
+    rng, hits = np.random.default_rng(cases), 0
+    for trial in range(400):
+        sample = rng.normal(0.5, 0.1, size=(1, 1, cases))
+        found = Bootstrap(scores({"cp": sample}, ("a",)), draws=800, seed=trial).estimate("a", "cp")
+        hits += found.low <= 0.5 <= found.high
+    assert hits / 400 >= (0.85 if cases == 4 else 0.92)
+
+
+@pytest.mark.parametrize("cases", [6, 8, 30])
+def test_the_level_asked_for_is_that_of_student(cases: int) -> None:
+    """The interval of many draws of a normal sample is as wide as Student's."""
+    sample = np.random.default_rng(cases).normal(size=cases)
+    half = t.ppf(0.975, cases - 1) * sample.std(ddof=1) / np.sqrt(cases)
+    reach = norm.ppf((1 + fair_level(cases)) / 2) * sample.std() / np.sqrt(cases)
+    assert reach == pytest.approx(half)
+
+
+def test_fewer_than_six_cases_tell_nothing_apart() -> None:
+    cp = np.stack([np.full(5, 0.9), np.full(5, 0.1)])[:, None] + np.random.default_rng(0).normal(0, 0.01, (2, 1, 5))
+    gap = Bootstrap(scores({"cp": cp}, ("a", "b"))).difference("a", "b", "cp")
+    assert gap.low > 0.5 and not gap.decided
+    more = Bootstrap(scores({"cp": np.tile(cp, 2)}, ("a", "b"))).difference("a", "b", "cp")
+    assert more.decided
+
+
+def test_a_case_that_lacks_a_seed_counts_by_the_seeds_it_has() -> None:
+    cp = np.array([[[0.2, 0.4, 0.6], [np.nan, 0.8, 1.0]]])
+    found = Bootstrap(scores({"cp": cp}, ("a",))).estimate("a", "cp")
+    assert found.value == pytest.approx(np.mean([0.2, 0.4, 0.8, 0.6, 1.0]))
+    assert found.cases == 3
+    assert (found.low, found.high) == (pytest.approx(0.2), pytest.approx(0.8)), (
+        "the means of the lowest and highest case"
+    )
+    assert Bootstrap(scores({"cp": cp}, ("a",))).per_seed("a", "cp") == {0: pytest.approx(0.4), 1: pytest.approx(0.9)}
 
 
 def test_interval_equals_the_normal_one_on_many_cases() -> None:

@@ -14,7 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from dynaip import Reference
+from dynaip.adapter.events import PassEvent
 from dynaip.errors import InputError, MismatchError
+from dynaip_plugins.backbones.flux.model import FluxBackbone
 
 Make = Callable[..., Any]
 
@@ -345,3 +347,38 @@ def test_nothing_keeps_the_pipeline_alive(adapter: Make, tiny_flux: Any) -> None
     del injector
     gc.collect()
     assert kept() is None
+
+
+def test_a_window_on_the_passes_tells_what_is_added_in_each(adapter: Make, tiny_flux: Any) -> None:
+    dyna = adapter(decoupling="coupled", adapter={"token_width": 16, "single_stream": "all_tokens"})
+    events: list[PassEvent] = []
+    with dyna.observe_passes(events.append):
+        paint(tiny_flux)
+        bare = list(events)
+        with dyna.references(Reference(picture(0))), dyna.intervene(lambda branch, block, progress: 0.5):
+            paint(tiny_flux)
+    paint(tiny_flux)
+    assert [event.policy for event in bare] == [None] * len(bare)
+    assert len(events) == 2 * len(bare)
+    for event in events[len(bare) :]:
+        assert event.policy is dyna.policy
+        assert [slot.rows for slot in event.slots] == [[0]]
+        assert event.weights == {"image": {0: 0.5, 1: 0.5, 2: 0.5}, "text": {0: 0.5, 1: 0.5, 2: 0.5}}
+    assert [event.call.progress for event in bare] == [event.call.progress for event in events[len(bare) :]]
+    assert dyna.open_blocks({"image"}) == {"image": [0, 1, 2], "text": [2]}
+
+
+class OldBackbone(FluxBackbone):
+    """A backbone that was written before pipelines were passed to it."""
+
+    def read_pass(self, transformer: Any, args: Any, kwargs: Any, context: Any) -> Any:  # pyright: ignore
+        return super().read_pass(transformer, args, kwargs, context)
+
+
+def test_a_backbone_that_takes_no_pipeline_reads_passes_all_the_same(adapter: Make, tiny_flux: Any) -> None:
+    dyna = adapter(attach=False)
+    base = paint(tiny_flux)
+    dyna.backbone = OldBackbone(dyna.backbone.config)
+    dyna.attach(tiny_flux)
+    with dyna.references(Reference(picture(0))):
+        assert not torch.equal(paint(tiny_flux), base)

@@ -115,7 +115,7 @@ def test_hub_ids_work_as_folders_do(
 ) -> None:
     from dynaip.adapter.exchange import export_run
     from dynaip.adapter.files import start_from
-    from dynaip.runs import resolve_run
+    from dynaip.models import local_folder
 
     dyna = DynaIP.from_pretrained(run)
     there = push(dyna, hub, monkeypatch)
@@ -133,7 +133,7 @@ def test_hub_ids_work_as_folders_do(
         again.detach()
     pipe, loaded = dynaip.load("acme/adapter")
     assert torch.equal(paint(pipe, loaded), expected)
-    assert resolve_run("acme/adapter") == there
+    assert local_folder("acme/adapter", "adapter") == there
     fresh = DynaIP.build(experiment(), tiny_flux.transformer)
     start_from(fresh, "acme/adapter")
     assert all(torch.equal(one, other) for one, other in zip(fresh.parameters(), dyna.parameters(), strict=True))

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from dynaip.cli.app import main
-from dynaip.report.section import AnalysisRequest
+from dynaip.contracts.section import AnalysisRequest
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[AnalysisRequest]:
     """Requests that reach the section, which answers with one figure."""
-    from dynaip_analysis.sections.routing import RoutingSection
+    from dynaip_analysis.routing.section import RoutingSection
 
     heard: list[AnalysisRequest] = []
 
@@ -43,7 +43,7 @@ def test_the_shipped_adapter_writes_here(tmp_path: Path, asked: list[Any], monke
 
 
 def test_options_of_the_analysis(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dynaip_analysis.sections.interventions import InterventionsSection
+    from dynaip_analysis.interventions.section import InterventionsSection
 
     heard: list[Any] = []
     monkeypatch.setattr(InterventionsSection, "analyse", lambda self, request: heard.append(self.config) or [])

@@ -167,3 +167,49 @@ def test_a_place_that_cannot_be_written_is_the_users_to_change(tmp_path: Path) -
     assert code == 2
     assert line.startswith(f"dynaip: {tmp_path / 'file' / 'inside'}: Not a directory")
     assert explain(OSError("no errno"))[0] == 1
+
+
+COMMANDS = """
+import typer
+from dynaip.errors import InputError
+from dynaip.registry import Command, hookimpl
+
+app = typer.Typer()
+
+@app.command()
+def loud(text: str) -> None:
+    typer.echo(text.upper())
+
+@app.command()
+def wrong() -> None:
+    raise InputError("nothing to be loud about")
+
+def train() -> None:
+    typer.echo("not the house's own")
+
+def two(number: int = 1) -> None:
+    typer.echo(str(2 * number))
+
+@hookimpl
+def dynaip_commands():
+    return [Command("voice", "own:app"), Command("two", two), Command("train", train), Command("gone", "own:nothing")]
+"""
+
+
+@pytest.mark.parametrize("spelt", [["--plugin", "own.py"], ["--plugin=own.py"]])
+def test_plugins_bring_commands(run: Run, tmp_path: Path, spelt: list[str]) -> None:
+    (tmp_path / "own.py").write_text(COMMANDS)
+    assert run("voice", "loud", "hush", *spelt) == (0, "HUSH\n", "")
+    assert run("two", "--number", "4", *spelt) == (0, "8\n", "")
+    assert run("voice", "wrong", *spelt) == (2, "", "dynaip: nothing to be loud about\n")
+    assert "See dynaip two --help" in run("two", "--number", "x", *spelt)[2]
+
+
+def test_a_plugin_takes_no_command_of_the_house(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(COMMANDS)
+    assert run("train", "--plugin", "own.py")[0] == 2  # the file that train wants is missing
+    _, out, _ = run("plugins", "--errors", "--plugin", "own.py")
+    assert "own:train" in out
+    assert "there is a command of that name already" in out
+    assert "own:gone" in out
+    assert run("gone", "--plugin", "own.py")[0] == 2

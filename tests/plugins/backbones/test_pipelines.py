@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dynaip import Reference
 from dynaip.contracts import Backbone
+from dynaip_plugins.backbones.clock import HostClock
 from tests.tiny_models import spread
 
 Load = Callable[[str], tuple[Backbone, Any]]
@@ -231,6 +232,29 @@ def test_callbacks_and_interrupts(pipeline: Make, attached: Make, kind: str) -> 
     assert len(seen) == STEPS + 1
     assert torch.equal(seen[0], seen[STEPS])
     assert torch.equal(run(pipe), base)
+
+
+@every
+def test_the_scheduler_tells_the_progress_that_the_device_would(
+    pipeline: Make, attached: Make, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device nobody asks for the timestep of a step: what the scheduler counts is held against the value itself."""
+    backbone, pipe = pipeline(kind)
+    dyna = attached(backbone, pipe)
+    told: list[tuple[float | None, float]] = []
+
+    def both(clock: HostClock, pipe: Any, timestep: Tensor, latents: Tensor, span: float) -> float:
+        value = 1 - float(timestep.flatten()[0]) / span
+        told.append((clock.scheduled(getattr(pipe, "scheduler", None), timestep, latents, span), value))
+        return value
+
+    monkeypatch.setattr(HostClock, "progress", both)
+    with dyna.references(Reference(noise(7))):
+        run(pipe, num_inference_steps=4)
+        run(pipe, num_inference_steps=4, **CASES[kind].guidance)
+    assert len(told) >= 8
+    assert [scheduled for scheduled, _ in told] == pytest.approx([value for _, value in told], abs=1e-6)
+    assert len({value for _, value in told}) == 4
 
 
 @pytest.mark.parametrize("kind", ["FluxKontextPipeline", "Flux2Pipeline", "Flux2KleinPipeline", "QwenImagePipeline"])

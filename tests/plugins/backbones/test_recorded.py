@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from dynaip import Reference
 from dynaip.adapter.words import places_of, tokens_of
-from dynaip_analysis.recorder import JointRequest, record
+from dynaip_analysis.recording.recorder import JointRequest, record
 from tests import tiny_models
 
 Make = Callable[..., Any]

@@ -15,7 +15,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPVisionModel, CLIPVisionModel
 from dynaip.config import ComponentSpec
 from dynaip.errors import InputError
 from dynaip.registry import registry
-from dynaip_plugins.encoders.clip.files import MEAN, STD
+from dynaip_plugins.shared.pixels import MEAN, STD
 
 
 def build(folder: Any, **options: Any) -> Any:

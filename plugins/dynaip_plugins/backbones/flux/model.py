@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 
 from dynaip.contracts import BlockSite, ForwardPass
 
+from ...shared.latents import full
 from ..base import PipelineBackbone
-from ..latents import full, grid_of
 from ..sites import double_site, single_site
 from .config import FluxConfig
 
@@ -25,6 +26,7 @@ class FluxBackbone(PipelineBackbone[FluxConfig]):
     pipeline = "FluxPipeline"
     transformer = "FluxTransformer2DModel"
     tokenizer = "tokenizer_2"
+    readers = MappingProxyType({"tokenizer": "CLIP", "tokenizer_2": "T5"})
 
     def load(self, *, device: Any, dtype: Any) -> Any:
         """Load a FluxPipeline; without sizes it paints its native size, and no prompt is longer than its tokenizer says."""
@@ -40,14 +42,19 @@ class FluxBackbone(PipelineBackbone[FluxConfig]):
         return double + [single_site(number, block, 1) for number, block in enumerate(model.single_transformer_blocks)]
 
     def read_pass(
-        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+        self,
+        transformer: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: str | None,
+        pipe: Any = None,
     ) -> ForwardPass:
         """Read grid from the image ids, progress from the timestep, and the negative pass from the cache context."""
         hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
         return ForwardPass(
             batch=hidden.shape[0],
-            grid=grid_of(kwargs["img_ids"]),
-            progress=1 - float(kwargs["timestep"].flatten()[0]),
+            grid=self.clock.grid(kwargs["img_ids"]),
+            progress=self.clock.progress(pipe, kwargs["timestep"], hidden, span=1),
             negative=context == "uncond",
             condition=kwargs.get("pooled_projections"),
             text_tokens=kwargs["encoder_hidden_states"].shape[1],
@@ -66,16 +73,17 @@ class FluxBackbone(PipelineBackbone[FluxConfig]):
     ) -> Tensor:
         """Predict eps - x_0 (B x T x C) as the pipeline's own denoising step does."""
         embeds, guided = text["prompt_embeds"], pipe.transformer.config.guidance_embeds
+        grid = self.tokens(pipe, size)
+        ids = pipe._prepare_latent_image_ids(len(latents), *grid, latents.device, latents.dtype)
+        self.clock.know_grid(ids, grid)
         return pipe.transformer(
             hidden_states=latents,
-            timestep=timesteps,
+            timestep=self.timesteps_on(latents.device, timesteps),
             guidance=full(self.config.training_guidance, latents) if guided else None,
             pooled_projections=text["pooled_prompt_embeds"],
             encoder_hidden_states=embeds,
             txt_ids=torch.zeros(embeds.shape[1], 3, device=latents.device, dtype=latents.dtype),
-            img_ids=pipe._prepare_latent_image_ids(
-                len(latents), *self.tokens(pipe, size), latents.device, latents.dtype
-            ),
+            img_ids=ids,
             return_dict=False,
         )[0]
 

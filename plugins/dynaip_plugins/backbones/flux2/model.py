@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
+from diffusers.pipelines.flux2.pipeline_flux2 import format_input
 from torch import Tensor, nn
 
 from dynaip.contracts import BlockSite, ForwardPass
 from dynaip.errors import InputError
+from dynaip.prompts import PromptLimit, token_count
 
+from ...shared.latents import full
 from ..base import PipelineBackbone
-from ..latents import full, grid_of
 from ..sites import double_site, single_site
 from .config import Flux2Config
 
@@ -31,7 +33,12 @@ class Flux2Backbone(PipelineBackbone[Flux2Config]):
         return double + [single_site(number, block, 0) for number, block in enumerate(model.single_transformer_blocks)]
 
     def read_pass(
-        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+        self,
+        transformer: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: str | None,
+        pipe: Any = None,
     ) -> ForwardPass:
         """Read grid from the ids (tokens of images that are edited carry a time above 0) and progress from the timestep."""
         hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
@@ -41,8 +48,8 @@ class Flux2Backbone(PipelineBackbone[Flux2Config]):
             )
         return ForwardPass(
             batch=hidden.shape[0],
-            grid=grid_of(kwargs["img_ids"]),
-            progress=1 - float(kwargs["timestep"].flatten()[0]),
+            grid=self.clock.grid(kwargs["img_ids"]),
+            progress=self.clock.progress(pipe, kwargs["timestep"], hidden, span=1),
             negative=context == "uncond",
             text_tokens=kwargs["encoder_hidden_states"].shape[1],
         )
@@ -66,16 +73,33 @@ class Flux2Backbone(PipelineBackbone[Flux2Config]):
         """Predict eps - x_0 (B x T x C) as the pipeline's own denoising step does."""
         embeds, guided = text["prompt_embeds"], pipe.transformer.config.guidance_embeds
         rows, columns = self.tokens(pipe, size)
-        ids = pipe._prepare_latent_ids(latents.new_empty(len(latents), 1, rows, columns))
+        ids = pipe._prepare_latent_ids(latents.new_empty(len(latents), 1, rows, columns)).to(latents.device)
+        self.clock.know_grid(ids, (rows, columns))
         return pipe.transformer(
             hidden_states=latents,
-            timestep=timesteps,
+            timestep=self.timesteps_on(latents.device, timesteps),
             guidance=full(self.config.training_guidance, latents) if guided else None,
             encoder_hidden_states=embeds,
             txt_ids=pipe._prepare_text_ids(embeds).to(latents.device),
-            img_ids=ids.to(latents.device),
+            img_ids=ids,
             return_dict=False,
         )[0]
+
+    def prompt_limits(self, pipe: Any, longest: int | None = None) -> Sequence[PromptLimit]:
+        """The conversation around the prompt is read and counted, too."""
+        dev = getattr(pipe, "system_message", None)
+
+        def count(prompt: str) -> int:
+            chat: list[dict[str, Any]] = [{"role": "user", "content": prompt}]
+            if dev is None:  # klein
+                options = {"add_generation_prompt": True, "enable_thinking": False}
+                return token_count(pipe.tokenizer, pipe.tokenizer.apply_chat_template(chat, tokenize=False, **options))
+            found = pipe.tokenizer.apply_chat_template(
+                format_input([prompt], dev), add_generation_prompt=False, tokenize=True, return_dict=True
+            )
+            return len(found["input_ids"][0])
+
+        return [PromptLimit("the language model", longest or self.prompt_length(pipe), count)]
 
     def text_stream(self, pipe: Any) -> tuple[Any, nn.Module, int]:
         """The stream is the language model's whole input; dev's tokenizer is part of a processor."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..config import PipelineConfig
 
 
@@ -10,3 +12,8 @@ class QwenImageConfig(PipelineConfig):
 
     model: str = "Qwen/Qwen-Image"
     """Hub id, or folder of a pipeline."""
+
+    def latent_edge(self, vae: dict[str, Any]) -> int | None:
+        """The autoencoder of a video model halves once for each of its temporal steps."""
+        steps = vae.get("temperal_downsample")
+        return 2 ** len(steps) if steps else None

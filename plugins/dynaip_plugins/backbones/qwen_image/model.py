@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dynaip.contracts import BlockSite, ForwardPass
+from dynaip.prompts import PromptLimit, token_count
 
+from ...shared.latents import packed
 from ..base import PipelineBackbone
-from ..latents import tokens_of
 from ..sites import double_site
 from .config import QwenImageConfig
 
@@ -29,7 +30,12 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
         return [double_site(number, block) for number, block in enumerate(cast(Any, transformer).transformer_blocks)]
 
     def read_pass(
-        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+        self,
+        transformer: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: str | None,
+        pipe: Any = None,
     ) -> ForwardPass:
         """Read grid from the first shape (those behind it are images that are edited) and progress from the timestep."""
         hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
@@ -38,7 +44,7 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
         return ForwardPass(
             batch=hidden.shape[0],
             grid=(int(rows), int(columns)),
-            progress=1 - float(kwargs["timestep"].flatten()[0]),
+            progress=self.clock.progress(pipe, kwargs["timestep"], hidden, span=1),
             negative=context == "uncond",
             text_tokens=kwargs["encoder_hidden_states"].shape[1],
         )
@@ -62,7 +68,7 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
             torch.tensor(values, device=latents.device, dtype=latents.dtype)[:, None, None]
             for values in (vae.config.latents_mean, vae.config.latents_std)
         )
-        return tokens_of((latents - mean) / deviation)
+        return packed((latents - mean) / deviation)
 
     def velocity(
         self, pipe: Any, latents: Tensor, timesteps: Tensor, text: Mapping[str, Tensor], size: tuple[int, int]
@@ -73,12 +79,22 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
         mask = mask[:, :length]
         return pipe.transformer(
             hidden_states=latents,
-            timestep=timesteps,
+            timestep=self.timesteps_on(latents.device, timesteps),
             encoder_hidden_states=text["prompt_embeds"][:, :length],
             encoder_hidden_states_mask=None if bool(mask.all()) else mask,
             img_shapes=[[(1, *self.tokens(pipe, size))]] * len(latents),
             return_dict=False,
         )[0]
+
+    def prompt_limits(self, pipe: Any, longest: int | None = None) -> Sequence[PromptLimit]:
+        """The instruction around the prompt is encoded, too; what stands before the prompt is not counted."""
+
+        def count(prompt: str) -> int:
+            text = pipe.prompt_template_encode.format(prompt)
+            return token_count(pipe.tokenizer, text) - pipe.prompt_template_encode_start_idx
+
+        most = min(longest or self.prompt_length(pipe), pipe.tokenizer_max_length)
+        return [PromptLimit("the language model", most, count)]
 
     def text_stream(self, pipe: Any) -> tuple[Any, nn.Module, int]:
         """The instruction before the prompt is encoded, too, and then cut off."""

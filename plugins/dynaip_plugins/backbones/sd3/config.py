@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..config import PipelineConfig
+from ..config import PipelineConfig, model_part
 
 
 class SD3Config(PipelineConfig):
@@ -10,3 +10,8 @@ class SD3Config(PipelineConfig):
 
     model: str = "stabilityai/stable-diffusion-3.5-medium"
     """Hub id, or folder of a pipeline."""
+
+    def size_multiple(self) -> int:
+        """Pixels on an edge of one image token; the transformer's config says how many latents are one."""
+        patch = int(model_part(self, "transformer").get("patch_size", self.patch))
+        return super().size_multiple() // self.patch * patch

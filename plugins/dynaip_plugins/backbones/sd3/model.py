@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor, nn
 
 from dynaip.contracts import BlockSite, ForwardPass
+from dynaip.errors import InputError
 
+from ...shared.latents import packed, unpacked
 from ..base import PipelineBackbone
-from ..latents import map_of, tokens_of
 from ..sites import double_site
 from .config import SD3Config
 
@@ -29,6 +29,7 @@ class SD3Backbone(PipelineBackbone[SD3Config]):
     pipeline = "StableDiffusion3Pipeline"
     transformer = "SD3Transformer2DModel"
     tokenizer = "tokenizer_3"
+    readers = MappingProxyType({"tokenizer": "CLIP", "tokenizer_2": "CLIP", "tokenizer_3": "T5"})
     longest_prompt = 256
 
     def blocks(self, transformer: nn.Module) -> list[BlockSite]:
@@ -40,17 +41,22 @@ class SD3Backbone(PipelineBackbone[SD3Config]):
         ]
 
     def read_pass(
-        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: str | None
+        self,
+        transformer: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: str | None,
+        pipe: Any = None,
     ) -> ForwardPass:
         """Read grid from the map of latents, progress from the timestep (0 to 1000), and the rows that are negative."""
         hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
         patch = cast(Any, transformer).config.patch_size
-        skipped = negative_rows(hidden, kwargs)
+        skipped = negative_rows(kwargs, len(hidden), pipe) if context is None else 0
         pooled = kwargs.get("pooled_projections")
         return ForwardPass(
             batch=hidden.shape[0] - skipped,
             grid=(hidden.shape[-2] // patch, hidden.shape[-1] // patch),
-            progress=1 - float(kwargs["timestep"].flatten()[0]) / 1000,
+            progress=self.clock.progress(pipe, kwargs["timestep"], hidden, span=1000),
             negative=context == "uncond",
             condition=None if pooled is None else pooled[skipped:],
             text_tokens=kwargs["encoder_hidden_states"].shape[1],
@@ -74,13 +80,13 @@ class SD3Backbone(PipelineBackbone[SD3Config]):
     ) -> Tensor:
         """Predict eps - x_0 (B x T x C) as the pipeline's own denoising step does."""
         predicted = pipe.transformer(
-            hidden_states=map_of(latents, *self.tokens(pipe, size)),
-            timestep=timesteps * 1000,
+            hidden_states=unpacked(latents, *self.tokens(pipe, size)),
+            timestep=self.timesteps_on(latents.device, timesteps, span=1000),
             encoder_hidden_states=text["prompt_embeds"],
             pooled_projections=text["pooled_prompt_embeds"],
             return_dict=False,
         )[0]
-        return tokens_of(predicted)
+        return packed(predicted)
 
     def text_stream(self, pipe: Any) -> tuple[Any, nn.Module, int]:
         """T5's tokens come behind CLIP's; without T5 the words are CLIP's."""
@@ -89,23 +95,15 @@ class SD3Backbone(PipelineBackbone[SD3Config]):
         return pipe.tokenizer_3, pipe.text_encoder_3, CLIP_TOKENS
 
 
-def negative_rows(hidden: Tensor, kwargs: Mapping[str, Any]) -> int:
-    """Number of leading rows that are the negative pass: [negative, positive] see the same latents in one batch.
-
-    Two prompts painted from one seed look alike without guidance, too; then the pipeline that calls knows.
-    """
-    half = len(hidden) // 2
-    if not half or len(hidden) % 2 or kwargs.get("skip_layers") is not None or _guided() is False:
+def negative_rows(kwargs: Mapping[str, Any], rows: int, pipe: Any) -> int:
+    """Number of leading rows that are the negative pass: pipelines that guide run [negative, positive] in one batch."""
+    # The extra pass without some layers is a positive one.
+    if pipe is None or kwargs.get("skip_layers") is not None:
         return 0
-    return half if torch.equal(hidden[:half], hidden[half:]) else 0
-
-
-def _guided() -> bool | None:
-    """Whether the pipeline that calls the transformer guides; None if no pipeline calls."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, DiffusionPipeline):
-            return getattr(caller, "do_classifier_free_guidance", None)
-        frame = frame.f_back
-    return None
+    guides = getattr(pipe, "do_classifier_free_guidance", None)
+    if guides is None or getattr(pipe, "do_perturbed_attention_guidance", False):
+        raise InputError(
+            f"{type(pipe).__name__} runs other passes in its batch than the negative and the positive one, and their rows "
+            "cannot be told apart: use StableDiffusion3Pipeline (its skip_guidance_layers are served)"
+        )
+    return rows // 2 if guides else 0

@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError, field_validator, model_validator
 
-from dynaip.config import PolicyConfig
-from dynaip.config.components import Strict
+from dynaip.config import PolicyConfig, Strict
 
 Curve = float | list[tuple[float, float]]
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from dynaip.contracts import Branch, BranchWeights, DecouplingPolicy, Phase
 
-from ..constant import open_branches
+from ..open_branches import open_branches
 from .config import BranchCurves, Curve, ScheduledConfig
 
 

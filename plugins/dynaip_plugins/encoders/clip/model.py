@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -13,7 +12,8 @@ from torch import Tensor
 from dynaip.contracts import VisualEncoder
 from dynaip.errors import ConfigError
 
-from ..pretrained import fingerprint
+from ...shared.pixels import normalised
+from ...shared.pretrained import fingerprint
 from .config import ClipConfig
 from .files import load
 
@@ -72,27 +72,3 @@ def chosen_levels(levels: Mapping[str, int] | None, depth: int) -> dict[str, int
         if not 0 <= number <= depth:
             raise ConfigError(f"encoder.levels.{name}: layer {number} is not within 0 and {depth}")
     return dict(sorted(chosen.items(), key=lambda item: item[1]))
-
-
-def normalised(
-    images: Sequence[Image.Image], size: int, fit: str, mean: Sequence[float], std: Sequence[float]
-) -> Tensor:
-    """Make pictures square, resize them and normalise them: B x 3 x S x S."""
-    pixels = np.stack([np.asarray(square(image, size, fit), dtype=np.float32) for image in images])
-    centre, spread = (np.asarray(values, dtype=np.float32) for values in (mean, std))
-    return torch.from_numpy((pixels / 255 - centre) / spread).permute(0, 3, 1, 2).contiguous()
-
-
-def square(image: Image.Image, size: int, fit: str) -> Image.Image:
-    """Make a picture ``size`` pixels square: its middle (``crop``), or all of it with white beside it (``pad``)."""
-    image, (width, height) = image.convert("RGB"), image.size
-    if fit == "crop":
-        edge = min(width, height)
-        left, top = (width - edge) // 2, (height - edge) // 2
-        return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + edge, top + edge))
-    # Shrunk before it is padded: beside a long thin picture the white would not fit into memory.
-    ratio = size / max(width, height)
-    inner = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-    canvas = Image.new("RGB", (size, size), "white")
-    canvas.paste(image.resize(inner, Image.Resampling.BICUBIC), ((size - inner[0]) // 2, (size - inner[1]) // 2))
-    return canvas

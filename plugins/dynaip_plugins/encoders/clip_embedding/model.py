@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 from transformers import AutoConfig, CLIPConfig, CLIPImageProcessor, CLIPVisionModelWithProjection
 
+from ...shared.pretrained import fingerprint
 from ..embedding import EmbeddingEncoder
-from ..pretrained import fingerprint
 from .config import ClipEmbeddingConfig
 
 

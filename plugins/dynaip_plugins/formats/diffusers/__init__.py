@@ -6,6 +6,5 @@ COMPONENT = Component(
     "format",
     "diffusers",
     "dynaip_plugins.formats.diffusers.model:DiffusersFormat",
-    "dynaip_plugins.formats.diffusers.config:DiffusersConfig",
-    "what diffusers' FluxPipeline.load_ip_adapter reads",
+    summary="what diffusers' FluxPipeline.load_ip_adapter reads",
 )

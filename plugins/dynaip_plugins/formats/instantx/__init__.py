@@ -6,6 +6,5 @@ COMPONENT = Component(
     "format",
     "instantx",
     "dynaip_plugins.formats.instantx.model:InstantXFormat",
-    "dynaip_plugins.formats.instantx.config:InstantXConfig",
-    "InstantX FLUX.1-dev IP-Adapter",
+    summary="InstantX FLUX.1-dev IP-Adapter",
 )

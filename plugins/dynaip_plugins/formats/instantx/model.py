@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
+from dynaip.config import ComponentConfig
 from dynaip.contracts import AdapterFormat, ForeignAdapter
 from dynaip.errors import InputError
 
-from ..names import FLUX_DEV, blocks_of, ours, renamed, table, tokens_of
-from .config import InstantXConfig
+from ..names import FLUX_DEV, blocks_of, ours, renamed, table, token_count
 
 WHAT = "InstantX IP-Adapter"
 EPS = 1e-5
@@ -26,7 +26,7 @@ class InstantXFormat(AdapterFormat):
 
     backbone, base, transformer = "flux", "black-forest-labs/FLUX.1-dev", FLUX_DEV
 
-    def __init__(self, config: InstantXConfig) -> None:
+    def __init__(self, config: ComponentConfig) -> None:
         self.config = config
 
     def read(self, tensors: Mapping[str, Tensor]) -> ForeignAdapter:
@@ -35,7 +35,7 @@ class InstantXFormat(AdapterFormat):
         weights = renamed(tensors, names(blocks), WHAT)
         width, token_width = weights[ours("image", 0, "to_k.weight")].shape
         hidden = len(weights["fusion.proj.0.weight"])
-        tokens = tokens_of(len(weights["fusion.proj.2.weight"]), token_width, WHAT)
+        tokens = token_count(len(weights["fusion.proj.2.weight"]), token_width, WHAT)
         return ForeignAdapter(
             encoder={"use": "siglip_embedding"},
             fusion={"use": "projection", "tokens": tokens, "hidden": hidden},

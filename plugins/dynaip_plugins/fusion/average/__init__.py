@@ -6,6 +6,6 @@ COMPONENT = Component(
     "fusion",
     "average",
     "dynaip_plugins.fusion.average.model:AverageFusion",
-    "dynaip_plugins.fusion.average.config:AverageConfig",
+    "dynaip_plugins.fusion.config:FusionConfig",
     "mean of the projected levels",
 )

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from dynaip.contracts import FeatureFusion, FusedReference
 
+from ..config import FusionConfig
 from ..layers import MLP, coefficient_values, level_norms, output_norm, steered
-from .config import AverageConfig
 
 
 class AverageFusion(FeatureFusion):
     """Every level counts the same, unless the user's coefficients say otherwise."""
 
     def __init__(
-        self, config: AverageConfig, *, widths: Mapping[str, int], dim: int, condition_dim: int | None = None
+        self, config: FusionConfig, *, widths: Mapping[str, int], dim: int, condition_dim: int | None = None
     ) -> None:
         super().__init__()
         self.levels = tuple(widths)

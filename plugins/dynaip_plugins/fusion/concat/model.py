@@ -9,15 +9,15 @@ from torch import Tensor
 
 from dynaip.contracts import FeatureFusion, FusedReference
 
+from ..config import FusionConfig
 from ..layers import MLP, level_norms, output_norm, refuse_coefficients
-from .config import ConcatConfig
 
 
 class ConcatFusion(FeatureFusion):
     """All levels in one wide vector a patch."""
 
     def __init__(
-        self, config: ConcatConfig, *, widths: Mapping[str, int], dim: int, condition_dim: int | None = None
+        self, config: FusionConfig, *, widths: Mapping[str, int], dim: int, condition_dim: int | None = None
     ) -> None:
         super().__init__()
         self.levels = tuple(widths)

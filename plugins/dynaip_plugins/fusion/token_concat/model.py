@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from dynaip.contracts import FeatureFusion, FusedReference
 
+from ..config import FusionConfig
 from ..layers import MLP, level_norms, output_norm, refuse_coefficients
-from .config import TokenConcatConfig
 
 
 class TokenConcatFusion(FeatureFusion):
     """Every level keeps tokens of its own; the attention chooses among them."""
 
     def __init__(
-        self, config: TokenConcatConfig, *, widths: Mapping[str, int], dim: int, condition_dim: int | None = None
+        self, config: FusionConfig, *, widths: Mapping[str, int], dim: int, condition_dim: int | None = None
     ) -> None:
         super().__init__()
         self.levels = tuple(widths)

@@ -15,9 +15,8 @@ from dynaip.contracts import Case, Metric
 from dynaip.errors import InputError
 from dynaip.models import resolve
 from dynaip.suggest import one_line
-from dynaip_plugins.encoders.clip.files import normalisation
-from dynaip_plugins.encoders.clip.model import normalised
-from dynaip_plugins.encoders.pretrained import refuse_missing
+from dynaip_plugins.shared.pixels import normalisation, normalised
+from dynaip_plugins.shared.pretrained import refuse_missing
 
 from .config import ClipMetricConfig
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dynaip.adapter.files import CONFIG, WEIGHTS
+from dynaip.atomic import write_json, write_text
 from dynaip.config import load_experiment
-from dynaip.runs import Run, write_text
+from dynaip.runs import Run
 from dynaip.training.trainer import StepReport
 from dynaip.training.trainer import train as train_run
 
@@ -36,7 +37,7 @@ def publish(run: Path, folder: Path) -> None:
     shutil.copyfile(trained.adapter / WEIGHTS, folder / WEIGHTS)
     about: dict[str, Any] = json.loads((trained.adapter / CONFIG).read_text(encoding="utf-8"))
     about["backbone"]["model"] = about["encoder"]["model"] = about["encoder"]["signature"]["model"] = NAME
-    write_text(folder / CONFIG, json.dumps(about, indent=2) + "\n")
+    write_json(folder / CONFIG, about)
     config = load_experiment(trained.config)
     named = load_experiment(
         RECIPE, [f"training.steps={config.training.steps}", f"training.seed={config.training.seed}"]

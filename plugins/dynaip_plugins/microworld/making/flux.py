@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from dynaip.training.plain_attention import fast_attention_of
+from dynaip.training.encoding import fast_attention
 
 from ..models.autoencoder import LATENT_CHANNELS
 from ..models.flux import GRID, HEAD_WIDTH, HEADS, Base
@@ -43,7 +43,7 @@ def flow_loss(model: Model, clean: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]
     noise = torch.randn_like(clean)
     time = torch.sigmoid(torch.randn(len(clean), device=clean.device) + NOISE_SHIFT)
     t = time[:, None, None]
-    with halves(clean.device), fast_attention_of(clean.device):
+    with halves(clean.device), fast_attention(clean.device):
         velocity, middle = model((1 - t) * clean + t * noise, time, ids)
     return (velocity.float() - (noise - clean)).square().mean(), middle
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+<<<<<<< HEAD
 import os
 import sys
+=======
+>>>>>>> main
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from dynaip.atomic import replacing
 
 Progress = Callable[[str, int, int, float], None]
 """Called with stage, steps done, steps in all (as far as is known), and the smoothed loss."""
@@ -57,10 +62,8 @@ class Schedule:
 
 def save_atomically(value: object, path: Path) -> None:
     """torch.save that leaves either the old file or the complete new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    torch.save(value, partial)
-    os.replace(partial, path)
+    with replacing(path) as part:
+        torch.save(value, part)
 
 
 class Training:

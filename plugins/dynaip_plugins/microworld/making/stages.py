@@ -11,6 +11,8 @@ import torch
 from diffusers import AutoencoderKL
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from dynaip.atomic import write_json
+
 from ..measuring import figures
 from ..models import pipeline
 from ..models.vision import save as save_vision
@@ -97,8 +99,7 @@ def note(out: Path, work: Path, name: str, schedule: Schedule) -> None:
         "learning_rate": schedule.learning_rate,
         "seed": schedule.seed,
     }
-    out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(known | {name: shown | {"last_loss": last.get("loss")}}, indent=1) + "\n")
+    write_json(file, known | {name: shown | {"last_loss": last.get("loss")}}, indent=1)
 
 
 SCHEDULES: dict[str, Schedule] = {

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPModel
 
-from dynaip.training.plain_attention import fast_attention_of
+from dynaip.training.encoding import fast_attention
 
 from ..models.vision import create
 from ..world.render import paint
@@ -57,7 +57,7 @@ class Learner(nn.Module):
     def forward(self, images: Tensor, ids: Tensor) -> Tensor:
         """Contrast of images [B,3,128,128] in [-1, 1] with captions `ids` [B,24]."""
         clip = self.clip
-        with halves(images.device), fast_attention_of(images.device):
+        with halves(images.device), fast_attention(images.device):
             seen = clip.vision_model(pixel_values=images)
             texts = clip.text_projection(clip.text_model(input_ids=ids).pooler_output)
             patches = clip.vision_model.post_layernorm(seen.last_hidden_state[:, 1:].mean(1))

@@ -53,7 +53,7 @@ def ids_of(table: Table, said: Said) -> Tensor:
     subjects = subjects.where(table.present[..., None], NOTHING).flatten(1)
     ground = _words_of(table, "background")[:, 0].where(said["background"][:, :1], NOTHING)
     everything = torch.cat([subjects, ground], 1)
-    first = (everything == NOTHING).long().argsort(1, stable=True)
+    first = (everything == NOTHING).long().argsort(dim=1, stable=True)
     content = everything.gather(1, first)[:, : MAX_TOKENS - 2]
     length = (content != NOTHING).sum(1, keepdim=True)
     ids = torch.nn.functional.pad(content.where(content != NOTHING, tokens.PAD), (1, 1), value=tokens.PAD)

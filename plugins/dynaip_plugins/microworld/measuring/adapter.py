@@ -13,8 +13,9 @@ from dynaip.adapter.files import CONFIG, WEIGHTS, fill, read_weights
 from dynaip.adapter.model import DynaIP
 from dynaip.config import EvaluationConfig
 from dynaip.evaluation.generation import generate_cases
-from dynaip.evaluation.scoring import benchmark_cases, score, summary
+from dynaip.evaluation.scoring import benchmark_cases, score
 from dynaip.registry import registry
+from dynaip.scores import summary
 
 from ..models.adapter import experiment
 

@@ -10,6 +10,8 @@ import torch
 from diffusers import AutoencoderKL, FluxPipeline
 from torch import Tensor
 
+from dynaip.atomic import write_json, write_text
+
 from ..models import autoencoder, pipeline
 from ..models.oracle import Oracle
 from ..models.pixels import pixels, unit
@@ -99,10 +101,10 @@ def measure(folder: Path, count: int = 200) -> dict[str, object]:
 def write(folder: Path, count: int = 200) -> dict[str, object]:
     """Measure a folder of models; write `figures.json` and `MODEL_CARD.md` into it."""
     report = measure(folder, count)
-    (folder / "figures.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_json(folder / "figures.json", report, indent=1)
     known = folder / TRAININGS
     trainings = json.loads(known.read_text()) if known.exists() else None
     notes = folder / NOTES
     closing = f"\n{notes.read_text()}" if notes.exists() else ""
-    (folder / "MODEL_CARD.md").write_text(model_card(report, trainings) + closing)
+    write_text(folder / "MODEL_CARD.md", model_card(report, trainings) + closing)
     return report

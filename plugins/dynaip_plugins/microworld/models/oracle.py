@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from dynaip.atomic import write_json, write_tensors
 
 from ..world.render import SIZE
 from ..world.scenes import Box
@@ -71,11 +73,9 @@ class Oracle(nn.Module):
     def save_pretrained(self, folder: Path | str) -> None:
         """Write `config.json` and half-precision `oracle.safetensors`."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         state = {k: v.half() if v.is_floating_point() else v for k, v in self.state_dict().items()}
-        save_file({k: v.contiguous() for k, v in state.items()}, folder / "oracle.safetensors")
-        config = {"widths": list(self.widths), "questions": QUESTIONS}
-        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        write_tensors(folder / "oracle.safetensors", state)
+        write_json(folder / "config.json", {"widths": list(self.widths), "questions": QUESTIONS}, indent=1)
 
     @classmethod
     def from_pretrained(cls, folder: Path | str) -> Oracle:

@@ -1,0 +1,19 @@
+"""Options of the section on attention."""
+
+from __future__ import annotations
+
+from pydantic import Field, PositiveInt
+
+from dynaip_analysis.bench.config import SectionConfig
+
+
+class AttentionConfig(SectionConfig):
+    """Options of the section on attention."""
+
+    order: int = Field(10, ge=0, le=100)
+    cases: PositiveInt = 2
+    """Cases that are drawn."""
+    masked: PositiveInt = 16
+    """Cases that attention is compared with the subject's mask in, where the benchmark knows it."""
+    budget: str = "512MB"
+    """Bytes that recorded maps may take."""

@@ -1,0 +1,1 @@
+"""The house's figures, and sliders for notebooks."""

@@ -1,0 +1,1 @@
+"""Intervals, probes and similarities."""

@@ -1,0 +1,134 @@
+"""What a reference term at (branch, block, step) does: scaled, dropped or swapped, with everything else left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Any, Literal, get_args
+
+from dynaip.adapter.injector import BlockScale
+from dynaip.contracts import Branch
+from dynaip.errors import InputError
+from dynaip.suggest import did_you_mean
+
+Kind = Literal["drop", "scale", "swap"]
+
+
+Window = tuple[float, float]
+"""Denoising progress from (included) and to (not included)."""
+
+
+ALWAYS: Window = (0.0, float("inf"))
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """A change of the reference term at some addresses; None means all of them.
+
+    ``swap`` takes the second reference of each sample instead of the first there, and the first everywhere else.
+    """
+
+    kind: Kind = "drop"
+    branch: Branch | None = None
+    blocks: Collection[int] | None = None
+    steps: Window = ALWAYS
+    factor: float = 0.0
+    """What ``scale`` multiplies the term with."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise InputError(
+                f"an intervention is one of {', '.join(get_args(Kind))}, not {self.kind!r}."
+                f"{did_you_mean(str(self.kind), get_args(Kind))}"
+            )
+        if self.branch not in (None, *get_args(Branch)):
+            raise InputError(f"an intervention's branch is image or text (None: both), not {self.branch!r}")
+        if isinstance(self.blocks, (int, str)):
+            raise InputError(f"an intervention's blocks are a list such as [0, 1] (None: all), not {self.blocks!r}")
+
+    def covers(self, branch: Branch, block: int, progress: float) -> bool:
+        """Whether an address is among those that are changed."""
+        return (
+            self.branch in (None, branch)
+            and (self.blocks is None or block in self.blocks)
+            and self.steps[0] <= progress < self.steps[1]
+        )
+
+    def at(self, branch: Branch, block: int, progress: float) -> float:
+        """What the term at an address is multiplied with; a swap changes whose term it is, not its size."""
+        if self.kind == "swap" or not self.covers(branch, block, progress):
+            return 1.0
+        return self.factor if self.kind == "scale" else 0.0
+
+
+@dataclass(frozen=True)
+class Together:
+    """Interventions as one function for ``dyna.intervene``: factors multiply, and a swap of a swap is no swap."""
+
+    interventions: tuple[Intervention, ...]
+    beneath: BlockScale | None = None
+    """A function of somebody else's whose factors count too."""
+
+    @property
+    def swaps(self) -> bool:
+        """Whether a second reference is needed."""
+        return any(each.kind == "swap" for each in self.interventions)
+
+    def __call__(self, branch: Branch, block: int, progress: float) -> float | Sequence[float]:
+        """The factor at an address: one number, or one for each of two references."""
+        factor = prod(each.at(branch, block, progress) for each in self.interventions)
+        covering = sum(each.kind == "swap" and each.covers(branch, block, progress) for each in self.interventions)
+        found: float | Sequence[float] = factor
+        if self.swaps:
+            found = (0.0, factor) if covering % 2 else (factor, 0.0)
+        return found if self.beneath is None else _times(self.beneath(branch, block, progress), found)
+
+
+def together(interventions: Sequence[Intervention], outer: BlockScale | None = None) -> Together:
+    """One function for ``dyna.intervene``, on top of what ``outer`` changes already."""
+    if isinstance(outer, Together):
+        return Together((*outer.interventions, *interventions), outer.beneath)
+    return Together(tuple(interventions), outer)
+
+
+def _times(one: float | Sequence[float], other: float | Sequence[float]) -> float | Sequence[float]:
+    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
+        return one * other
+    length = max(len(each) for each in (one, other) if not isinstance(each, (int, float)))
+    pair = [_spread(each, length) for each in (one, other)]
+    return tuple(a * b for a, b in zip(*pair, strict=True))
+
+
+def _spread(factor: float | Sequence[float], length: int) -> list[float]:
+    """One factor a reference; those that a sequence does not name keep theirs."""
+    if isinstance(factor, (int, float)):
+        return [float(factor)] * length
+    return [*factor, *[1.0] * (length - len(factor))]
+
+
+@contextmanager
+def intervene(dyna: Any, *interventions: Intervention) -> Generator[None]:
+    """Change reference terms while the context is open, on top of what an outer one changes; all is undone afterwards.
+
+    A swap in a pass whose samples have other than two references raises ``InputError``.
+    """
+    scale = together(interventions, dyna.injector.block_scale)
+    with ExitStack() as stack:
+        if any(each.kind == "swap" for each in interventions):
+            check = dyna.injector.transformer.register_forward_pre_hook(partial(_check_pairs, dyna))
+            stack.callback(check.remove)
+        stack.enter_context(dyna.intervene(scale))
+        yield
+
+
+def _check_pairs(dyna: Any, *_: Any) -> None:
+    """Refuse a pass in which a swap would leave a sample without its reference, or with some third one untouched."""
+    hooks = dyna.injector
+    if hooks.call is None:
+        return
+    rows = [set(slot.rows) for slot in hooks.injection.slots]
+    if len(rows) != 2 or rows[0] != rows[1]:
+        raise InputError("a swap is between two references: give two for every prompt that has any")

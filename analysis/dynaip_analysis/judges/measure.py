@@ -1,0 +1,210 @@
+"""Whether several judges agree: case by case, on the order of arms, and who knows a case's own reference (all ours)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from dynaip.ablation.statistics import Bootstrap, SuiteScores, collect, interval
+from dynaip.contracts import Case
+from dynaip_analysis.drawing import canvas
+
+Floats = NDArray[np.float64]
+
+
+Scores = Sequence[Mapping[str, Any]]
+
+
+DRAWS = 1000
+
+
+SHUFFLES = 199
+
+
+PAIRS_DRAWS = 1000
+
+
+KNOWN = {"cp": "CP", "pf": "PF", "clip_i": "CLIP-I", "clip_t": "CLIP-T"}
+
+
+def judges_of(scores: Scores) -> list[str]:
+    """Columns that judge an image as a whole: parts of another column (``cp_texture`` of ``cp``) are left out."""
+    names = canvas.metric_names(scores)
+    return [name for name in names if not any(_part(name, of) for of in names)]
+
+
+def _part(name: str, of: str) -> bool:
+    """Whether a column is one attribute of another; a second judge of one kind (``clip_i_2``) is not."""
+    rest = name.removeprefix(f"{of}_")
+    return rest != name and not rest.isdigit()
+
+
+def told(judge: str) -> str:
+    """How figures and sentences name a judge."""
+    return KNOWN.get(judge, judge)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Spearman's rank correlation of two judges over cases: ranks within an arm and suite, then all of them together."""
+
+    one: str
+    other: str
+    rho: float
+    low: float
+    high: float
+    limit: float
+    """The 95 % quantile of \\|rho\\| when one judge's values are dealt anew over the cases."""
+    cases: int
+
+    def row(self) -> dict[str, Any]:
+        """Tidy columns."""
+        return {"what": "rank correlation", "judge": self.one, "other": self.other, "value": self.rho, "low": self.low,
+                "high": self.high, "null": self.limit, "cases": self.cases}  # fmt: skip
+
+
+def agreements(scores: Scores, judges: Sequence[str], seed: int = 0) -> list[Agreement]:
+    """Of every two judges; cases are drawn again with all their arms, for the interval.
+
+    ``scores`` has one row an arm, suite and case. Judges that give all cases one value have NaN.
+    """
+    ranks = [_ranks(suite.values, judges) for suite in _aligned(scores, judges)]
+    return [_agreement(ranks, one, other, seed) for one, other in combinations(judges, 2)]
+
+
+def _aligned(scores: Scores, judges: Sequence[str]) -> list[SuiteScores]:
+    return collect([{"seed": 0, "arm": "run", "suite": "all", **row} for row in scores], judges)
+
+
+def _ranks(values: Mapping[str, Floats], judges: Sequence[str]) -> dict[str, Floats]:
+    """Centred ranks over cases, (arms x seeds) x cases; NaN where a judge says nothing."""
+    found: dict[str, Floats] = {}
+    for judge in judges:
+        flat = values[judge].reshape(-1, values[judge].shape[-1])
+        found[judge] = np.stack([_centred(row) for row in flat])
+    return found
+
+
+def _centred(row: Floats) -> Floats:
+    ranks = np.full(len(row), np.nan)
+    known = np.isfinite(row)
+    ranks[known] = rankdata(row[known])
+    return ranks - (np.nanmean(ranks) if known.any() else 0.0)
+
+
+def _agreement(ranks: Sequence[Mapping[str, Floats]], one: str, other: str, seed: int) -> Agreement:
+    rng = np.random.default_rng(seed)
+    moments, drawn, dealt, cases = np.zeros(3), np.zeros((DRAWS, 3)), np.zeros((SHUFFLES, 3)), 0
+    for suite in ranks:
+        a, b = suite[one], suite[other]
+        known = np.isfinite(a) & np.isfinite(b)
+        a, b = np.where(known, a, 0.0), np.where(known, b, 0.0)
+        each = np.stack([(a * b).sum(axis=0), (a * a).sum(axis=0), (b * b).sum(axis=0)], axis=1)
+        count = len(each)
+        moments += each.sum(axis=0)
+        drawn += rng.multinomial(count, np.full(count, 1 / count), size=DRAWS) @ each
+        for shuffle in range(SHUFFLES):
+            dealt[shuffle] += ((a * b[:, rng.permutation(count)]).sum(), *each[:, 1:].sum(axis=0))
+        cases += int(known.any(axis=0).sum())
+    low, high = interval(_correlation(drawn), cases) if moments[1:].all() else (np.nan, np.nan)
+    limit = float(np.percentile(np.abs(_correlation(dealt)), 95)) if moments[1:].all() else float("nan")
+    return Agreement(one, other, float(_correlation(moments)), low, high, limit, cases)
+
+
+def _correlation(moments: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return moments[..., 0] / np.sqrt(moments[..., 1] * moments[..., 2])
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Pairs of arms that two judges both tell apart (95 % interval of the paired difference without zero), in all suites."""
+
+    one: str
+    other: str
+    alike: int
+    opposed: int
+    pairs: int
+    """Pairs of arms that there are."""
+
+    @property
+    def share(self) -> float:
+        """Alike minus opposed as a share of both, -1 to 1; 0 without any."""
+        return (self.alike - self.opposed) / max(self.alike + self.opposed, 1)
+
+    def row(self) -> dict[str, Any]:
+        """Tidy columns."""
+        return {"what": "order of arms", "judge": self.one, "other": self.other, "alike": self.alike,
+                "opposed": self.opposed, "pairs": self.pairs}  # fmt: skip
+
+
+def verdicts(scores: Scores, judges: Sequence[str]) -> list[Verdicts]:
+    """Of every two judges over every two arms; none with a single arm."""
+    signs = {judge: np.concatenate([_signs(suite, judge) for suite in _aligned(scores, judges)]) for judge in judges}
+    pairs = len(next(iter(signs.values()))) if signs else 0
+    products = {(one, other): signs[one] * signs[other] for one, other in combinations(judges, 2)} if pairs else {}
+    return [
+        Verdicts(one, other, int((found > 0).sum()), int((found < 0).sum()), pairs)
+        for (one, other), found in products.items()
+    ]
+
+
+def _signs(suite: SuiteScores, judge: str) -> NDArray[np.int64]:
+    """+1 or -1 for every two arms that the judge tells apart, 0 for the others."""
+    boot = Bootstrap(suite, draws=PAIRS_DRAWS)
+    gaps = [boot.difference(one, other, judge) for one, other in combinations(suite.arms, 2)]
+    return np.array([int(np.sign(gap.value)) if gap.decided else 0 for gap in gaps], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """How often a judge gives an image more for its own case than for another one: P(own > other) + P(equal) / 2."""
+
+    judge: str
+    value: float
+    low: float
+    high: float
+    cases: int
+
+    def row(self) -> dict[str, Any]:
+        """Tidy columns; chance is one half."""
+        return {"what": "own case known", "judge": self.judge, "value": self.value, "low": self.low, "high": self.high,
+                "null": 0.5, "cases": self.cases}  # fmt: skip
+
+
+def partners(cases: Sequence[Case]) -> list[Case]:
+    """For each case the next one with a subject of the same name, so that no judge is served by the kind of thing alone.
+
+    Where there is none, the next case.
+    """
+    found: list[Case] = []
+    for k, case in enumerate(cases):
+        others = [*cases[k + 1 :], *cases[:k]]
+        found.append(next((other for other in others if _subject(other) == _subject(case)), others[0]))
+    return found
+
+
+def _subject(case: Case) -> str:
+    return case.references[0].subject if case.references else ""
+
+
+def recognitions(own: Scores, other: Scores, judges: Sequence[str]) -> list[Recognition]:
+    """From the same images scored against their own cases and against others', row by row."""
+    rows: list[dict[str, Any]] = []
+    for k, (one, two) in enumerate(zip(own, other, strict=True)):
+        gaps = {judge: _number(one.get(judge)) - _number(two.get(judge)) for judge in judges}
+        values = {judge: 0.5 * (1 + np.sign(gap)) for judge, gap in gaps.items()}
+        rows.append({"seed": 0, "suite": "all", "arm": "run", "case": str(k), **values})
+    boot = Bootstrap(_aligned(rows, judges)[0])
+    found = {judge: boot.estimate("run", judge) for judge in judges}
+    return [Recognition(judge, it.value, it.low, it.high, it.cases) for judge, it in found.items()]
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)

@@ -1,0 +1,1 @@
+"""Attention, routing and features of a run, recorded exactly within a byte budget."""

@@ -1,1 +1,0 @@
-"""Report sections: each prepares files with the models once, and reads them back without any."""

@@ -1,0 +1,103 @@
+"""Files and folders that are complete or absent: they are written beside their place and put there when they are whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dynaip.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL import Image
+    from torch import Tensor
+
+
+@contextmanager
+def replacing(path: Path) -> Generator[Path]:
+    """Give a file beside ``path`` to write to, and put it in its place on leaving; an exception leaves nothing behind.
+
+    The file's name ends in ``.part`` (nothing that looks for pictures or tables finds it), so writers are told the format.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = _part(path)
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Generator[Path]:
+    """Give an empty folder beside ``path`` to fill, and put it in its place on leaving, for good even if the power fails.
+
+    Raises ``InputError`` if a file lies where the folder should be: it is the user's, and never removed.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file, and a folder has to be there: remove it or give it another name")
+    part = _part(path)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        for entry in (*part.rglob("*"), part):
+            sync(entry)
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(part, path)
+        sync(path.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk, where the system can do that."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file (UTF-8)."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
+    """Write plain data as JSON."""
+    write_text(path, json.dumps(value, indent=indent) + "\n")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as parquet, with checksums that tell a damaged one when it is read."""
+    with replacing(path) as part:
+        table.to_parquet(part, index=False, write_page_checksum=True)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors as safetensors, from whatever device they are on."""
+    from safetensors.torch import save_file
+
+    with replacing(path) as part:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, part)
+
+
+def write_image(path: Path, image: Image.Image, **options: Any) -> None:
+    """Write a picture in the format that the file's name says, with Pillow's ``options`` of that format."""
+    from PIL import Image
+
+    with replacing(path) as part:
+        image.save(part, format=Image.registered_extensions()[path.suffix.lower()], **options)

@@ -1,0 +1,36 @@
+"""What work is done by: jobs and their executors, and bundles of models. Importing this needs no torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process of an ablation: a command line, where its output goes, and what it is called."""
+
+    name: str
+    arguments: tuple[str, ...]
+    log: Path
+
+
+class Executor(ABC):
+    """Runs jobs, some at a time. Built as ``Executor(config)``."""
+
+    @abstractmethod
+    def run(self, jobs: Sequence[Job], *, on_change: Callable[[Job, str], None]) -> dict[str, int]:
+        """Run all jobs to their end and give exit codes by name; ``on_change`` hears started, finished, failed.
+
+        A failed job never stops the others.
+        """
+
+
+class Bundle(ABC):
+    """A set of model folders under one name, such as ``microworld``. Built as ``Bundle(config)``."""
+
+    @abstractmethod
+    def folder(self, part: str) -> Path:
+        """The folder of a part: ``pipeline``, ``vision``, ``oracle`` or ``adapter``; raises ``KeyError`` if it has none."""

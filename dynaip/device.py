@@ -1,0 +1,69 @@
+"""One rule for devices: the accelerator where there is one, unless somebody names another.
+
+``auto`` takes what ``DYNAIP_DEVICE`` names, or else torch's accelerator (CUDA, ROCm, MPS, XPU), or else the CPU. A name is
+what torch calls a device (``cpu``, ``cuda``, ``cuda:1``, ``mps``, ``xpu``); one that is not there is refused in one line.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from dynaip.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+VARIABLE = "DYNAIP_DEVICE"
+"""Environment variable that says what ``auto`` means; processes that we start inherit it."""
+AUTO = "auto"
+
+
+def choose(name: Any = AUTO) -> torch.device:
+    """Give the device that a name stands for; ``InputError`` names those there are if it is not here."""
+    import torch
+
+    if isinstance(name, torch.device):
+        return _present(name, str(name))
+    wanted = str(name).strip().lower()
+    wanted = os.environ.get(VARIABLE, AUTO).strip().lower() or AUTO if wanted == AUTO else wanted
+    if wanted == AUTO:
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return torch.device("cpu") if found is None else torch.device(found.type)
+    try:
+        return _present(torch.device(wanted), wanted)
+    except RuntimeError as error:
+        raise InputError(f"device {wanted!r} is no device; there are {', '.join(names())}") from error
+
+
+def use(name: str) -> torch.device:
+    """Make a device what ``auto`` means, in this process and in those that it starts; give it back."""
+    device = choose(name)
+    if str(name).strip().lower() != AUTO:
+        os.environ[VARIABLE] = str(device)
+    return device
+
+
+def names() -> list[str]:
+    """Names of the devices of this machine, the CPU first."""
+    import torch
+
+    found = torch.accelerator.current_accelerator(check_available=True)
+    count = torch.accelerator.device_count() if found else 0
+    return ["cpu", *([] if found is None else [f"{found.type}:{number}" for number in range(count)])]
+
+
+def _present(device: torch.device, wanted: str) -> torch.device:
+    if device.type in ("cpu", "meta"):
+        return device
+    there = names()
+    if f"{device.type}:{device.index or 0}" not in there:
+        raise InputError(f"device {wanted!r} is not on this machine; there are {', '.join(there)}")
+    return device
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """Type of a pipeline that only generates: float32 on a CPU, bfloat16 on what computes it faster."""
+    import torch
+
+    return torch.float32 if device.type == "cpu" else torch.bfloat16

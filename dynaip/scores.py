@@ -1,0 +1,29 @@
+"""Tables of scores: one row a case, and the means that reports, cards and the command line show. Needs no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEYS = ["case", "suite", "seed"]
+"""Columns that say which case a row is of; every other one is a metric."""
+
+
+def summary(scores: pd.DataFrame) -> pd.DataFrame:
+    """Means by suite, in the suites' order: n, cp, pf, cp_pf, mean_cp_pf, then every other metric.
+
+    ``cp_pf`` is the product of the two overall means (DreamBench++), ``mean_cp_pf`` the mean of the cases' products.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for suite, cases in scores.groupby("suite", sort=False):
+        means = cases.drop(columns=KEYS).mean()
+        row: dict[str, Any] = {"suite": suite, "n": len(cases)}
+        if {"cp", "pf"} <= set(means.index):
+            row |= {"cp": means["cp"], "pf": means["pf"], "cp_pf": means["cp"] * means["pf"]}
+            row["mean_cp_pf"] = (cases["cp"] * cases["pf"]).mean()
+        rows.append(row | {str(name): value for name, value in means.items() if name not in row})
+    return pd.DataFrame(rows)

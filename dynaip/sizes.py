@@ -1,0 +1,27 @@
+"""Sizes that a family of models can paint, judged by its config alone: nothing is loaded for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dynaip.errors import InputError
+from dynaip.images import MAX_PIXELS
+
+
+def check_size(backbone: Any, size: tuple[int, int], name: str) -> None:
+    """Refuse a (height, width) in pixels that the model behind a backbone's config cannot paint.
+
+    The config says by ``size_multiple()`` of what both must be multiples; a config without it is not judged. ``name`` is
+    what the message calls the size, e.g. ``--size`` or ``source.height``.
+    """
+    height, width = size
+    if height * width > MAX_PIXELS:
+        raise InputError(f"{name}: {height} x {width} pixels are more than {MAX_PIXELS / 1e6:g} megapixels")
+    rule = getattr(backbone, "size_multiple", None)
+    multiple = rule() if rule else 1
+    if height % multiple or width % multiple:
+        near = " x ".join(str(max(multiple, round(edge / multiple) * multiple)) for edge in size)
+        raise InputError(
+            f"{name}: {height} x {width} cannot be painted; height and width must be multiples of {multiple}, "
+            f"e.g. {near}"
+        )

@@ -1,0 +1,72 @@
+"""The device rule, with the accelerators of other machines mocked."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dynaip import device
+from dynaip.errors import InputError
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+
+
+@pytest.fixture(autouse=True)
+def nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: None)
+    monkeypatch.delenv(device.VARIABLE, raising=False)
+
+
+def test_auto_is_the_cpu_where_there_is_nothing_else() -> None:
+    assert device.choose() == torch.device("cpu")
+    assert device.names() == ["cpu"]
+
+
+def test_auto_is_the_accelerator(two_gpus: None) -> None:
+    assert device.choose("auto") == torch.device("cuda")
+    assert device.names() == ["cpu", "cuda:0", "cuda:1"]
+
+
+def test_the_environment_says_what_auto_means(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(device.VARIABLE, "cuda:1")
+    assert device.choose() == torch.device("cuda:1")
+    assert device.choose("cpu") == torch.device("cpu")
+
+
+def test_a_device_in_use_is_inherited(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(device.VARIABLE, "")
+    assert device.use("cpu") == torch.device("cpu")
+    assert device.choose() == torch.device("cpu")
+    assert device.use("auto") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps", "cuda:0"])
+def test_a_device_that_is_not_here_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=rf"device '{name}' is not on this machine; there are cpu$"):
+        device.choose(name)
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "", "banana:1"])
+def test_what_is_no_device_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="is no device; there are cpu"):
+        device.choose(name)
+
+
+def test_a_number_beyond_the_last_is_refused(two_gpus: None) -> None:
+    with pytest.raises(InputError, match="'cuda:2' is not on this machine; there are cpu, cuda:0, cuda:1"):
+        device.choose("cuda:2")
+
+
+def test_a_variable_that_names_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(device.VARIABLE, "cuda:7")
+    with pytest.raises(InputError, match="'cuda:7' is not on this machine"):
+        device.choose()
+
+
+def test_a_generating_pipeline_is_float32_on_a_cpu_alone() -> None:
+    assert device.default_dtype(torch.device("cpu")) == torch.float32
+    assert device.default_dtype(torch.device("cuda")) == torch.bfloat16
