@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-<<<<<<< HEAD
-import os
 import sys
-=======
->>>>>>> main
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from ...backbones.latents import tokens_of as pack
+from ...shared.latents import packed
 from ..models import autoencoder
 from ..world.render import paint
 from ..world.table import Table
@@ -36,7 +36,7 @@ def packed_latents(vae: AutoencoderKL, table: Table) -> Tensor:
     for start in range(0, len(table), AT_ONCE):
         with halves(table.device):
             latents = autoencoder.encode(vae, paint(table[start : start + AT_ONCE]), chunk=AT_ONCE)
-        parts.append(pack(latents).half())
+        parts.append(packed(latents).half())
     return torch.cat(parts)
 
 
