@@ -1,4 +1,9 @@
-"""Training of the oracle: clean, noisy, blurred and autoencoded renders of both splits."""
+"""Training of the oracle: renders of both splits, clean, noisy and blurred; half of them as the autoencoder gives them back,
+and half of those as the base paints them over.
+
+Painting over starts from the scene's own latents under some noise, with the prompt that says its identity: colours, forms and
+marks stay what the labels say, and lines become those of the base, so that the oracle knows its hand and is asked no less.
+"""
 
 from __future__ import annotations
 
@@ -6,71 +11,98 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
+from diffusers import FluxPipeline
 from torch import Tensor
 
+from ...shared.latents import packed, unpacked
 from ..models import autoencoder
+from ..models.flux import GRID, Base
 from ..models.oracle import Oracle, masks
-from ..models.pixels import pixels, unit
-from ..world.scenes import Scene, draw, labels, region
+from ..world.render import paint
+from ..world.scenes import REGIONS, WHOLE
+from ..world.table import Table, draw_table
+from ..world.vocabulary import ATTRIBUTES, PROMPTED
 from .loop import Progress, Schedule, Training
+from .pool import AT_ONCE, halves, some
+from .words import prompt_ids
 
-SCHEDULE = Schedule(steps=2000, batch_size=64, learning_rate=2e-3, hold=0.4, weight_decay=0.01, ema=0.998)
-POOL = 24_576
+SCHEDULE = Schedule(steps=4000, batch_size=128, learning_rate=2e-3, hold=0.4, weight_decay=0.01, ema=0.998)
+POOL = 32_768
 MIXTURE = {1: 0.35, 2: 0.3, 3: 0.15, 4: 0.2}
-CODED_SHARE = 0.5
-Cases = list[tuple[int, int]]
+CODED_SHARE, PAINTED_SHARE = 0.5, 0.25
+PAINTED_FROM = (0.25, 0.55)
+"""Times at which painting over starts, drawn evenly."""
+PAINTED_STEPS = 6
 
 
-def cases_of(scenes: list[Scene]) -> Cases:
-    """Every subject of every scene as (scene, subject)."""
-    return [(row, k) for row, scene in enumerate(scenes) for k in range(len(scene.subjects))]
+def boxes_of(table: Table, rows: Tensor, slots: Tensor) -> Tensor:
+    """The region of subjects: their slot, or everything for one that is alone. [n,4]."""
+    known = torch.tensor([REGIONS.get(place, WHOLE) for place in PROMPTED["place"]], device=table.device)
+    alone = (table.count[rows] == 1)[:, None]
+    return torch.where(alone, torch.tensor(WHOLE, device=table.device), known[table.column("place")[rows, slots]])
 
 
-def targets_of(scenes: list[Scene], cases: Cases) -> tuple[dict[str, Tensor], Tensor]:
-    """Right answers, each [n], and region masks [n,1,64,64] as bytes."""
-    found = [labels(scenes[row], k) for row, k in cases]
-    answers = {name: torch.tensor([one[name] for one in found]) for name in found[0]}
-    return answers, masks([region(scenes[row], k) for row, k in cases]).to(torch.uint8)
-
-
-def disturb(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Blur a third, add noise to two thirds, shift brightness a little. [B,3,64,64] in [0, 1]."""
-    size = (len(images), 1, 1, 1)
+def disturb(images: Tensor) -> Tensor:
+    """Blur a third, add noise to two thirds, shift brightness a little. [B,3,128,128] in [0, 1]."""
+    size, device = (len(images), 1, 1, 1), images.device
     soft = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    blur = torch.rand(size, generator=generator) * (torch.rand(size, generator=generator) < 0.33)
+    blur = torch.rand(size, device=device) * (torch.rand(size, device=device) < 0.33)
     images = images + blur * (soft - images)
-    strength = 0.08 * torch.rand(size, generator=generator) * (torch.rand(size, generator=generator) < 0.66)
-    gain = 1 + 0.05 * torch.randn(size, generator=generator)
-    return (images * gain + strength * torch.randn(images.shape, generator=generator)).clamp(0, 1)
+    strength = 0.08 * torch.rand(size, device=device) * (torch.rand(size, device=device) < 0.66)
+    gain = 1 + 0.05 * torch.randn(size, device=device)
+    return (images * gain + strength * torch.randn_like(images)).clamp(0, 1)
 
 
-def half_coded(vae: AutoencoderKL, images: Tensor) -> Tensor:
-    """Replace the first half of the pool by what the autoencoder makes of it. uint8."""
-    count = int(len(images) * CODED_SHARE)
-    with torch.autocast("cpu", torch.bfloat16):
-        shown = autoencoder.decode(vae, autoencoder.encode(vae, images[:count])).float()
-    return torch.cat([(shown * 255).round().to(torch.uint8), images[count:]])
+@torch.no_grad()
+def paint_over(base: Base, latents: Tensor, ids: Tensor) -> Tensor:
+    """Latents [B,8,16,16] put under noise and painted again by Euler's method, without guidance. [B,8,16,16]."""
+    tokens, device = packed(latents), latents.device
+    start = torch.empty(len(tokens), 1, 1, device=device).uniform_(*PAINTED_FROM)
+    state = (1 - start) * tokens + start * torch.randn_like(tokens)
+    for step in range(PAINTED_STEPS):
+        time = start * (1 - step / PAINTED_STEPS)
+        state = state - base(state, time[:, 0, 0], ids)[0].float() * (start / PAINTED_STEPS)
+    return unpacked(state, GRID, GRID)
+
+
+def seen_again(pipe: FluxPipeline, table: Table, images: Tensor) -> Tensor:
+    """The pool with its first half replaced by what the autoencoder, and in part the base, makes of it. uint8."""
+    coded, painted = (int(len(images) * share) for share in (CODED_SHARE, PAINTED_SHARE))
+    base, ids, parts = Base.of(pipe), prompt_ids(table, dense=True), list[Tensor]()
+    for start in range(0, coded, AT_ONCE):
+        rows = slice(start, min(start + AT_ONCE, coded))
+        with halves(table.device):
+            latents = autoencoder.encode(pipe.vae, images[rows], chunk=AT_ONCE)
+            if start < painted:
+                latents = paint_over(base, latents, ids[rows])
+            parts.append((autoencoder.decode(pipe.vae, latents, chunk=AT_ONCE) * 255).round().to(torch.uint8))
+    return torch.cat([*parts, images[coded:]])
 
 
 def train(
-    folder: Path, vae: AutoencoderKL, schedule: Schedule = SCHEDULE, pool: int = POOL, progress: Progress | None = None
+    folder: Path,
+    pipe: FluxPipeline,
+    schedule: Schedule = SCHEDULE,
+    pool: int = POOL,
+    progress: Progress | None = None,
 ) -> Oracle:
-    """Train, or go on from the checkpoint in `folder`."""
+    """Train on the pipeline's device, or go on from the checkpoint in `folder`."""
     torch.manual_seed(schedule.seed + 21)
-    model = Oracle().to(memory_format=torch.channels_last)
-    scenes = draw(schedule.seed + 22, pool, split=None, mixture=MIXTURE)
-    images = half_coded(vae, pixels(scenes))
-    cases = cases_of(scenes)
-    owners = torch.tensor([row for row, _ in cases])
-    answers, regions = targets_of(scenes, cases)
+    model = Oracle().to(pipe.vae.device, memory_format=torch.channels_last)
+    table = draw_table(schedule.seed + 22, pool, split=None, mixture=MIXTURE).to(pipe.vae.device)
+    images = seen_again(pipe, table, paint(table))
+    rows, slots = torch.nonzero(table.present, as_tuple=True)
+    boxes, counts = boxes_of(table, rows, slots), table.count - 1
 
-    def step(generator: torch.Generator) -> Tensor:
-        rows = torch.randint(len(cases), (schedule.batch_size,), generator=generator)
-        shown = disturb(unit(images[owners[rows]]), generator).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = model(shown, regions[rows].float())
-        return torch.stack([F.cross_entropy(v.float(), answers[n][rows]) for n, v in logits.items()]).sum()
+    def step() -> Tensor:
+        cases = some(len(rows), schedule.batch_size, images.device)
+        scenes = rows[cases]
+        shown = disturb(images[scenes].float() / 255).contiguous(memory_format=torch.channels_last)
+        with halves(images.device):
+            logits = model(shown, masks(boxes[cases]))
+        right = dict(zip(ATTRIBUTES, table.values[scenes, slots[cases]].unbind(-1), strict=True))
+        right["count"] = counts[scenes]
+        return torch.stack([F.cross_entropy(said.float(), right[name]) for name, said in logits.items()]).sum()
 
     Training("oracle", model, schedule, folder).run(step, progress)
     return model.to(memory_format=torch.contiguous_format)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from diffusers import FluxTransformer2DModel
+from diffusers import FluxPipeline, FluxTransformer2DModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
@@ -68,6 +68,14 @@ class Base(nn.Module):
         cos, sin = self.transformer.pos_embed(ids)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
+
+    @classmethod
+    def of(cls, pipeline: FluxPipeline) -> Base:
+        """The transformer and text encoders of a pipeline, where they are."""
+        config = pipeline.transformer.config
+        base = cls(config.num_layers, config.num_single_layers, config.num_attention_heads)
+        base.transformer, base.clip, base.t5 = pipeline.transformer, pipeline.text_encoder, pipeline.text_encoder_2
+        return base.to(pipeline.transformer.device).eval()
 
     def forward(self, latents_BTC: Tensor, time_B: Tensor, ids_BX: Tensor) -> tuple[Tensor, Tensor]:
         """Velocity of packed latents [B,64,32] at times in [0, 1] under token ids [B,24], and the image tokens [B,64,d]

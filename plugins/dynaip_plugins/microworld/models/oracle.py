@@ -20,10 +20,11 @@ QUESTIONS: dict[str, tuple[str, ...]] = {**ATTRIBUTES, "count": COUNTS}
 """What the oracle answers, with the words of each answer."""
 
 
-def masks(regions: Sequence[Box], size: int = SIZE) -> Tensor:
-    """Boxes (left, top, right, bottom) in [0, 1] -> masks. [B,1,64,64]."""
-    centres = (torch.arange(size) + 0.5) / size
-    left, top, right, bottom = torch.tensor(regions, dtype=torch.float32).view(-1, 4, 1).unbind(1)
+def masks(regions: Sequence[Box] | Tensor, size: int = SIZE) -> Tensor:
+    """Boxes (left, top, right, bottom) in [0, 1], or such numbers [B,4] -> masks, where the numbers lie. [B,1,128,128]."""
+    boxes = torch.as_tensor(regions, dtype=torch.float32).view(-1, 4, 1)
+    centres = (torch.arange(size, device=boxes.device) + 0.5) / size
+    left, top, right, bottom = boxes.unbind(1)
     columns, rows = (centres > left) & (centres < right), (centres > top) & (centres < bottom)
     return (rows[:, :, None] & columns[:, None, :]).float()[:, None]
 
@@ -42,7 +43,8 @@ class Oracle(nn.Module):
         self.widths = tuple(widths)
         a, b, c, d = self.widths
         self.body = nn.Sequential(
-            _stage(4, a, 1),
+            _stage(4, a, 2),
+            _stage(a, a, 1),
             _stage(a, b, 2),
             _stage(b, b, 1),
             _stage(b, c, 2),
@@ -54,7 +56,7 @@ class Oracle(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(192 + d, len(values)) for name, values in QUESTIONS.items()})
 
     def forward(self, images: Tensor, regions: Tensor) -> dict[str, Tensor]:
-        """Logits per question. images [B,3,64,64] in [0, 1], regions [B,1,64,64]."""
+        """Logits per question. images [B,3,128,128] in [0, 1], regions [B,1,128,128]."""
         features = self.body(torch.cat([images * 2 - 1, regions], dim=1))
         summary = torch.cat([self.read_out(features), features.amax(dim=(2, 3))], dim=1)
         return {name: head(summary) for name, head in self.heads.items()}

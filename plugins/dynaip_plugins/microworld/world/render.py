@@ -152,12 +152,15 @@ def _each(values: Tensor) -> Tensor:
     return values[:, None, None]
 
 
-class _Posed:
-    """One subject of each of n scenes in its own coordinates: x, y turned upright [n,128,128], and its distance in pixels."""
+class Posed:
+    """One subject of each of n scenes in its own coordinates: x, y turned upright, and its distance, in pixels [n,128,128].
 
-    def __init__(self, rows: Table, slot: int, poses: Tensor) -> None:
-        self.of = {name: rows.values[:, slot, column] for column, name in enumerate(ATTRIBUTES)}
-        device, (across, down) = rows.device, _mesh(rows.device)
+    values [n,A] are the subjects' attributes, poses [n,3] their x, y and radius in pixels.
+    """
+
+    def __init__(self, values: Tensor, poses: Tensor) -> None:
+        self.of = dict(zip(ATTRIBUTES, values.unbind(-1), strict=True))
+        device, (across, down) = values.device, _mesh(values.device)
         self.radius = _each(poses[:, 2])
         self.dx, self.dy = across - _each(poses[:, 0]), down - _each(poses[:, 1])
         angle = _each(_constants("tilt", device)[self.of["posture"]])
@@ -169,9 +172,15 @@ class _Posed:
         u, v = self.x / (self.radius * self.squeeze), self.y / self.radius
         self.distance = _by_number(forms, form, u, v) * self.radius * self.squeeze
 
-    def fill(self, light: Tensor) -> Tensor:
-        """Colours, texture, emblem and light [n,2] -> what the subject looks like, wherever it is. [n,3,128,128]."""
+    @property
+    def cover(self) -> Tensor:
+        """How much of every pixel the subject covers. [n,128,128] in [0, 1]."""
+        return _cover(self.distance)
+
+    def fill(self) -> Tensor:
+        """What the subject looks like, wherever it is: colours, texture, emblem and light. [n,3,128,128], 0 to 255."""
         device, radius = self.radius.device, self.radius
+        light = _constants("light", device)[self.of["illumination"]]
         centre = _constants("emblem", device)[self.of["category"], self.of["variant"]]
         ex, ey = self.x - _each(centre[:, 0]) * self.squeeze * radius, self.y - _each(centre[:, 1]) * radius
         parts = (ex / radius, ey / radius, -self.distance / radius)
@@ -205,19 +214,13 @@ def paint(table: Table, chunk: int = CHUNK) -> Tensor:
 
 def _paint(table: Table) -> Tensor:
     image, poses = grounds(table), placements(table)
-    light = _constants("light", table.device)[table.column("illumination")[:, 0]]
     for slot in range(SLOTS):
         rows = torch.nonzero(table.present[:, slot])[:, 0]
         if len(rows):
-            posed = _Posed(table[rows], slot, poses[rows, slot])
+            posed = Posed(table.values[rows, slot], poses[rows, slot])
             below = image[rows]
-            image[rows] = below + (posed.fill(light[rows]) - below) * _cover(posed.distance)[:, None]
+            image[rows] = below + (posed.fill() - below) * posed.cover[:, None]
     return (image + 0.5).clamp(0, 255).to(torch.uint8)
-
-
-def silhouettes(table: Table, slot: int = 0) -> Tensor:
-    """How much of every pixel the subject in one slot of every scene covers. [B,128,128] in [0, 1]."""
-    return _cover(_Posed(table, slot, placements(table)[:, slot]).distance)
 
 
 def render(scenes: Sequence[Scene]) -> NDArray[np.uint8]:
@@ -238,5 +241,5 @@ def pictures(scenes: Sequence[Scene]) -> list[Image.Image]:
 def subject_mask(scene: Scene) -> NDArray[np.bool_]:
     """Where the subjects of a scene are (height x width): pixels that one of them covers by more than half."""
     table = table_of([scene])
-    covers = [silhouettes(table, slot)[0] for slot in range(len(scene.subjects))]
-    return (torch.stack(covers).amax(0) > 0.5).numpy()
+    present = table.present[0]
+    return (Posed(table.values[0, present], placements(table)[0, present]).cover.amax(0) > 0.5).numpy()
