@@ -45,6 +45,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright --pythonpath $(BIN)/python -p pyright.standard.json
 
 # Tests run beside each other in two processes with one thread each, which is faster here than one process with two threads.
 test: check

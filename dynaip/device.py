@@ -36,12 +36,10 @@ def choose(name: Any = AUTO) -> torch.device:
         raise InputError(f"device {wanted!r} is no device; there are {', '.join(names())}") from error
 
 
-def use(name: str) -> torch.device:
-    """Make a device what ``auto`` means, in this process and in those that it starts; give it back."""
-    device = choose(name)
-    if str(name).strip().lower() != AUTO:
-        os.environ[VARIABLE] = str(device)
-    return device
+def use(name: str) -> None:
+    """Make a device what ``auto`` means, in this process and in those that it starts; ``auto`` itself changes nothing."""
+    if name.strip().lower() != AUTO:
+        os.environ[VARIABLE] = str(choose(name))
 
 
 def names() -> list[str]:

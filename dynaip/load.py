@@ -13,6 +13,7 @@ from dynaip.adapter.files import BESIDE_PIPELINE, saved_beside
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.reference import Reference
 from dynaip.config import ComponentSpec
+from dynaip.device import choose, default_dtype
 from dynaip.models import local_folder
 from dynaip.registry import registry
 
@@ -46,18 +47,18 @@ class Loaded:
 
 
 def load(
-    name: str | Path = "microworld", *, device: Any = "cpu", dtype: Any = None, revision: str | None = None,
+    name: str | Path = "microworld", *, device: Any = "auto", dtype: Any = None, revision: str | None = None,
     attention_backend: str | None = None,
 ) -> Loaded:  # fmt: skip
     """Load a trained adapter and the pipeline that it was trained for, attached to each other.
 
     ``name`` is a run folder, a pipeline folder that was saved with an adapter attached, the bundle ``microworld``, or a hub
-    id (of which ``revision`` names a branch, tag or commit); ``dtype`` None takes float32 on a CPU and bfloat16 elsewhere,
+    id (of which ``revision`` names a branch, tag or commit); ``device`` is one by name, or ``auto`` (``dynaip/device.py``);
+    ``dtype`` None takes float32 on a CPU and bfloat16 elsewhere,
     ``attention_backend`` is set for base and references alike. Adapters that were saved beside the first one are attached,
     too: ``DynaIP.all_on(pipe)``.
     """
-    import torch
-
+    where = choose(device)
     dyna = DynaIP.from_pretrained(name, revision=revision)
     backbone = dyna.backbone
     folder = local_folder(name, "adapter", revision=revision)
@@ -67,8 +68,7 @@ def load(
         here = spec.config.model_copy(update={"model": str(folder)})
         backbone = registry().build(ComponentSpec(spec.kind, spec.use, here))
         further = saved_beside(folder / BESIDE_PIPELINE)
-    dtype = dtype or (torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16)
-    pipe = backbone.load(device=device, dtype=dtype)
+    pipe = backbone.load(device=where, dtype=dtype or default_dtype(where))
     dyna.attach(pipe, attention_backend=attention_backend)
     for each in further:
         DynaIP.from_pretrained(each).attach(pipe, beside=True)

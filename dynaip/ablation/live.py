@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dynaip.ablation.worker import GROUPS, state
+from dynaip.ablation.folder import FINISHED, AblationFolder, Group
+from dynaip.reading import last_entry, read_mapping
 
 
 @contextmanager
@@ -45,36 +45,20 @@ def watching(directory: Path) -> Generator[Callable[[str, str], None]]:
             watcher.join()
 
 
-def _task(directory: Path, name: str) -> dict[str, Any]:
-    try:
-        return dict(json.loads((directory / GROUPS / f"{name}.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}
-
-
 def _label(directory: Path, name: str) -> str:
-    arms = [str(arm["name"]) for arm in _task(directory, name).get("arms", [])]
-    return ", ".join(arms) or name
+    arms = read_mapping(AblationFolder(directory).group(name)).get("arms", [])
+    return ", ".join(str(arm["name"]) for arm in arms) or name
 
 
 def progress_of(directory: Path, name: str) -> tuple[float, str]:
     """How far a group is (0 to 1), and in words."""
-    task = _task(directory, name)
-    arms = task.get("arms", [])
-    finished = sum(state(directory / "arms" / arm["folder"]) == "finished" for arm in arms)
-    steps = task.get("steps") or 0
-    step, loss = (
-        _last_step(directory / "trainings" / str(task.get("training")) / "metrics.jsonl") if steps else (0, None)
-    )
-    share = (step / steps * 0.8 if steps else 0.0) + (0.2 if steps else 1.0) * finished / max(len(arms), 1)
+    folder = AblationFolder(directory)
+    group = Group.read(folder.group(name))
+    finished = sum(folder.arm(arm.folder).state() == FINISHED for arm in group.arms)
+    steps = group.steps or 0
+    last = last_entry(folder.training(str(group.training)).metrics) if steps else {}
+    step, loss = last.get("step", 0), last.get("loss")
+    share = (step / steps * 0.8 if steps else 0.0) + (0.2 if steps else 1.0) * finished / max(len(group.arms), 1)
     if steps and step < steps:
         return share, f"step {step}/{steps}" + (f", loss {loss:.3f}" if loss is not None else "")
-    return share, f"{finished}/{len(arms)} arms evaluated"
-
-
-def _last_step(file: Path) -> tuple[int, float | None]:
-    try:
-        last = json.loads(file.read_text(encoding="utf-8").splitlines()[-1])
-    except (OSError, ValueError, IndexError):
-        return 0, None
-    return int(last["step"]), last["loss"]
+    return share, f"{finished}/{len(group.arms)} arms evaluated"

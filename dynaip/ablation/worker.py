@@ -1,140 +1,130 @@
-"""One process of an ablation: train one adapter, then evaluate every arm that it serves (or evaluate a baseline).
-
-``python -m dynaip.ablation.worker DIRECTORY GROUP`` is what executors run; ``work`` does the same in this process.
-"""
+"""Does one group of an ablation: train one adapter, then evaluate every arm that it serves (or evaluate a baseline)."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import shutil
-import signal
 import sys
 import time
 import traceback
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from threading import Thread
 from typing import Any, cast
 
+from filelock import FileLock
+
+from dynaip.ablation.folder import FAILED, FINISHED, RUNNING, WAITING, AblationFolder, Group, GroupArm
 from dynaip.ablation.plan import BASE
-from dynaip.atomic import write_text
+from dynaip.atomic import replacing, write_json
 from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment
+from dynaip.device import choose, default_dtype
 from dynaip.errors import RESUME_ME, DynaIPError, Interrupted
-from dynaip.quiet import quiet_libraries
+from dynaip.models import local_folder
+from dynaip.reading import mapping
 from dynaip.registry import registry
 from dynaip.suggest import one_line
 
-GROUPS = "groups"
-"""Folder with one JSON file a group: what a worker has to do."""
 
-
-SCORES = "scores.parquet"
-PARQUET_END = b"PAR1"
-"""What a complete parquet file ends with."""
-
-
-def work(directory: Path, group: str) -> int:
+def work(directory: Path, name: str) -> int:
     """Do one group; give the exit code: 0 if all its arms have scores, 75 if it was asked to stop, 1 otherwise.
 
     Waits while a worker that outlived its ablation still holds the group, and then does what that one has left.
     """
-    task = json.loads((directory / GROUPS / f"{group}.json").read_text(encoding="utf-8"))
-    with _held(directory / GROUPS / f"{group}.lock"):
-        arms = [arm for arm in task["arms"] if not finished(directory / "arms" / arm["folder"])]
-        return _do(directory, task, arms) if arms else 0
+    folder = AblationFolder(directory)
+    group = Group.read(folder.group(name))
+    with FileLock(folder.group_lock(name)):
+        arms = [arm for arm in group.arms if not folder.arm(arm.folder).finished()]
+        return _do(folder, group, arms) if arms else 0
 
 
-@contextmanager
-def _held(lock: Path) -> Generator[None]:
-    """Hold a file's lock; the kernel lets go of it however this process ends."""
-    with lock.open("w", encoding="utf-8") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def _do(directory: Path, task: Mapping[str, Any], arms: list[Mapping[str, Any]]) -> int:
+def _do(folder: AblationFolder, group: Group, arms: Sequence[GroupArm]) -> int:
     try:
-        for file in task.get("plugins", ()):
+        for file in group.plugins:
             registry().load_file(file)
-        if task["training"]:
-            _train(directory, task["training"], int(task["steps"]))
+        if group.training:
+            _train(folder, group)
     except Interrupted as error:
-        _fail(directory, arms, str(error), "waiting")
-        return RESUME_ME
-    except DynaIPError as error:
-        _fail(directory, arms, str(error))
-        return 1
+        return _stopped(folder, arms, error)
     except Exception as error:  # whatever breaks a training breaks its arms alone
-        traceback.print_exc()
-        _fail(directory, arms, one_line(error))
-        return 1
-    return _evaluate_all(directory, task, arms)
+        return _failed(folder, arms, error)
+    return _evaluate_all(folder, group, arms)
 
 
-def _train(directory: Path, training: str, steps: int) -> None:
+def _stopped(folder: AblationFolder, arms: Sequence[GroupArm], error: Interrupted) -> int:
+    print(error, file=sys.stderr, flush=True)
+    for arm in arms:
+        if not folder.arm(arm.folder).finished():
+            folder.arm(arm.folder).mark(WAITING)
+    return RESUME_ME
+
+
+def _failed(folder: AblationFolder, arms: Sequence[GroupArm], error: Exception) -> int:
+    line = str(error) if isinstance(error, DynaIPError) else one_line(error)
+    if isinstance(error, DynaIPError):
+        print(line, file=sys.stderr, flush=True)
+    else:
+        traceback.print_exception(error)
+    for arm in arms:
+        folder.arm(arm.folder).mark(FAILED, error=line)
+    return 1
+
+
+def _train(folder: AblationFolder, group: Group) -> None:
     from dynaip.training.trainer import Preparation, StepReport, train
 
-    config = load_experiment(directory / "trainings" / f"{training}.yaml")
+    name = str(group.training)
 
     def tell(report: StepReport | Preparation) -> None:
         if isinstance(report, StepReport) and report.step % 50 == 0:
-            print(f"step {report.step}/{steps} loss {report.loss:.4f}", flush=True)
+            print(f"step {report.step}/{group.steps} loss {report.loss:.4f}", flush=True)
 
-    train(config, directory / "trainings" / training, resume=True, on_progress=tell)
+    train(load_experiment(folder.training_config(name)), folder.training(name).path, resume=True, on_progress=tell)
 
 
-def _evaluate_all(directory: Path, task: Mapping[str, Any], arms: list[Mapping[str, Any]]) -> int:
-    failed = 0
+def _evaluate_all(folder: AblationFolder, group: Group, arms: Sequence[GroupArm]) -> int:
+    code = 0
     shelf: dict[str, Any] = {}
     for arm in arms:
-        folder = directory / "arms" / arm["folder"]
-        started = time.monotonic()
-        set_state(folder, "running")
+        made, started = folder.arm(arm.folder), time.monotonic()
+        made.mark(RUNNING)
         try:
-            _evaluate(directory, task, arm, shelf)
-            set_state(folder, "finished", seconds=round(time.monotonic() - started, 2), steps=_steps(task, arm, folder))
+            _evaluate(folder, group, arm, shelf)
+            made.mark(FINISHED, seconds=round(time.monotonic() - started, 2), steps=_steps(group, arm))
         except Exception as error:  # one arm never stops the others
             traceback.print_exc()
-            set_state(folder, "failed", error=one_line(error) if not isinstance(error, DynaIPError) else str(error))
-            failed += 1
-    return 1 if failed else 0
+            made.mark(FAILED, error=str(error) if isinstance(error, DynaIPError) else one_line(error))
+            code = 1
+    return code
 
 
-def _evaluate(directory: Path, task: Mapping[str, Any], arm: Mapping[str, Any], shelf: dict[str, Any]) -> None:
+def _evaluate(folder: AblationFolder, group: Group, arm: GroupArm, shelf: dict[str, Any]) -> None:
     """Evaluate one arm as a run of its own: config, adapter with the arm's policy, samples, scores."""
     from dynaip.adapter.model import DynaIP
     from dynaip.evaluation.scoring import evaluate
 
-    folder = directory / "arms" / arm["folder"]
-    config = load_experiment(folder / "config.yaml")
-    if task["training"]:
-        lend_adapter(directory / "trainings" / task["training"] / "adapter", folder / "adapter", config)
-    pipe, backbone = _pipeline(config, shelf, task)
-    dyna = None
-    if arm.get("run") != BASE:
-        dyna = DynaIP.from_pretrained(arm.get("run") or folder).attach(pipe)
+    made = folder.arm(arm.folder)
+    config = load_experiment(made.config)
+    if group.training:
+        lend_adapter(folder.training(group.training).adapter, made.adapter, config)
+    pipe, backbone = _pipeline(config, shelf, group)
+    dyna = None if arm.run == BASE else DynaIP.from_pretrained(arm.run or made.path).attach(pipe)
     try:
-        print(f"evaluate {arm['name']}", flush=True)
-        evaluate(cast(EvaluationConfig, config.evaluation), pipe, backbone, dyna, folder)
+        print(f"evaluate {arm.name}", flush=True)
+        evaluate(cast(EvaluationConfig, config.evaluation), pipe, backbone, dyna, made.path)
     finally:
         if dyna is not None:
             dyna.detach()
 
 
-def _pipeline(config: ExperimentConfig, shelf: dict[str, Any], task: Mapping[str, Any]) -> Any:
+def _pipeline(config: ExperimentConfig, shelf: dict[str, Any], group: Group) -> Any:
     """Load the pipeline once for all arms of a group."""
     import torch
 
-    if task.get("threads"):
-        torch.set_num_threads(int(task["threads"]))
+    if group.threads:
+        torch.set_num_threads(group.threads)
     if "pipe" not in shelf:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = choose()
         shelf["backbone"] = registry().build(config.backbone)
-        dtype = torch.float32 if device == "cpu" else torch.bfloat16
-        shelf["pipe"] = shelf["backbone"].load(device=device, dtype=dtype)
+        shelf["pipe"] = shelf["backbone"].load(device=device, dtype=default_dtype(device))
     return shelf["pipe"], shelf["backbone"]
 
 
@@ -142,67 +132,16 @@ def lend_adapter(trained: Path, folder: Path, config: ExperimentConfig) -> None:
     """Copy a trained adapter into an arm, with the arm's own decoupling policy in its config."""
     from dynaip.adapter.files import CONFIG, WEIGHTS
 
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(trained / WEIGHTS, folder / WEIGHTS)
-    about = json.loads((trained / CONFIG).read_text(encoding="utf-8"))
-    about["decoupling"] = config.decoupling.dump()
-    write_text(folder / CONFIG, json.dumps(about, indent=2) + "\n")
+    with replacing(folder / WEIGHTS) as part:
+        shutil.copyfile(trained / WEIGHTS, part)
+    write_json(folder / CONFIG, mapping(trained / CONFIG) | {"decoupling": config.decoupling.dump()})
 
 
-def _steps(task: Mapping[str, Any], arm: Mapping[str, Any], folder: Path) -> int | None:
+def _steps(group: Group, arm: GroupArm) -> int | None:
     """Training steps behind an arm; for a baseline adapter what its own config tells."""
-    if task["training"]:
-        return int(task["steps"])
-    if arm.get("run") == BASE:
+    if group.training:
+        return group.steps
+    if arm.run in (None, BASE):
         return None
-    from dynaip.models import local_folder
-
-    file = local_folder(str(arm["run"]), "adapter") / "config.yaml"
+    file = local_folder(str(arm.run), "adapter") / "config.yaml"
     return load_experiment(file).training.steps if file.is_file() else None
-
-
-def state(folder: Path) -> str:
-    """State of an arm: finished, failed, running, waiting or missing."""
-    try:
-        return str(json.loads((folder / "status.json").read_text(encoding="utf-8"))["state"])
-    except (OSError, ValueError, KeyError):
-        return "missing"
-
-
-def finished(folder: Path) -> bool:
-    """Whether an arm has its scores; a damaged table counts as none, and is made again from the images."""
-    if state(folder) != "finished" or not (folder / SCORES).is_file():
-        return False
-    with (folder / SCORES).open("rb") as table:
-        table.seek(max(0, os.fstat(table.fileno()).st_size - len(PARQUET_END)))
-        return table.read() == PARQUET_END
-
-
-def set_state(folder: Path, name: str, **details: Any) -> None:
-    """Write an arm's ``status.json``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "status.json", json.dumps({"state": name, **details}) + "\n")
-
-
-def _fail(directory: Path, arms: list[Mapping[str, Any]], error: str, name: str = "failed") -> None:
-    print(error, file=sys.stderr, flush=True)
-    for arm in arms:
-        set_state(directory / "arms" / arm["folder"], name, error=error)
-
-
-def end_with_parent() -> None:
-    """Ask this process to stop (as SIGTERM does) when the ablation that started it is gone, e.g. killed hard."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    Thread(target=watch, daemon=True).start()
-
-
-if __name__ == "__main__":
-    quiet_libraries()
-    end_with_parent()
-    sys.exit(work(Path(sys.argv[1]), sys.argv[2]))

@@ -16,6 +16,7 @@ from dynaip.adapter import attached, files, hub
 from dynaip.adapter.attached import adapters_on
 from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.backends import use_backend
+from dynaip.adapter.differentiable import differentiable_attention
 from dynaip.adapter.events import PassEvent, ReferenceEvent
 from dynaip.adapter.injection import Injection
 from dynaip.adapter.injector import BlockScale, Injector, forget_compiled
@@ -224,7 +225,8 @@ class DynaIP(Adapter):
 
         ``features`` are level features (each B x N x C_l), ``keep`` says which samples see their reference (B, bool). The
         references are fused at the first call of the transformer, which knows the prompt. With gradient checkpointing
-        ``backward`` has to run inside the context, since blocks are run again there.
+        ``backward`` has to run inside the context, since blocks are run again there. Attention runs on kernels whose backward
+        pass can be relied on.
         """
         hooks = self.injector
         made = TrainingPass()
@@ -235,7 +237,7 @@ class DynaIP(Adapter):
             rows, repeats = list(range(len(keep))), call.batch // len(keep)
             return [Slot(rows, tokens, keep.to(tokens), [None] * len(keep), repeats)]
 
-        with hooks.active(Injection(len(keep), self.policy, "training", make)):
+        with hooks.active(Injection(len(keep), self.policy, "training", make)), differentiable_attention(keep.device):
             yield made
 
     # -- windows ------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from dynaip.adapter.attention import ReferenceAttention
 from dynaip.config import AdapterConfig, ComponentSpec, ExperimentConfig
 from dynaip.contracts import Backbone, Branch, DecouplingPolicy, FeatureFusion, FusedReference, VisualEncoder
 from dynaip.errors import ConfigError, InputError
+from dynaip.images.fit import tell_losses
 from dynaip.registry import registry
 from dynaip.suggest import did_you_mean
 
@@ -99,10 +100,15 @@ class Adapter(nn.Module):
         self.specs = Specs(self.specs.backbone, self.specs.encoder, self.specs.fusion, spec, self.specs.adapter)
 
     @torch.no_grad()
-    def features(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
-        """Encode pictures into level features, each B x N x C_l, without gradient."""
+    def features(self, images: Sequence[Image.Image], names: Sequence[str] = ()) -> dict[str, Tensor]:
+        """Encode pictures into level features, each B x N x C_l, without gradient.
+
+        Of those that are named it is told what the encoder does not see, or sees heavily enlarged.
+        """
         parameter = next(self.encoder.parameters())
         pixels = self.encoder.preprocess(images).to(parameter.device, parameter.dtype)
+        for image, name in zip(images, names, strict=False):
+            tell_losses(image, name, self.encoder.fit, pixels.shape[-1])
         return {level: values.to(self.device, torch.float32) for level, values in self.encoder(pixels).items()}
 
     def fuse(

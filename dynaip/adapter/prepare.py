@@ -27,11 +27,11 @@ def slot_maker(
     finder: LayoutFinder | None,
 ) -> Callable[[ForwardPass], list[Slot]]:
     """Encode every picture once now; fuse at the first pass, when a prompt-aware router can see the prompt."""
-    pictures = {id(one): one.picture() for sample in samples for one in sample if one.scale != 0}
-    encoded = adapter.features(list(pictures.values())) if pictures else {}
+    given = {id(one): one for sample in samples for one in sample if one.scale != 0}
+    pictures, names = [one.picture() for one in given.values()], [one.name for one in given.values()]
+    encoded = adapter.features(pictures, names) if pictures else {}
     features = {
-        key: {level: values[place : place + 1] for level, values in encoded.items()}
-        for place, key in enumerate(pictures)
+        key: {level: values[place : place + 1] for level, values in encoded.items()} for place, key in enumerate(given)
     }
 
     def make(call: ForwardPass) -> list[Slot]:

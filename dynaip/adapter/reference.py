@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,33 +14,46 @@ from torch import Tensor
 
 from dynaip.contracts import Box
 from dynaip.errors import InputError
-from dynaip.images import load_image, to_rgb
+from dynaip.images import read_mask, read_picture
+from dynaip.images.fit import FITS, Fit, squared
+from dynaip.suggest import did_you_mean
 
-Region = Box | Image.Image | np.ndarray[Any, Any] | Tensor
+Picture = str | Path | Image.Image | np.ndarray[Any, Any] | Tensor
+Region = Box | Picture
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
     """One subject: a picture of it, where it may appear, and how strongly it acts.
 
-    ``image``: a path, a PIL image, an array (height x width x 3, uint8 or floats in [0, 1]) or a tensor (3 x height x width).
-    ``region``: a box (left, top, right, bottom in [0, 1]), a mask of any size (values in [0, 1], or 0 to 255), or None for
-    everywhere. ``scale``: s_r >= 0; 0 costs nothing and changes nothing. Raises ``InputError`` for anything else.
+    ``image``: a path, a PIL image, an array (height x width x 3; bool, uint8, uint16, or floats in [0, 1]) or a tensor
+    (3 x height x width). ``region``: a box (left, top, right, bottom in [0, 1]), a mask of any size in any of these forms
+    (grey values, or the alpha channel where the colours say nothing), or None for everywhere. ``scale``: s_r >= 0; 0 costs
+    nothing and changes nothing. ``fit``: how a picture that is not square becomes square, ``crop`` (its middle) or ``pad``
+    (all of it, with white beside it); None leaves that to the encoder. Picture and mask are read once, here. Raises
+    ``InputError`` for anything else.
     """
 
-    image: str | Path | Image.Image | np.ndarray[Any, Any] | Tensor
+    image: Picture
     region: Region | None = None
     scale: float = 1.0
+    fit: Fit | None = None
+    _picture: Image.Image = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         scale: Any = self.scale
         if not isinstance(scale, (int, float)) or not 0 <= scale < float("inf"):
             raise InputError(f"{self.name}: scale {self.scale!r} must be a number from 0 up")
+        if self.fit not in (None, *FITS):
+            raise InputError(
+                f"{self.name}: fit {self.fit!r} must be {' or '.join(FITS)}.{did_you_mean(str(self.fit), FITS)}"
+            )
         if isinstance(self.region, (tuple, list)):
             object.__setattr__(self, "region", check_box(tuple(self.region), self.name))
         elif self.region is not None:
-            mask_values(self.region, self.name)
-        self.picture()
+            object.__setattr__(self, "region", torch.from_numpy(read_mask(self.region, self.name)))
+        picture = read_picture(self.image, "" if isinstance(self.image, (str, Path)) else self.name)
+        object.__setattr__(self, "_picture", squared(picture, self.fit) if self.fit else picture)
 
     @property
     def name(self) -> str:
@@ -50,13 +63,8 @@ class Reference:
         return f"reference of type {type(self.image).__name__}"
 
     def picture(self) -> Image.Image:
-        """Give the reference as an RGB image."""
-        image = self.image
-        if isinstance(image, (str, Path)):
-            return load_image(image)
-        if isinstance(image, Image.Image):
-            return to_rgb(image)
-        return _from_array(image, self.name)
+        """Give the reference as an RGB image; square if a fit was chosen."""
+        return self._picture
 
     def weights(self, grid: tuple[int, int]) -> Tensor | None:
         """M_r on a grid of (rows, columns) image tokens: T values in [0, 1], or None for 1 everywhere."""
@@ -65,7 +73,7 @@ class Reference:
         if isinstance(self.region, tuple):
             weights = _box_weights(self.region, grid)
         else:
-            weights = _mask_weights(mask_values(self.region, self.name), grid)
+            weights = _mask_weights(cast(Tensor, self.region), grid)
         if weights.max() == 0:
             raise InputError(f"{self.name}: the region vanishes on {grid[0]} x {grid[1]} image tokens; make it larger")
         return weights
@@ -81,36 +89,6 @@ def check_box(box: Sequence[Any], name: str) -> Box:
     if left >= right or top >= bottom:
         raise InputError(f"{name}: region {tuple(box)} has no area; left must be < right and top < bottom")
     return left, top, right, bottom
-
-
-def mask_values(mask: Any, name: str) -> Tensor:
-    """Read a mask as a height x width tensor in [0, 1]; ``InputError`` if it is empty or no mask."""
-    if isinstance(mask, Image.Image):
-        values = torch.from_numpy(np.asarray(mask.convert("L"), dtype=np.float32) / 255)
-    elif isinstance(mask, (np.ndarray, Tensor)):
-        raw = _as_tensor(mask, name)
-        values = raw.float() / (255 if raw.dtype == torch.uint8 and raw.numel() and raw.max() > 1 else 1)
-    else:
-        raise InputError(f"{name}: a region is a box or a mask, not {type(mask).__name__}")
-    while values.ndim > 2 and 1 in (values.shape[0], values.shape[-1]):
-        values = values.squeeze(0 if values.shape[0] == 1 else -1)
-    if values.ndim != 2 or not values.numel():
-        raise InputError(f"{name}: a mask has height and width, not the shape {tuple(values.shape)}")
-    if not torch.isfinite(values).all() or values.min() < 0 or values.max() > 1:
-        raise InputError(f"{name}: the mask's values must lie within 0 and 1 (or 0 and 255 as uint8)")
-    if values.max() == 0:
-        raise InputError(f"{name}: the mask is empty; mark where the subject may appear")
-    return values
-
-
-def _as_tensor(array: Any, name: str) -> Tensor:
-    """An array on the CPU; ``InputError`` if it does not hold numbers."""
-    try:
-        return torch.as_tensor(np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array).detach().cpu()
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{name}: an array of {array.dtype} cannot be read; give uint8, or floats in [0, 1]"
-        ) from error
 
 
 def _coverage(start: Tensor, end: Tensor, cells: int) -> Tensor:
@@ -140,23 +118,6 @@ def _pixel_shares(cells: int, pixels: int) -> Tensor:
 def _rounded(weights: Tensor) -> Tensor:
     # What rounding errors of the edges leave in a neighbouring cell would cost an attention row.
     return weights.clamp(0, 1).float().round(decimals=5).flatten()
-
-
-def _from_array(array: Any, name: str) -> Image.Image:
-    if not isinstance(array, (np.ndarray, Tensor)):
-        raise InputError(f"{name}: an image is a path, a PIL image, an array or a tensor")
-    values = _as_tensor(array, name)
-    if isinstance(array, Tensor) and values.ndim == 3:
-        values = values.permute(1, 2, 0)
-    if values.ndim != 3 or values.shape[-1] != 3 or 0 in values.shape:
-        raise InputError(
-            f"{name}: has the shape {tuple(array.shape)}; give height x width x 3, or a tensor 3 x height x width"
-        )
-    if values.dtype != torch.uint8:
-        if not torch.isfinite(values.float()).all() or values.min() < 0 or values.max() > 1:
-            raise InputError(f"{name}: floats of an image must lie within 0 and 1")
-        values = (values.float() * 255).round().to(torch.uint8)
-    return Image.fromarray(cast(Any, values.numpy()))
 
 
 def as_samples(references: Sequence[Any], limit: int) -> list[list[Reference]]:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from dynaip.cli.options import ConfigName, Overrides
+from dynaip.cli.options import ConfigName, Device, Overrides
+from dynaip.device import use
 
 
 def ablate(
@@ -20,8 +21,10 @@ def ablate(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="One training seed instead of the config's.")
     ] = None,
+    device: Device = "auto",
 ) -> None:
     """Train and evaluate all arms of an ablation and write results.csv and report.html. Finished work is never repeated."""
+    use(device)
     from dynaip.config import load_ablation
     from dynaip.errors import InputError
 
@@ -32,14 +35,17 @@ def ablate(
         raise InputError(
             f"{folder} holds a finished ablation: add --resume to run what is missing, or choose another -o"
         )
-    from dynaip.ablation.execute import AblationResult
     from dynaip.ablation.execute import ablate as run
     from dynaip.ablation.live import watching
+    from dynaip.report.build import build_report
+    from dynaip.report.sections import prepare_sections
 
     with watching(folder) as on_change:
-        result: AblationResult = run(config, folder, executor=executor, limit=limit, on_change=on_change)
+        result = run(config, folder, executor=executor, limit=limit, on_change=on_change)
+    if len(result.results):
+        prepare_sections(folder)
     typer.echo(f"results: {folder / 'results.csv'}")
-    typer.echo(f"report:  {result.report}")
+    typer.echo(f"report:  {build_report(folder)}")
     if result.failed:
         typer.echo(
             f"failed:  {', '.join(result.failed)} (logs in {folder / 'logs'}; --resume runs them again)", err=True

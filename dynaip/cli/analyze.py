@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from dynaip.cli.options import Device
+from dynaip.device import use
 from dynaip.errors import InputError
 
 
@@ -37,8 +39,10 @@ def analyze(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write; by default the run's analysis/.")
     ] = None,
+    device: Device = "auto",
 ) -> None:
     """Write figures (PNG) and their tables (parquet) about one trained adapter."""
+    use(device)
     from dynaip.config.merge import overridden
     from dynaip.contracts.section import AnalysisRequest
     from dynaip.report.sections import build

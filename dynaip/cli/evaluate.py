@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dynaip.cli.options import Overrides
+from dynaip.cli.options import Device, Overrides
+from dynaip.device import use
 
 if TYPE_CHECKING:
     from dynaip.config import EvaluationConfig
@@ -27,8 +28,10 @@ def evaluate(
     without_reference: Annotated[bool, typer.Option("--without-reference", help="The base alone: chance.")] = False,
     set_: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write.")] = None,
+    device: Device = "auto",
 ) -> None:
     """Score a trained adapter and write scores.parquet (one row a case) and the images."""
+    use(device)
     given = {"benchmark": benchmark, "suites": suite, "limit": limit, "seed": seed}
     from dynaip.evaluation.runs import evaluation_of
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dynaip.cli.options import Device
+from dynaip.device import use
 from dynaip.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,8 +50,10 @@ def generate(
     ] = None,
     size: Annotated[str | None, typer.Option("--size", metavar="HxW", help="Height x width in pixels.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.png", help="Where to write.")] = Path("out.png"),
+    device: Device = "auto",
 ) -> None:
     """Personalise: paint the prompt with the subjects of the references."""
+    use(device)
     if not prompt.strip():
         raise InputError("the prompt is empty: say what to paint")
     if guidance is not None and not 0 <= guidance < float("inf"):
@@ -129,12 +133,10 @@ def _paint(
     options: dict[str, Any],
 ) -> tuple[list[Any], Layout | None]:  # fmt: skip
     """Images, and the layout that was found if subjects are named."""
-    import torch
-
     import dynaip
     from dynaip.evaluation.runs import evaluation_of
 
-    pipe, dyna = dynaip.load(run, device="cuda" if torch.cuda.is_available() else "cpu", attention_backend=backend)
+    pipe, dyna = dynaip.load(run, attention_backend=backend)
     try:
         defaults = evaluation_of(run, {}).options
     except InputError:

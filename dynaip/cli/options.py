@@ -19,4 +19,10 @@ PluginFiles = Annotated[
     typer.Option("--plugin", metavar="FILE", help="Load a Python file with components of your own. Repeatable."),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="NAME", help="auto (the accelerator where there is one), cpu, cuda, cuda:1, mps, …"
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dynaip.cli.options import ConfigName, Overrides
+from dynaip.cli.options import ConfigName, Device, Overrides
+from dynaip.device import use
 
 if TYPE_CHECKING:
     from dynaip.training.trainer import OnProgress
@@ -20,8 +21,10 @@ def train(
     run: Annotated[Path | None, typer.Option("--run", "-o", help="Run folder; runs/NAME-HASH by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest complete checkpoint.")] = False,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Short for -s training.seed=SEED.")] = None,
+    device: Device = "auto",
 ) -> None:
     """Train one adapter. Asked to stop (SIGTERM), it saves and exits with 75: start it again with --resume."""
+    use(device)
     from dynaip.config import load_experiment
 
     overrides = [*(set_ or ()), *([f"training.seed={seed}"] if seed is not None else [])]

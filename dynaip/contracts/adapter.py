@@ -27,6 +27,8 @@ class VisualEncoder(nn.Module, ABC):
     """Level name -> C_l."""
     grid: tuple[int, int]
     """Rows and columns of the patch tokens; ``N = rows * columns`` (plus one when the class token is kept)."""
+    fit: str | None = None
+    """What ``preprocess`` does to a picture that is not square: ``crop``, ``pad``, or None for something else."""
 
     @abstractmethod
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:

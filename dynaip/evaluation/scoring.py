@@ -63,13 +63,22 @@ def evaluate(
     return scores
 
 
-def score(config: EvaluationConfig, cases: Sequence[Case], images: Sequence[Any]) -> pd.DataFrame:
-    """Score images of cases with every metric of the evaluation; a column that two of them give is numbered: ``clip_i_2``."""
+def build_metrics(config: EvaluationConfig) -> list[Metric]:
+    """The metrics of an evaluation; who scores more than once keeps them, since they may hold models."""
+    return [registry().build(spec) for spec in config.metrics]
+
+
+def score(
+    config: EvaluationConfig, cases: Sequence[Case], images: Sequence[Any], metrics: Sequence[Metric] | None = None
+) -> pd.DataFrame:
+    """Score images of cases with every metric of the evaluation; a column that two of them give is numbered: ``clip_i_2``.
+
+    ``metrics`` are those of the evaluation, where they are built already.
+    """
     table = pd.DataFrame(
         {"case": [c.id for c in cases], "suite": [c.suite for c in cases], "seed": [c.seed for c in cases]}
     )
-    for spec in config.metrics:
-        metric: Metric = registry().build(spec)
+    for metric in build_metrics(config) if metrics is None else metrics:
         found = pd.DataFrame(metric.score(cases, images), columns=list(metric.columns))
         names = {name: _free(str(name), table) for name in found}
         table = pd.concat([table, found.rename(columns=names)], axis=1)

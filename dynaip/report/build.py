@@ -16,14 +16,13 @@ from dynaip.ablation.answer import minus, summarise
 from dynaip.atomic import write_text
 from dynaip.contracts.section import SectionContent
 from dynaip.errors import InputError
+from dynaip.reading import read_rows
 from dynaip.report.directory import AblationDirectory
 from dynaip.report.gallery import gallery
 from dynaip.report.pictures import figure, printed_width
-from dynaip.report.sections import contents, prepare_sections
-from dynaip.report.tables import read_rows, write_csv
+from dynaip.report.sections import contents
+from dynaip.report.tables import write_csv
 from dynaip.report.view import SuiteView, duration, flatten, looks, parts, stages, suites, summary_rows
-
-__all__ = ["build_report", "prepare_sections"]
 
 TABLE_ROWS = 60
 """Longer tables of sections are cut in the page; their file has all rows."""

@@ -11,9 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dynaip.ablation.folder import AblationFolder
 from dynaip.errors import DynaIPError
+from dynaip.reading import Row, last_line, read_mapping, read_rows
 from dynaip.registry import registry
-from dynaip.report.tables import Row, last_line, read_mapping, read_rows
 
 WEIGHTS = "adapter.safetensors"
 
@@ -159,7 +160,12 @@ class AblationDirectory:
     @classmethod
     def read(cls, path: Path) -> AblationDirectory:
         """Open a directory; nothing in it is required."""
-        return cls(path, read_mapping(path / "plan.yaml"))
+        return cls(path, read_mapping(AblationFolder(path).plan))
+
+    @property
+    def files(self) -> AblationFolder:
+        """Where everything lies."""
+        return AblationFolder(self.path)
 
     @property
     def title(self) -> str:
@@ -177,17 +183,17 @@ class AblationDirectory:
         entries: list[Any] = self.plan.get("arms") or []
         planned = [self._planned(entry) for entry in entries]
         known = {arm.folder for arm in planned}
-        found = [folder for folder in sorted((self.path / "arms").glob("*")) if folder.is_dir() and folder not in known]
+        found = [folder for folder in sorted(self.files.arms.glob("*")) if folder.is_dir() and folder not in known]
         return planned + [Arm(folder.name.rpartition("-")[0] or folder.name, folder) for folder in found]
 
     def _planned(self, entry: Mapping[str, Any]) -> Arm:
         training = entry.get("training")
         return Arm(
             name=str(entry["name"]),
-            folder=self.path / "arms" / str(entry["folder"]),
+            folder=self.files.arms / str(entry["folder"]),
             seed=int(entry.get("seed", 0)),
             baseline=bool(entry.get("baseline", False)),
-            training=self.path / "trainings" / str(training) if training else None,
+            training=self.files.trainings / str(training) if training else None,
             why=str(entry.get("why") or ""),
             run=str(entry.get("run") or ""),
         )
@@ -200,13 +206,13 @@ class AblationDirectory:
     @cached_property
     def cases(self) -> list[ShownCase]:
         """The benchmark's cases in order."""
-        return [self._case(row) for row in read_rows(self.path / "cases" / "cases.parquet")]
+        return [self._case(row) for row in read_rows(self.files.case_table)]
 
     def _case(self, row: Row) -> ShownCase:
         stored = row.get("references") or "[]"
         entries: list[dict[str, Any]] = json.loads(stored) if isinstance(stored, str) else stored
         references = tuple(
-            ShownReference(self.path / "cases" / str(entry["image"]), _box(entry.get("region"))) for entry in entries
+            ShownReference(self.files.cases / str(entry["image"]), _box(entry.get("region"))) for entry in entries
         )
         return ShownCase(str(row["case"]), str(row["suite"]), str(row["prompt"]), int(row["seed"]), references)
 
@@ -218,12 +224,12 @@ class AblationDirectory:
     @property
     def timings(self) -> dict[str, Any]:
         """What `timings.json` tells."""
-        return read_mapping(self.path / "timings.json")
+        return read_mapping(self.files.timings)
 
     @property
     def environment(self) -> dict[str, Any]:
         """What `environment.json` tells, from the directory or from its first run that has one."""
-        places = [self.path, *sorted((self.path / "trainings").glob("*")), *(arm.folder for arm in self.arms)]
+        places = [self.path, *sorted(self.files.trainings.glob("*")), *(arm.folder for arm in self.arms)]
         nothing: dict[str, Any] = {}
         return next((found for place in places if (found := read_mapping(place / "environment.json"))), nothing)
 

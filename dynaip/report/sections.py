@@ -7,32 +7,42 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from dynaip.ablation.folder import AblationFolder
 from dynaip.atomic import write_json
 from dynaip.config import ComponentSpec
 from dynaip.contracts.section import ReportSection, SectionContent
+from dynaip.reading import read_mapping
 from dynaip.registry import registry
-from dynaip.report.tables import read_mapping
 
 Result = TypeVar("Result")
 
-STATE_FILE = Path("analysis") / "sections.json"
+STATES = "sections.json"
+"""Seconds and error of every section, among the files that they computed."""
 
 
 def prepare_sections(directory: Path) -> dict[str, str]:
-    """Compute the files of every section; give the error of those that failed, by name (also kept in a file)."""
-    (directory / "analysis").mkdir(parents=True, exist_ok=True)
+    """Compute the files of every section; give the error of those that failed, by name (also kept in a file).
+
+    What they took is added to the ablation's timings.
+    """
+    folder, begun = AblationFolder(directory), time.monotonic()
+    folder.analysis.mkdir(parents=True, exist_ok=True)
     states: dict[str, dict[str, Any]] = {}
     for name, options in wanted(directory):
         started = time.monotonic()
         error = _attempt(lambda: build(name, options).prepare(directory))[1]  # noqa: B023 - called at once
         states[name] = {"seconds": round(time.monotonic() - started, 2), "error": error}
-        write_json(directory / STATE_FILE, states)
+        write_json(folder.analysis / STATES, states)
+    known, taken = read_mapping(folder.timings), round(time.monotonic() - begun, 1)
+    write_json(
+        folder.timings, known | {"analyses": taken, "total": round(known.get("total", 0.0) + taken, 1)}, indent=1
+    )
     return {name: str(state["error"]) for name, state in states.items() if state["error"]}
 
 
 def contents(directory: Path) -> list[tuple[str, SectionContent | None, str]]:
     """Name, content and error of every section, in their order; content is None where there is nothing to show."""
-    states: Mapping[str, Any] = read_mapping(directory / STATE_FILE)
+    states: Mapping[str, Any] = read_mapping(AblationFolder(directory).analysis / STATES)
     found: list[tuple[int, str, SectionContent | None, str]] = []
     for name, options in wanted(directory):
         content, problem = _attempt(lambda: build(name, options).content(directory))  # noqa: B023 - called at once
@@ -50,7 +60,7 @@ def _attempt(work: Callable[[], Result]) -> tuple[Result | None, str]:
 
 def wanted(directory: Path) -> list[tuple[str, dict[str, Any]]]:
     """Qualified name and options of the sections: all that are registered, but those that the plan sets to false."""
-    chosen: Mapping[str, Any] = read_mapping(directory / "plan.yaml").get("report") or {}
+    chosen: Mapping[str, Any] = read_mapping(AblationFolder(directory).plan).get("report") or {}
     found: list[tuple[str, dict[str, Any]]] = []
     for entry in registry().components("report_section"):
         options: Any = chosen.get(entry.qualified, chosen.get(entry.component.name, {}))

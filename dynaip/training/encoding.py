@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from dynaip.adapter.model import DynaIP
 from dynaip.contracts import Backbone, Pair
 from dynaip.training.loader import Encoded
-from dynaip.training.plain_attention import PlainAttention
 
 
 def freeze(pipe: Any) -> None:
@@ -57,16 +55,6 @@ def base_type(precision: str, device: torch.device) -> torch.dtype:
     if device.type == "cpu" or precision == "fp32":
         return torch.float32
     return torch.bfloat16 if precision == "bf16" else torch.float16
-
-
-@contextmanager
-def fast_attention(device: torch.device) -> Generator[None]:
-    """On a CPU the fused kernel's backward pass is several times slower than two matrix products."""
-    if device.type != "cpu":
-        yield
-        return
-    with PlainAttention():
-        yield
 
 
 def signed_pixels(images: Sequence[Image.Image]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Generator, Iterator
@@ -20,12 +21,13 @@ from dynaip.adapter.files import start_from
 from dynaip.adapter.model import DynaIP
 from dynaip.config import ExperimentConfig, TrainingConfig
 from dynaip.contracts import Backbone, PairSource
+from dynaip.device import choose
 from dynaip.errors import DynaIPError, Interrupted
 from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.training import checkpoints
 from dynaip.training.data import Order, PairDataset, Quarantine
-from dynaip.training.encoding import base_type, encode, encode_text, fast_attention, freeze
+from dynaip.training.encoding import base_type, encode, encode_text, freeze
 from dynaip.training.loader import Batch, PairLoader
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
@@ -142,7 +144,6 @@ class Trainer:
         with (
             self.dyna.training_pass(features, chance.keep_reference.to(device)) as made,
             self.accelerator.autocast(),
-            fast_attention(device),
         ):
             velocity = self.backbone.velocity(self.pipe, noisy(clean, noise, timesteps), timesteps, text, batch.size)
         loss = flow_matching_loss(velocity, clean, noise)
@@ -262,7 +263,7 @@ def train(
     Raises ``InputError`` if the folder holds a run already (without ``resume``) or is in use, ``MismatchError`` naming
     the field if a resumed run's config changed, ``Interrupted`` after SIGTERM.
     """
-    target, state = Run(Path(run)), PartialState(cpu=not torch.accelerator.is_available())
+    target, state = Run(Path(run)), PartialState(cpu=_on_cpu())
     with target.locked() if state.is_main_process else nullcontext():
         if state.is_main_process:
             check_folder(target, config, resume=resume)
@@ -294,8 +295,18 @@ def _carry_out(trainer: Trainer, *, resume: bool, on_progress: OnProgress | None
 def _accelerator(settings: TrainingConfig) -> Any:
     """Device placement and mixed precision, also where an earlier training of this process had another precision."""
     AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]
-    cpu = not torch.accelerator.is_available()  # said aloud, or processes of a CPU do not find each other
-    return Accelerator(cpu=cpu, mixed_precision="no" if settings.precision == "fp32" else settings.precision)
+    return Accelerator(cpu=_on_cpu(), mixed_precision="no" if settings.precision == "fp32" else settings.precision)
+
+
+def _on_cpu() -> bool:
+    """Whether the device rule says so: said aloud, or processes of a CPU do not find each other.
+
+    One process trains on the device with the number that was named; several have their own numbers from their launcher.
+    """
+    device = choose()
+    if ":" in str(device) and "LOCAL_RANK" not in os.environ:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
+    return device.type == "cpu"
 
 
 def _loader(

@@ -10,10 +10,8 @@ import numpy as np
 from PIL import Image
 
 from dynaip.report.style import LIGHT
-from dynaip_analysis.attention.measure import BranchMaps, measures, of_words, rows_of
+from dynaip_analysis.attention.measure import BranchMaps, rows_of
 from dynaip_analysis.drawing import canvas
-from dynaip_analysis.recording.named import Named
-from dynaip_analysis.recording.recording import Recording
 
 BARS, LETTERS = 14, 10
 
@@ -112,10 +110,12 @@ def _short(word: str) -> str:
     return word if len(word) <= LETTERS else f"{word[: LETTERS - 1]}…"
 
 
-def draw_spread(path: Path, recording: Recording) -> Path:
-    """Draw over how many reference tokens a query spreads, block by block, beside an even spread and a single token."""
-    rows = measures(recording)
-    branches = [branch for branch in ("image", "text") if branch in recording.share]
+def draw_spread(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Draw over how many reference tokens a query spreads, block by block, beside an even spread and a single token.
+
+    ``rows`` are those of ``measures``.
+    """
+    branches = _branches_of(rows)
     even = rows[0]["tokens"]
     with canvas.drawing(path, rows) as plt:
         figure, axes = plt.subplots(figsize=(6.8, 3.1), layout="constrained")
@@ -155,15 +155,17 @@ def _spread_line(axes: Any, rows: Sequence[Mapping[str, Any]], branch: str, shif
     axes.set_xticks(blocks)
 
 
-def draw_blocks(path: Path, recording: Recording) -> Path:
-    """Draw where in the model and when in the denoising the reference enters, branch by branch, on one scale."""
-    rows = measures(recording)
-    branches = [branch for branch in ("image", "text") if branch in recording.share]
-    shares = {
-        branch: of_words(recording.share[branch], recording.words if branch == "text" else ()) for branch in branches
-    }
-    shares = {branch: share.mean("sample", "reference", "query") for branch, share in shares.items()}
-    high = max(float(np.nanmax(share.values)) for share in shares.values())
+def _branches_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [branch for branch in ("image", "text") if any(row["branch"] == branch for row in rows)]
+
+
+def draw_blocks(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Draw where in the model and when in the denoising the reference enters, branch by branch, on one scale.
+
+    ``rows`` are those of ``measures``.
+    """
+    branches = _branches_of(rows)
+    high = max(row["share"] for row in rows if np.isfinite(row["share"]))
     with canvas.drawing(path, rows) as plt:
         figure, axes = plt.subplots(
             1, len(branches), figsize=(4.1 * len(branches) + 0.8, 2.7), layout="constrained", squeeze=False
@@ -171,7 +173,7 @@ def draw_blocks(path: Path, recording: Recording) -> Path:
         canvas.headline(figure, _enters(rows))
         drawn = None
         for place, branch in zip(axes[0], branches, strict=True):
-            drawn = _block_map(place, shares[branch], branch, high)
+            drawn = _block_map(place, [row for row in rows if row["branch"] == branch], branch, high)
         canvas.scale_bar(figure, drawn, axes, "‖term‖ / ‖output‖")
     return path
 
@@ -185,14 +187,17 @@ def _enters(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _block_map(axes: Any, share: Named, branch: str, high: float) -> Any:
-    drawn = axes.imshow(share.values, aspect="auto", vmin=0, vmax=high, interpolation="nearest")
-    blocks, steps = list(share.axes["block"]), list(share.axes["step"])
+def _block_map(axes: Any, rows: Sequence[Mapping[str, Any]], branch: str, high: float) -> Any:
+    blocks, steps = (sorted({row[name] for row in rows}) for name in ("block", "step"))
+    shares = np.full((len(blocks), len(steps)), np.nan)
+    for row in rows:
+        shares[blocks.index(row["block"]), steps.index(row["step"])] = row["share"]
+    drawn = axes.imshow(shares, aspect="auto", vmin=0, vmax=high, interpolation="nearest")
     axes.set_yticks(range(len(blocks)), [str(block) for block in blocks])
     chosen = sorted({0, len(steps) // 2, len(steps) - 1})
-    axes.set_xticks(chosen, [f"{float(str(steps[k])):.2f}" for k in chosen])
+    axes.set_xticks(chosen, [f"{steps[k]:.2f}" for k in chosen])
     axes.set(xlabel="denoising progress", ylabel="block")
-    low, most = (_percent(each) for each in (np.nanmin(share.values), np.nanmax(share.values)))
+    low, most = (_percent(each) for each in (np.nanmin(shares), np.nanmax(shares)))
     axes.set_title(f"{branch} branch: {low} to {most}", fontsize=9.5, color=LIGHT.ink)
     for spine in axes.spines.values():
         spine.set_visible(False)

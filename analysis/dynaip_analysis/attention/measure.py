@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dynaip.adapter.words import places_of
+from dynaip.errors import InputError
 from dynaip_analysis.recording.maps import on_patches
 from dynaip_analysis.recording.named import Named
 from dynaip_analysis.recording.recording import Recording
@@ -20,35 +22,46 @@ Floats = NDArray[np.floating[Any]]
 POINTS = 3
 
 
-def effective_tokens(entropy: Named) -> Named:
-    """exp(entropy): how many reference tokens a query spreads over; M at most, 1 for a single one."""
-    return Named(np.exp(entropy.values), entropy.axes)
-
-
-def measures(recording: Recording) -> list[dict[str, Any]]:
+def measures(*recordings: Recording) -> list[dict[str, Any]]:
     """Tidy rows, one a branch, block and step: share of the reference in the output, weight, entropy, effective tokens.
 
-    ``effective_low`` and ``effective_high`` hold nine tenths of the heads and queries; ``tokens`` is an even spread. Of the
-    text branch the prompts' own tokens count, where they are known: padding is looked at by nobody.
+    Means are over the samples of all recordings. ``effective_low`` and ``effective_high`` hold nine tenths of the heads and
+    queries; ``tokens`` is an even spread. Of the text branch the prompts' own tokens count, where they are known: padding is
+    looked at by nobody.
     """
     rows: list[dict[str, Any]] = []
-    for branch, share in recording.share.items():
-        words = recording.words if branch == "text" else ()
-        shares = of_words(share, words).mean("sample", "reference", "query")
-        entropy = of_words(recording.entropy[branch], words)
-        spread, nats = effective_tokens(entropy), entropy.mean("sample", "reference", "head", "query")
-        tokens = spread.mean("sample", "reference", "head", "query")
-        for (i, j), value in np.ndenumerate(shares.values):
-            cell = {"block": shares.axes["block"][i], "step": shares.axes["step"][j]}
-            found = spread.sel(**cell).values
-            low, high = np.nanpercentile(found, [5, 95]) if np.isfinite(found).any() else (np.nan, np.nan)
+    for branch in dict.fromkeys(branch for each in recordings for branch in each.share):
+        own = [each for each in recordings if branch in each.share]
+        shares, entropies = (
+            [
+                of_words(part[branch], each.words if branch == "text" else ())
+                for each, part in zip(own, parts, strict=True)
+            ]
+            for parts in ([each.share for each in own], [each.entropy for each in own])
+        )
+        cells = dict.fromkeys(cell for each in shares for cell in product(each.axes["block"], each.axes["step"]))
+        for block, step in cells:
+            share, entropy = _at(shares, block, step), _at(entropies, block, step)
+            spread = np.exp(entropy)
+            low, high = np.percentile(spread, [5, 95]) if spread.size else (np.nan, np.nan)
+            weight = _at([each.weight[branch] for each in own], block, step)
             rows.append(
-                {"branch": branch, **cell, "share": float(value), "weight": float(recording.weight[branch].values[i, j]),
-                 "entropy": float(nats.values[i, j]), "effective_tokens": float(tokens.values[i, j]),
-                 "effective_low": float(low), "effective_high": float(high),
-                 "tokens": len(recording.attention[branch].axes["key"])}
+                {"branch": branch, "block": block, "step": step, "share": _mean(share), "weight": _mean(weight),
+                 "entropy": _mean(entropy), "effective_tokens": _mean(spread), "effective_low": float(low),
+                 "effective_high": float(high), "tokens": len(own[0].attention[branch].axes["key"])}
             )  # fmt: skip
     return rows
+
+
+def _at(found: Sequence[Named], block: Hashable, step: Hashable) -> Floats:
+    """All values of a block and step that were seen."""
+    there = [each for each in found if block in each.axes["block"] and step in each.axes["step"]]
+    values = np.concatenate([each.sel(block=block, step=step).values.ravel() for each in there])
+    return values[np.isfinite(values)].astype(np.float64)
+
+
+def _mean(values: Floats) -> float:
+    return float(values.mean()) if values.size else float("nan")
 
 
 def of_words(found: Named, words: Sequence[Sequence[str]]) -> Named:
@@ -96,7 +109,7 @@ def maps(
     Blocks and steps count by the share of the term, query by query.
     """
     if recording.grid is None or not recording.attention:
-        raise ValueError("nothing was recorded: no branch looked at a reference")
+        raise InputError("no attention to a reference was recorded: no branch looked at one")
     share: dict[str, Floats] = {}
     by_query: dict[str, Floats] = {}
     for branch, found in recording.attention.items():

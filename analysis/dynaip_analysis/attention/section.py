@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from itertools import count
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from dynaip_analysis.recording.recording import Recording
 
 
+logger = logging.getLogger(__name__)
+
+
 class AttentionSection(RunSection[AttentionConfig]):
     """Attention over generated images, branch by branch, and whether it follows the subject."""
 
@@ -27,19 +32,24 @@ class AttentionSection(RunSection[AttentionConfig]):
 
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
         """Draw attention for the chosen arms; give the figures."""
-        from dynaip_analysis.attention import agreement, figures
+        from dynaip_analysis.attention import agreement, figures, measure
 
         bench = self.bench(request.run)
         cases = self.cases(bench, request, max(self.config.cases, self.config.masked))
-        recording, images = self._record(bench, cases[: self.config.cases])
-        recording.save(out / "attention.safetensors")
+        recordings: list[Recording] = []
         paths: list[Path] = []
-        for k, (case, image) in enumerate(zip(cases, images, strict=False)):
-            paths += _draw_case(bench, recording, k, case, image, out)
-        paths += [figures.draw_blocks(out / "attention-blocks.png", recording)]
-        paths += [figures.draw_spread(out / "attention-spread.png", recording)]
-        rows = self._agreement(bench, cases)
-        return [*paths, agreement.draw(out / "attention-agreement.png", rows)] if rows else paths
+        number = count()
+        for batch in bench.batches(cases[: self.config.cases]):  # a recording holds one call of the pipeline
+            recording, images = self._record(bench, batch)
+            recordings.append(recording)
+            recording.save(out / f"attention{f'-{len(recordings)}' if len(recordings) > 1 else ''}.safetensors")
+            for sample, (case, image) in enumerate(zip(batch, images, strict=True)):
+                paths += _draw_case(bench, recording, sample, next(number), case, image, out)
+        rows = measure.measures(*recordings)
+        paths += [figures.draw_blocks(out / "attention-blocks.png", rows)]
+        paths += [figures.draw_spread(out / "attention-spread.png", rows)]
+        agreed = self._agreement(bench, cases)
+        return [*paths, agreement.draw(out / "attention-agreement.png", agreed)] if agreed else paths
 
     def _record(self, bench: Workbench, cases: Sequence[Case]) -> tuple[Recording, list[Image]]:
         """One generation with everything that is drawn: both branches, chosen places, and the words of the prompts."""
@@ -64,8 +74,7 @@ class AttentionSection(RunSection[AttentionConfig]):
 
         known = [case for case in cases if any(each.mask is not None for each in case.references)][: self.config.masked]
         maps: list[Any] = []
-        for start in range(0, len(known), BATCH):
-            batch = known[start : start + BATCH]
+        for batch in bench.batches(known, BATCH):
             with record(
                 bench.dyna, attention=AttentionRequest(weighting="share"), routing=False, budget=self.config.budget
             ) as found:
@@ -77,6 +86,13 @@ class AttentionSection(RunSection[AttentionConfig]):
         masks = [mask_seen_by(bench.dyna.encoder, case.references[number].mask()) for case, number in places]
         names = [case.id for case, _ in places]
         if len(known) < 2 or not all(maps):
+            why = (
+                "it takes two cases with a mask"
+                if len(known) < 2
+                else "this fusion's tokens have no place on a picture"
+            )
+            if known:
+                logger.warning("attention is not compared with the subject's mask: %s", why)
             return []
         return agreement.agreement(maps, masks, names, [number for _, number in places])
 
@@ -112,7 +128,9 @@ def _looked_at(bench: Workbench, recording: Recording, sample: int, case: Case, 
     return measure.maps(recording, bench.dyna.encoder.grid, sample=sample, reference=number, words=words).looked_at
 
 
-def _draw_case(bench: Workbench, recording: Recording, k: int, case: Case, image: Image, out: Path) -> list[Path]:
+def _draw_case(
+    bench: Workbench, recording: Recording, sample: int, k: int, case: Case, image: Image, out: Path
+) -> list[Path]:
     """One figure of the branches and one of places for every reference of a case, over what the encoder sees of it."""
     from dynaip_analysis.attention import figures, measure, places
     from dynaip_analysis.bench.seen import seen_by
@@ -123,9 +141,9 @@ def _draw_case(bench: Workbench, recording: Recording, k: int, case: Case, image
         stem = f"attention-{k}-reference{number + 1}" if several else f"attention-{k}"
         name = f"reference {number + 1} of {len(case.references)}" if several else "the reference"
         reference = seen_by(bench.dyna.encoder, each.image)
-        found = measure.maps(recording, bench.dyna.encoder.grid, sample=k, reference=number, words=len(words))
+        found = measure.maps(recording, bench.dyna.encoder.grid, sample=sample, reference=number, words=len(words))
         paths.append(figures.draw(out / f"{stem}.png", reference, image, found, words, name))
-        views = places.views(recording, found, sample=k)
+        views = places.views(recording, found, sample=sample)
         paths += [places.draw(out / f"{stem}-places.png", reference, image, views, name)] if views else []
     return paths
 

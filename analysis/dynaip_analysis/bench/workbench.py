@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from PIL import Image
 
 import dynaip
 from dynaip.adapter.attention import BRANCHES
-from dynaip.adapter.reference import Reference
+from dynaip.adapter.model import DynaIP
 from dynaip.adapter.words import tokens_of
 from dynaip.config import ComponentSpec, EvaluationConfig
 from dynaip.contracts import Backbone, Benchmark, Case, CaseReference, Metric
 from dynaip.errors import InputError
+from dynaip.evaluation.generation import batches, generate_cases
 from dynaip.evaluation.runs import evaluation_of
+from dynaip.evaluation.scoring import build_metrics, score
 from dynaip.images import load_image
 from dynaip.registry import registry
 
@@ -30,7 +33,7 @@ class Workbench:
 
     name: str
     pipe: Any
-    dyna: Any
+    dyna: DynaIP
     backbone: Backbone
     evaluation: EvaluationConfig | None
 
@@ -56,8 +59,7 @@ class Workbench:
 
     def columns(self) -> list[str]:
         """Names of the values that the run's metrics give."""
-        specs = self.evaluation.metrics if self.evaluation else []
-        return [name for spec in specs for name in registry().target("metric", spec.use).columns]
+        return list(dict.fromkeys(name for metric in self.metrics for name in metric.columns))
 
     def case_of(self, reference: Path, prompt: str | None, seed: int) -> Case:
         """A case of the user's own picture."""
@@ -68,6 +70,10 @@ class Workbench:
         """Cases that one call of the pipeline generates."""
         return self.evaluation.batch_size if self.evaluation else 8
 
+    def batches(self, cases: Sequence[Case], most: int | None = None) -> Iterator[list[Case]]:
+        """Cases that one call of the pipeline generates together, in order: of one size and one number of references."""
+        return batches(cases, min(self.batch_size, most or self.batch_size))
+
     @property
     def every_branch(self) -> str | None:
         """The policy through every branch at once; None (the adapter's own) where only one branch was trained."""
@@ -77,39 +83,30 @@ class Workbench:
         self,
         cases: Sequence[Case],
         *,
-        decoupling: str | None = None,
+        decoupling: Any = None,
         granularity: Mapping[str, float] | None = None,
         bare: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> list[Image.Image]:
-        """Generate cases in batches; ``bare`` leaves the references out, ``options`` go before the run's own."""
-        size = self.batch_size
-        images: list[Image.Image] = []
-        for start in range(0, len(cases), size):
-            batch = cases[start : start + size]
-            if bare:
-                images += self._run(batch, options)
-                continue
-            references = [[Reference(each.image, region=each.region) for each in case.references] for case in batch]
-            with self.dyna.references(*references, granularity=granularity, decoupling=decoupling):
-                images += self._run(batch, options)
-        return images
+        """Generate cases as an evaluation does; ``bare`` leaves the references out, ``options`` go before the run's own."""
+        made = generate_cases(
+            self.pipe, self.backbone, cases, dyna=None if bare else self.dyna, batch_size=self.batch_size,
+            options={**(self.evaluation.options if self.evaluation else {}), **(options or {})},
+            decoupling=decoupling, granularity=granularity,
+        )  # fmt: skip
+        return [image for _, image in made]
 
-    def _run(self, cases: Sequence[Case], given: Mapping[str, Any] | None) -> list[Image.Image]:
-        options = {**(self.evaluation.options if self.evaluation else {}), **(given or {})}
-        prompts, seeds = [case.prompt for case in cases], [case.seed for case in cases]
-        return self.backbone.generate(self.pipe, prompts, seeds=seeds, size=cases[0].size, **options)
+    @cached_property
+    def metrics(self) -> list[Metric]:
+        """The metrics of the run, built once: they may hold models, and a sweep scores dozens of times."""
+        return build_metrics(self.evaluation) if self.evaluation else []
 
     def score(self, cases: Sequence[Case], images: Sequence[Image.Image]) -> list[dict[str, float]]:
-        """One row a case with the columns of all metrics; nothing for the user's own pictures."""
+        """One row a case with the columns of all metrics, as an evaluation names them; nothing for the user's own pictures."""
         if self.evaluation is None or any(case.suite == SUITE for case in cases):
             return []
-        rows: list[dict[str, float]] = [{} for _ in cases]
-        for spec in self.evaluation.metrics:
-            metric: Metric = registry().build(spec)
-            for row, found in zip(rows, metric.score(cases, images), strict=True):
-                row.update(found)
-        return rows
+        table = score(self.evaluation, cases, images, self.metrics).drop(columns=["case", "suite", "seed"])
+        return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
     def words(self, prompt: str) -> list[str]:
         """The text tokens of a prompt, without padding, as the text encoder that makes them cuts them."""

@@ -46,9 +46,7 @@ def terms_of(bench: Workbench, cases: Sequence[Case], steps: int = STEPS) -> Ter
     own policy.
     """
     parts: dict[str, dict[int, list[Any]]] = {}
-    size = min(BATCH, bench.batch_size)  # a recording holds one call of the pipeline
-    for start in range(0, len(cases), size):
-        batch = cases[start : start + size]
+    for batch in bench.batches(cases, BATCH):  # a recording holds one call of the pipeline
         with record(bench.dyna, attention=AttentionRequest(terms=True), routing=False) as recording:
             bench.generate(batch, decoupling=bench.every_branch, options={"num_inference_steps": steps})
         for branch, found in recording.term.items():

@@ -41,12 +41,13 @@ class EmbeddingEncoder(VisualEncoder):
                     where, dtype=DTYPES[config.dtype], use_safetensors=True, output_loading_info=True, **options
                 )
                 own = where if preprocessor_config(where, config.revision) else None
-                self.images = self.processor(own, self.tower.config.image_size, **(options if own else {}))
+                self.images: Any = self.processor(own, self.tower.config.image_size, **(options if own else {}))
         except (OSError, ValueError, RuntimeError, SafetensorError, TypeError, AttributeError) as error:
             raise InputError(
                 f"encoder.model: {config.model} cannot be loaded as a {what} ({one_line(error)})"
             ) from error
         refuse_missing(report["missing_keys"], f"encoder.model: {config.model}", what)
+        self.fit = "crop" if getattr(self.images, "do_center_crop", False) else None
         self.levels = {LEVEL: self.tower.config.num_hidden_layers}
         self.widths = {LEVEL: self.width}
         self.eval().requires_grad_(False)

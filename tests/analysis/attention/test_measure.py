@@ -192,8 +192,8 @@ def test_figures_and_their_tables(tmp_path: Path) -> None:
     path = places.draw(tmp_path / "p.png", picture, picture, places.views(joint(), maps))
     assert path.stat().st_size > 5000
     assert len(pq.read_table(path.with_suffix(".parquet"))) == 3 * (4 + 4 + 6 + 6)
-    path = figures.draw_spread(tmp_path / "s.png", recording())
+    path = figures.draw_spread(tmp_path / "s.png", measure.measures(recording()))
     assert len(pq.read_table(path.with_suffix(".parquet"))) == 4
-    path = figures.draw_blocks(tmp_path / "b.png", recording())
+    path = figures.draw_blocks(tmp_path / "b.png", measure.measures(recording()))
     assert path.stat().st_size > 5000
     assert len(pq.read_table(path.with_suffix(".parquet"))) == 4

@@ -25,6 +25,8 @@ class Bench:
     """A workbench on the tiny pipeline whose cases know where their subject is."""
 
     every_branch = workbench.Workbench.every_branch
+    batches = workbench.Workbench.batches
+    batch_size = 8
 
     def __init__(self, dyna: Any, pipe: Any) -> None:
         self.dyna, self.pipe = dyna, pipe
@@ -111,3 +113,25 @@ def test_every_reference_of_a_case(
         assert {row["token_column"] for row in rows} <= columns
     assert figures[-1].name == "attention-agreement.png"
     assert {row["cases"] for row in read_rows(figures[-1].with_suffix(".parquet"))} == {2}
+
+
+def test_a_run_that_generates_case_by_case_is_looked_at_like_one_that_generates_together(
+    adapter: Callable[..., Any], tiny_flux: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each call of the pipeline is a recording of its own; cases are never mixed."""
+    bench = Bench(adapter(), tiny_flux)
+    monkeypatch.setattr(workbench.Workbench, "open", classmethod(lambda cls, run: bench))
+    tables: list[list[dict[str, Any]]] = []
+    for size in (8, 1):
+        bench.batch_size, out = size, tmp_path / str(size)
+        build("attention", {"cases": 3, "masked": 3}).analyse(AnalysisRequest("run", out))
+        stems = ("attention-0", "attention-2", "attention-blocks", "attention-agreement")
+        tables.append([row for stem in stems for row in read_rows(out / f"{stem}.parquet")])
+    assert len(list((tmp_path / "1").glob("attention*.safetensors"))) == 3
+    assert len(tables[0]) == len(tables[1])
+    for together, alone in zip(*tables, strict=True):
+        assert together.keys() == alone.keys()
+        for name, value in together.items():
+            assert alone[name] == (
+                pytest.approx(value, rel=1e-3, abs=1e-5, nan_ok=True) if isinstance(value, float) else value
+            )

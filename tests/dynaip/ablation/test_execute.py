@@ -30,20 +30,20 @@ def test_components_of_ones_own_take_part(ablation_file: Write, tmp_path: Path) 
         {"decoupling": "half", "name": "own_policy"},
     ]
     config = load_ablation(ablation_file({"arms": arms, "baselines": ["base"]}))
-    result = ablate(config, tmp_path / "out", report=False)
+    result = ablate(config, tmp_path / "out")
     assert not result.failed
     assert set(result.results["arm"]) == {"dynamic", "coupled", "own_fusion", "own_encoder", "own_policy", "base"}
     assert list(result.results.columns[:7]) == ["arm", "seed", "suite", "n", "cp", "pf", "cp_pf"]
     assert len(result.results) == 6 * 2
     assert len(list((tmp_path / "out" / "trainings").glob("*.yaml"))) == 3
-    again = ablate(config, tmp_path / "out", report=False)
+    again = ablate(config, tmp_path / "out")
     pd.testing.assert_frame_equal(again.results, result.results)
 
 
 def test_a_failed_arm_does_not_stop_the_others(ablation_file: Write, tmp_path: Path) -> None:
     arms = [{"adapter.blocks": [7], "name": "broken"}]
     config = load_ablation(ablation_file({"axes": {}, "arms": [{"name": "fine"}, *arms]}))
-    result = ablate(config, tmp_path / "out", report=False)
+    result = ablate(config, tmp_path / "out")
     assert [name.rpartition("-")[0] for name in result.failed] == ["broken"]
     assert set(result.results["arm"]) == {"fine"}
     assert f"<p>failed: {result.failed[0]}</p>" in result._repr_html_()
@@ -54,14 +54,14 @@ def test_a_failed_arm_does_not_stop_the_others(ablation_file: Write, tmp_path: P
 def test_another_plan_is_refused(ablation_file: Write, tmp_path: Path) -> None:
     out = tmp_path / "out"
     one = load_ablation(ablation_file({"axes": {}, "arms": [{"name": "one"}]}))
-    ablate(one, out, report=False)
+    ablate(one, out)
     with pytest.raises(InputError, match=r"another ablation .*two"):
-        ablate(load_ablation(ablation_file({"axes": {}, "arms": [{"name": "two"}]})), out, report=False)
+        ablate(load_ablation(ablation_file({"axes": {}, "arms": [{"name": "two"}]})), out)
     changed = load_ablation(ablation_file({"axes": {}, "arms": [{"name": "one"}]}), ["evaluation.limit=1"])
     with pytest.raises(InputError, match=r"arm one differs in evaluation.limit \(None there, 1 here\)"):
-        ablate(changed, out, report=False)
+        ablate(changed, out)
     (out / "arms" / make_plan(one).arms[0].folder / "scores.parquet").unlink()
-    again = ablate(one, out, report=False)
+    again = ablate(one, out)
     assert not again.failed
     assert len(again.results) == 2
 
@@ -69,17 +69,17 @@ def test_another_plan_is_refused(ablation_file: Write, tmp_path: Path) -> None:
 def test_damaged_files_are_made_again_or_named(ablation_file: Write, tmp_path: Path) -> None:
     out = tmp_path / "out"
     config = load_ablation(ablation_file({"axes": {}, "arms": [{"name": "one"}]}))
-    before = ablate(config, out, report=False).results
+    before = ablate(config, out).results
     scores = out / "arms" / make_plan(config).arms[0].folder / "scores.parquet"
     scores.write_bytes(scores.read_bytes()[:100])
     (out / "results.csv").write_text("garbage")
-    pd.testing.assert_frame_equal(ablate(config, out, report=False).results, before)
+    pd.testing.assert_frame_equal(ablate(config, out).results, before)
     (out / "plan.yaml").write_text("arms: [")
-    pd.testing.assert_frame_equal(ablate(config, out, report=False).results, before)
+    pd.testing.assert_frame_equal(ablate(config, out).results, before)
     (out / "plan.yaml").write_text("arms: [")
     other = load_ablation(ablation_file({"axes": {}, "arms": [{"name": "two"}]}))
     with pytest.raises(InputError, match=r"plan.yaml is damaged, and other arms lie beside it"):
-        ablate(other, out, report=False)
+        ablate(other, out)
 
 
 def test_mistakes_are_found_before_anything_is_written(ablation_file: Write, tmp_path: Path) -> None:
@@ -117,12 +117,12 @@ def test_killed_hard_and_resumed_gives_the_same_results(
 ) -> None:
     file = ablation_file(steps=8)
     config = load_ablation(file)
-    straight = ablate(config, tmp_path / "straight", report=False).results
+    straight = ablate(config, tmp_path / "straight").results
     assert len(straight) == 2 * 2
     out = tmp_path / "killed"
     code = (
         "from pathlib import Path; from dynaip.config import load_ablation; from dynaip.ablation.execute import ablate;"
-        f"ablate(load_ablation({str(file)!r}), Path({str(out)!r}), report=False)"
+        f"ablate(load_ablation({str(file)!r}), Path({str(out)!r}))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     deadline = time.monotonic() + 120
@@ -131,6 +131,6 @@ def test_killed_hard_and_resumed_gives_the_same_results(
     kill(process.pid)
     process.wait()
     assert not (out / "results.csv").exists()
-    resumed = ablate(config, out, report=False)
+    resumed = ablate(config, out)
     assert not resumed.failed
     pd.testing.assert_frame_equal(resumed.results, straight)

@@ -54,9 +54,10 @@ WRONG = {
     "three edges": ({"region": (0, 0, 1)}, "left, top, right, bottom"),
     "nan": ({"region": (0, 0, float("nan"), 1)}, "region"),
     "empty mask": ({"region": np.zeros((4, 4))}, "the mask is empty"),
-    "deep mask": ({"region": np.ones((4, 4, 3))}, "height and width"),
+    "deep mask": ({"region": np.ones((8, 8, 5))}, "height x width"),
     "large values": ({"region": np.full((4, 4), 3.0)}, "within 0 and 1"),
-    "words": ({"region": "left"}, "box or a mask"),
+    "words": ({"region": "left"}, "left: there is no such picture"),
+    "fit": ({"fit": "padd"}, "must be crop or pad. Did you mean pad"),
     "scale": ({"scale": -1}, "scale -1 must be"),
     "nan scale": ({"scale": float("nan")}, "scale nan must be"),
 }
@@ -84,8 +85,23 @@ def test_pictures_of_any_kind(tmp_path: Path) -> None:
         assert Reference(image).picture().getpixel((3, 3)) == (255, 0, 0)
     with pytest.raises(InputError, match="no such picture"):
         Reference(tmp_path / "blue.png")
-    with pytest.raises(InputError, match="has the shape"):
-        Reference(np.zeros((8, 8))).picture()
+    with pytest.raises(InputError, match="reference of type ndarray: has the shape"):
+        Reference(np.zeros((8, 8, 5)))
+
+
+def test_what_is_given_is_read_once(tmp_path: Path) -> None:
+    array, mask = np.full((4, 4, 3), 200, np.uint8), np.full((4, 4), 255, np.uint8)
+    reference = Reference(array, region=mask)
+    array[:], mask[:] = 0, 0
+    assert reference.picture().getpixel((0, 0)) == (200, 200, 200)
+    assert reference.weights((1, 1)).tolist() == [1]
+    Image.fromarray(np.eye(2, dtype=np.uint8) * 255).save(tmp_path / "mask.png")
+    assert Reference(PICTURE, region=tmp_path / "mask.png").weights((2, 2)).tolist() == [1, 0, 0, 1]
+
+
+def test_a_fit_of_the_users_own() -> None:
+    tall = Image.new("RGB", (4, 8), "red")
+    assert [Reference(tall, fit=fit).picture().size for fit in (None, "crop", "pad")] == [(4, 8), (4, 4), (8, 8)]
 
 
 def test_samples() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -213,3 +214,10 @@ def test_a_plugin_takes_no_command_of_the_house(run: Run, tmp_path: Path) -> Non
     assert "there is a command of that name already" in out
     assert "own:gone" in out
     assert run("gone", "--plugin", "own.py")[0] == 2
+
+
+@pytest.mark.parametrize("command", ["train microworld/demo", "generate microworld star", "evaluate microworld",
+                                     "analyze microworld routing", "ablate microworld/demo"])  # fmt: skip
+def test_a_device_that_is_not_here_is_one_line(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command.split(), "--device", "cuda:63"]) == 2
+    assert re.fullmatch(r"dynaip: device 'cuda:63' is not on this machine; there are cpu.*\n", capsys.readouterr().err)

@@ -18,8 +18,8 @@ from PIL import Image
 
 from dynaip.ablation.statistics import Estimate
 from dynaip.errors import InputError
+from dynaip.reading import read_rows
 from dynaip.report.build import build_report
-from dynaip.report.tables import read_rows
 from dynaip.report.view import Look
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dynaip.report.tables import last_line, read_mapping, read_rows, write_csv
+from dynaip.reading import last_line, read_mapping, read_rows
+from dynaip.report.tables import write_csv
 
 
 def test_csv_gives_numbers_back(tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ class BranchCurves(Strict):
 class TrainingWeights(Strict):
     """Weights while training."""
 
-    image: FiniteFloat = Field(1.0, ge=0)
-    text: FiniteFloat = Field(1.0, ge=0)
+    image: FiniteFloat = Field(default=1.0, ge=0)
+    text: FiniteFloat = Field(default=1.0, ge=0)
 
     @model_validator(mode="after")
     def _open(self) -> TrainingWeights:

@@ -17,6 +17,9 @@ from ...shared.pixels import normalisation
 from ...shared.pretrained import DTYPES, quiet, refuse_missing
 from .config import ClipConfig
 
+LOADER: Any = CLIPVisionModel
+"""Its types know neither a loading report nor a revision that is not given."""
+
 
 def load(config: ClipConfig) -> tuple[Any, Sequence[float], Sequence[float]]:
     """Load the vision tower, and the mean and deviation of its pixels.
@@ -28,7 +31,7 @@ def load(config: ClipConfig) -> tuple[Any, Sequence[float], Sequence[float]]:
         if isinstance(where, Path) and not (where / "config.json").is_file():
             raise FileNotFoundError("there is no config.json")
         with quiet(bars=not isinstance(where, Path)):
-            model, report = CLIPVisionModel.from_pretrained(
+            model, report = LOADER.from_pretrained(
                 where,
                 revision=config.revision,
                 dtype=DTYPES[config.dtype],

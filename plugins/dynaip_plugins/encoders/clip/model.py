@@ -26,9 +26,9 @@ class ClipEncoder(VisualEncoder):
 
     def __init__(self, config: ClipConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.fit = config, config.fit
         tower, self.mean, self.std = load(config)
-        shape = tower.config
+        shape: Any = tower.config
         self.levels = chosen_levels(config.levels, shape.num_hidden_layers)
         self.widths = dict.fromkeys(self.levels, shape.hidden_size)
         self.size, patches = shape.image_size, shape.image_size // shape.patch_size

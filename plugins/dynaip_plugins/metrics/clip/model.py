@@ -20,6 +20,9 @@ from dynaip_plugins.shared.pretrained import refuse_missing
 
 from .config import ClipMetricConfig
 
+LOADER: Any = CLIPModel
+"""Its types know neither a loading report nor a revision that is not given."""
+
 
 class ClipMetric(Metric):
     """Scores any images with any CLIP."""
@@ -30,7 +33,7 @@ class ClipMetric(Metric):
         self.config = config
         where = resolve(config.model, "vision")
         try:
-            model, report = CLIPModel.from_pretrained(
+            model, report = LOADER.from_pretrained(
                 where, revision=config.revision, use_safetensors=True, output_loading_info=True
             )
             self.tokenizer: Any = AutoTokenizer.from_pretrained(where, revision=config.revision)

@@ -10,7 +10,11 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+<<<<<<< HEAD
 from dynaip.training.encoding import fast_attention
+=======
+from dynaip.adapter.differentiable import PlainAttention
+>>>>>>> main
 
 from ..models.autoencoder import LATENT_CHANNELS
 from ..models.flux import GRID, HEAD_WIDTH, HEADS, Base

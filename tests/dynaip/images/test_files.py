@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from dynaip.errors import InputError
-from dynaip.images import FORMATS, load_image, to_rgb
+from dynaip.images import FORMATS, load_image
+from dynaip.notes import Note
 
 LOSSLESS = ("PNG", "BMP", "TIFF")
 
@@ -94,7 +95,8 @@ def test_exif_orientation_is_undone(orientation: int, tmp_path: Path) -> None:
 def test_transparency_is_composed_on_white(tmp_path: Path) -> None:
     layer = np.zeros((1, 3, 4), dtype=np.uint8)
     layer[0, :, 0], layer[0, :, 3] = 200, (0, 51, 255)  # red at 0 %, 20 %, 100 %
-    loaded = np.asarray(load_image(written(tmp_path, encoded(Image.fromarray(layer), "PNG"))), dtype=int)
+    with pytest.warns(Note, match="has transparent parts: they are put on white"):
+        loaded = np.asarray(load_image(written(tmp_path, encoded(Image.fromarray(layer), "PNG"))), dtype=int)
     expected = [[255, 255, 255], [244, 204, 204], [200, 0, 0]]
     assert np.abs(loaded[0] - expected).max() <= 1
 
@@ -103,7 +105,8 @@ def test_a_transparent_palette_colour_is_white(tmp_path: Path) -> None:
     image = Image.new("P", (2, 1), 0)
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)
-    loaded = load_image(written(tmp_path, encoded(image, "PNG", transparency=0)))
+    with pytest.warns(Note, match="transparent"):
+        loaded = load_image(written(tmp_path, encoded(image, "PNG", transparency=0)))
     assert [loaded.getpixel((0, 0)), loaded.getpixel((1, 0))] == [(255, 255, 255), (40, 50, 60)]
 
 
@@ -113,15 +116,30 @@ def test_sixteen_bits_of_grey_keep_their_range(tmp_path: Path) -> None:
     assert loaded[0, :, 0].tolist() == [0, 100, 255]
 
 
-def test_thirty_two_bits_are_refused(tmp_path: Path) -> None:
-    floats = Image.fromarray(np.ones((4, 4), dtype=np.float32))
-    assert "save it with 8" in refused(written(tmp_path, encoded(floats, "TIFF")))
+def test_thirty_two_bits_are_read_as_floats_or_refused(tmp_path: Path) -> None:
+    ramp = np.array([[0, 0.2, 1]], dtype=np.float32)
+    loaded = load_image(written(tmp_path, encoded(Image.fromarray(ramp), "TIFF")))
+    assert np.asarray(loaded)[0, :, 0].tolist() == [0, 51, 255]
+    message = refused(written(tmp_path, encoded(Image.fromarray(ramp * 255), "TIFF")))
+    assert "floats must lie within 0 and 1; these go from 0 to 255" in message
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"])
-def test_every_mode_becomes_rgb(mode: str) -> None:
-    start = {"LA": "L", "PA": "P", "RGBa": "RGBA"}.get(mode, "RGB")
-    assert to_rgb(Image.new(start, (3, 2)).convert(mode)).mode == "RGB"
+def test_several_frames_are_told(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "lime", "blue")]
+    path = written(tmp_path, encoded(frames[0], "TIFF", save_all=True, append_images=frames[1:]))
+    with pytest.warns(Note, match="has 3 frames: frame 1 alone is read"):
+        assert load_image(path).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_a_missing_picture_comes_with_the_nearest_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, encoded(picture(), "PNG"), "corgi.png")
+    assert (
+        refused(tmp_path / "Corgi.png") == f"{tmp_path / 'Corgi.png'}: there is no such picture. Did you mean {path}?"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_image("~/corgi.png").size == (12, 8)
+    (tmp_path / "link.png").symlink_to("corgi.png")
+    assert load_image(tmp_path / "link.png").size == (12, 8)
 
 
 def test_what_is_no_picture_file_is_named(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
-"""Attention that is fast to train on a CPU."""
+"""Attention whose backward pass can be relied on, and is fast."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 FUSED = F.scaled_dot_product_attention
 
@@ -39,3 +43,21 @@ class PlainAttention:
 
     def __exit__(self, *reason: object) -> None:
         F.scaled_dot_product_attention = self._before
+
+
+@contextmanager
+def differentiable_attention(device: torch.device) -> Generator[None]:
+    """Attention for passes through which gradients flow, in the base and in reference attention alike.
+
+    On a CPU two matrix products. On CUDA every kernel of torch's but cuDNN's, which torch prefers on Hopper and whose
+    backward pass ends in illegal memory accesses and NaN there (pytorch issues 122695 and 134001). Elsewhere torch's own
+    choice. Passes without gradients are not touched: inference runs on whatever is fastest.
+    """
+    if device.type == "cpu":
+        with PlainAttention():
+            yield
+    elif device.type == "cuda":
+        with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
+            yield
+    else:
+        yield

@@ -1,0 +1,166 @@
+"""The folder of an ablation: where everything lies, what one process has to do, and what state an arm is in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dynaip.atomic import write_json
+from dynaip.reading import mapping, read_mapping, read_rows
+from dynaip.runs import Run
+
+FINISHED, FAILED, RUNNING, WAITING, MISSING = "finished", "failed", "running", "waiting", "missing"
+"""States of an arm; an arm that waits was asked to stop and goes on where it was."""
+
+
+@dataclass(frozen=True)
+class ArmFolder(Run):
+    """The folder of one arm: a run that also has a state."""
+
+    @property
+    def scores(self) -> Path:
+        """One row a case."""
+        return self.path / "scores.parquet"
+
+    @property
+    def status(self) -> Path:
+        """State, seconds, steps, or the error."""
+        return self.path / "status.json"
+
+    def state(self) -> str:
+        """State of the arm; ``missing`` as long as nothing has begun."""
+        return str(read_mapping(self.status).get("state", MISSING))
+
+    def finished(self) -> bool:
+        """Whether the arm has its scores; a damaged table counts as none, and is made again from the images."""
+        return self.state() == FINISHED and bool(read_rows(self.scores))
+
+    def mark(self, state: str, **details: Any) -> None:
+        """Note the arm's state."""
+        write_json(self.status, {"state": state, **details}, indent=None)
+
+
+@dataclass(frozen=True)
+class GroupArm:
+    """What a worker has to know of an arm."""
+
+    name: str
+    folder: str
+    run: str | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """What one process does: train one adapter and evaluate the arms that it serves, or evaluate a baseline."""
+
+    name: str
+    arms: Sequence[GroupArm]
+    training: str | None
+    """Hash of the training; None for a baseline."""
+    steps: int | None
+    threads: int | None
+    plugins: Sequence[str]
+    """Files whose components take part."""
+
+    @classmethod
+    def read(cls, path: Path) -> Group:
+        """Read what ``write`` wrote."""
+        found = mapping(path)
+        return cls(**found | {"arms": [GroupArm(**arm) for arm in found["arms"]]})
+
+    def write(self, path: Path) -> None:
+        """Write the group as JSON."""
+        write_json(path, asdict(self), indent=1)
+
+
+@dataclass(frozen=True)
+class AblationFolder:
+    """Where everything of an ablation lies."""
+
+    path: Path
+
+    @property
+    def plan(self) -> Path:
+        """What will be done, and why."""
+        return self.path / "plan.yaml"
+
+    @property
+    def results(self) -> Path:
+        """One row for every arm, seed and suite."""
+        return self.path / "results.csv"
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.path / "report.html"
+
+    @property
+    def summary(self) -> Path:
+        """The figures of the page's tables."""
+        return self.path / "summary.csv"
+
+    @property
+    def timings(self) -> Path:
+        """Seconds of trainings and arms."""
+        return self.path / "timings.json"
+
+    @property
+    def environment(self) -> Path:
+        """Versions and machine."""
+        return self.path / "environment.json"
+
+    @property
+    def arms(self) -> Path:
+        """One folder an arm."""
+        return self.path / "arms"
+
+    @property
+    def trainings(self) -> Path:
+        """One run a training, each beside its config."""
+        return self.path / "trainings"
+
+    @property
+    def cases(self) -> Path:
+        """The benchmark's cases and their references."""
+        return self.path / "cases"
+
+    @property
+    def case_table(self) -> Path:
+        """One row a case."""
+        return self.cases / "cases.parquet"
+
+    @property
+    def analysis(self) -> Path:
+        """What the report's sections computed."""
+        return self.path / "analysis"
+
+    @property
+    def logs(self) -> Path:
+        """What the workers said."""
+        return self.path / "logs"
+
+    def arm(self, name: str) -> ArmFolder:
+        """The folder of an arm."""
+        return ArmFolder(self.arms / name)
+
+    def training(self, name: str) -> Run:
+        """The run of a training."""
+        return Run(self.trainings / name)
+
+    def training_config(self, name: str) -> Path:
+        """What is trained, written before anything is."""
+        return self.trainings / f"{name}.yaml"
+
+    def group(self, name: str) -> Path:
+        """What a worker has to do."""
+        return self.path / "groups" / f"{name}.json"
+
+    def group_lock(self, name: str) -> Path:
+        """Held by the worker that is at it."""
+        return self.path / "groups" / f"{name}.lock"
+
+    def log(self, group: str) -> Path:
+        """What the worker of a group said."""
+        return self.logs / f"{group}.txt"

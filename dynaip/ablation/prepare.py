@@ -1,0 +1,65 @@
+"""Fills the folder of an ablation with its plan and with everything that workers read; refuses the folder of another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dynaip.ablation.cases import write_cases
+from dynaip.ablation.folder import AblationFolder, Group, GroupArm
+from dynaip.ablation.plan import Plan
+from dynaip.atomic import write_json, write_text
+from dynaip.config.differences import differences
+from dynaip.contracts import Case
+from dynaip.errors import InputError
+from dynaip.reading import mapping, read_mapping
+from dynaip.registry import registry
+from dynaip.runs import environment
+
+
+def prepare(plan: Plan, cases: Sequence[Case], folder: AblationFolder) -> None:
+    """Write plan, configs, groups and cases; ``InputError`` if the folder holds another plan."""
+    _check(plan, folder)
+    plan.write(folder.plan)
+    write_json(folder.environment, environment())
+    for training in plan.trainings:
+        write_text(folder.training_config(training.hash), training.config.to_yaml())
+    for arm in plan.arms:
+        write_text(folder.arm(arm.folder).config, arm.config.to_yaml())
+    steps = {training.hash: training.config.training.steps for training in plan.trainings}
+    plugins = [str(file) for file in registry().files]
+    for name, arms in plan.groups():
+        entries = [GroupArm(arm.name, arm.folder, arm.run) for arm in arms]
+        training = name if name in steps else None
+        Group(name, entries, training, steps.get(name), plan.threads, plugins).write(folder.group(name))
+    write_cases(cases, folder)
+
+
+def _check(plan: Plan, folder: AblationFolder) -> None:
+    if not folder.plan.exists():
+        if any(not entry.name.startswith(".") for entry in folder.path.iterdir()):
+            raise InputError(f"{folder.path} is not empty and holds no ablation: choose another folder with -o")
+        return
+    try:
+        old, new = ({each["folder"]: each for each in some["arms"]} for some in (mapping(folder.plan), plan.resolved()))
+    except (InputError, TypeError, KeyError) as error:
+        if {entry.name for entry in folder.arms.glob("*")} == {arm.folder for arm in plan.arms}:
+            return  # the folders' names hold the hashes of the arms: the plan is written again
+        raise InputError(
+            f"{folder.plan} is damaged, and other arms lie beside it: choose another folder with -o"
+        ) from error
+    if set(old) != set(new):
+        changed = _changed(plan, folder, old, new)
+        raise InputError(f"{folder.path} holds another ablation ({changed}): choose another folder with -o")
+
+
+def _changed(plan: Plan, folder: AblationFolder, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Name what changed: an option of an arm that both have, or else the arms that only one of them has."""
+    for arm in plan.arms:
+        twins = [name for name, each in old.items() if (each["name"], each["seed"]) == (arm.name, arm.seed)]
+        before = read_mapping(folder.arm(twins[0]).config) if twins and arm.folder not in old else {}
+        found = [f"{path} ({was} there, {now} here)" for path, was, now in differences(before, arm.config.resolved())]
+        if before and found:
+            return f"arm {arm.name} differs in {', '.join(found[:3])}"
+    names = sorted({some[each]["name"] for some in (old, new) for each in set(old) ^ set(new) if each in some})
+    return f"arms that differ: {', '.join(names)}"

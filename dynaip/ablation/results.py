@@ -1,0 +1,67 @@
+"""What an ablation left: ``results.csv``, and how long everything took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dynaip.ablation.folder import AblationFolder
+from dynaip.ablation.plan import Plan
+from dynaip.reading import last_entry, read_mapping
+from dynaip.scores import summary
+
+FIRST = ["arm", "seed", "suite", "n", "cp", "pf", "cp_pf"]
+"""Columns that ``results.csv`` begins with."""
+
+
+@dataclass(frozen=True)
+class AblationResult:
+    """What an ablation left."""
+
+    directory: Path
+    results: pd.DataFrame
+    """One row for every arm, seed and suite."""
+    failed: tuple[str, ...]
+    """Folders of the arms that have no scores."""
+
+    def _repr_html_(self) -> str:
+        failed = f"<p>failed: {escape(', '.join(self.failed))}</p>" if self.failed else ""
+        return f"{self.results.to_html(index=False, float_format='{:.3f}'.format)}{failed}"
+
+
+def collect(plan: Plan, folder: AblationFolder) -> pd.DataFrame:
+    """``results.csv`` as a table: one row for every arm, seed and suite that has scores."""
+    parts: list[pd.DataFrame] = []
+    for arm in plan.arms:
+        made = folder.arm(arm.folder)
+        if made.finished():
+            table = summary(pd.read_parquet(made.scores))
+            table.insert(0, "arm", arm.name)
+            table.insert(1, "seed", arm.seed)
+            parts.append(table)
+    if not parts:
+        return pd.DataFrame(columns=FIRST)
+    joined = pd.concat(parts, ignore_index=True)
+    columns = [str(name) for name in joined.columns]
+    return joined.reindex(
+        columns=[name for name in FIRST if name in columns] + [name for name in columns if name not in FIRST]
+    )
+
+
+def timings(plan: Plan, folder: AblationFolder, seconds: float) -> dict[str, Any]:
+    """Seconds of every training and arm, and of everything; ``seconds`` are added to what earlier, broken-off calls took."""
+    trained = {each.hash: last_entry(folder.training(each.hash).metrics).get("seconds") for each in plan.trainings}
+    evaluated = {arm.folder: read_mapping(folder.arm(arm.folder).status).get("seconds") for arm in plan.arms}
+    return {
+        "trainings": {name: _seconds(found) for name, found in trained.items()},
+        "arms": {name: _seconds(found) for name, found in evaluated.items()},
+        "total": round((_seconds(read_mapping(folder.timings).get("total")) or 0.0) + seconds, 1),
+    }
+
+
+def _seconds(found: Any) -> float | None:
+    return round(float(found), 1) if isinstance(found, (int, float)) else None

@@ -1,0 +1,122 @@
+"""Reading what runs leave: mappings, small tables, logs. Each way of reading is there twice: damage is said, or left out."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from dynaip.config.yaml_text import read as read_yaml
+from dynaip.errors import InputError
+
+Row = dict[str, Any]
+
+DEEPEST = 40
+"""Levels of nesting beyond which a file is no record of a run."""
+
+
+def mapping(path: Path) -> dict[str, Any]:
+    """A JSON or YAML file that holds a mapping; empty if there is none, ``InputError`` in one line if it is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else read_yaml(path)
+    except RecursionError as error:
+        raise InputError(f"{path} is damaged: nested too deeply") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {_why(error)}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is damaged: it holds no keys and values")
+    if _too_deep(found):
+        raise InputError(f"{path} is damaged: nested too deeply")
+    return cast("dict[str, Any]", found)
+
+
+def _too_deep(value: Any) -> bool:
+    level: list[Any] = [value]
+    for _ in range(DEEPEST):
+        inner = [part for each in level for part in (each.values() if isinstance(each, dict) else each)]
+        level = [part for part in inner if isinstance(part, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def table(path: Path) -> list[Row]:
+    """The rows of a parquet or csv file; none if there is no file, ``InputError`` in one line if it is damaged.
+
+    Numbers of a csv file come as numbers.
+    """
+    if not path.exists():
+        return []
+    try:
+        return _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
+    except Exception as error:  # readers of tables raise whatever the bytes make of them
+        raise InputError(f"{path} is damaged: {_why(error)}") from error
+
+
+def _read_parquet(path: Path) -> list[Row]:
+    parquet: Any = importlib.import_module("pyarrow.parquet")
+    return parquet.read_table(path, page_checksum_verification=True).to_pylist()
+
+
+def _read_csv(path: Path) -> list[Row]:
+    with path.open(newline="", encoding="utf-8") as lines:
+        return [{key: _value(text) for key, text in row.items()} for row in csv.DictReader(lines)]
+
+
+def _value(text: str) -> str | int | float:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except (TypeError, ValueError):
+            continue
+    return text
+
+
+def _why(error: Exception) -> str:
+    text = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
+    return text[:200]
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Like ``mapping``, and empty if the file is damaged."""
+    try:
+        return mapping(path)
+    except InputError:
+        return {}
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Like ``table``, and no rows if the file is damaged."""
+    try:
+        return table(path)
+    except InputError:
+        return []
+
+
+def last_line(path: Path, limit: int = 400) -> str:
+    """The last line with content of a text file, shortened; empty if there is none."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].strip()[:limit] if lines else ""
+
+
+def last_entry(path: Path) -> dict[str, Any]:
+    """The last whole entry of a log with one JSON mapping a line; empty if there is none."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    for line in reversed(lines):
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict):
+            return cast("dict[str, Any]", found)
+    return {}
