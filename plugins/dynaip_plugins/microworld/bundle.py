@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,28 +36,42 @@ class MicroworldBundle:
         *,
         seed: int = 0,
         scale: float = 1.0,
+        minutes: float | None = None,
         threads: int = 1,
+        device: str = "auto",
         stages: Sequence[str] = (),
         compiled: bool = False,
+        beside: bool = False,
+        waits: bool = False,
     ) -> list[str]:
-        """Make the models again into ``out``, going on where it was broken off; the stages that ran."""
+        """Make the models again into ``out``, going on where it was broken off; the stages that ran.
+
+        ``minutes`` ends trainings by the clock, ``beside`` gives every stage a process of its own, ``waits`` lets a stage
+        wait for what another process makes.
+        """
+        import torch
+
+        from dynaip.device import choose
+
         from .making import stages as building
 
-        unknown = sorted(set(stages) - building.STAGES.keys())
-        if unknown:
-            raise InputError(f"unknown stage {', '.join(unknown)}; there are {', '.join(building.STAGES)}")
+        torch.set_num_threads(threads)
+        order = building.Order(out, seed, scale, minutes, str(choose(device)), compiled, waits=waits)
+        if beside or waits:
+            return building.build(replace(order, report=building.Lines()), stages, beside=beside)
         with building.bars() as progress:
-            options: dict[str, Any] = {"seed": seed, "scale": scale, "threads": threads, "stages": stages or None}
-            return building.build(out, **options, compiled=compiled, report=building.Bars(progress))
+            return building.build(replace(order, report=building.Bars(progress)), stages)
 
-    def measure(self, folder: Path | None = None, *, count: int = 200, threads: int = 1) -> Path:
+    def measure(self, folder: Path | None = None, *, count: int = 200, threads: int = 1, device: str = "auto") -> Path:
         """Measure a folder of models (by default those that ship); the model card written into it."""
         import torch
+
+        from dynaip.device import choose
 
         from .measuring import figures
 
         torch.set_num_threads(threads)
-        figures.write(folder or self.root, count)
+        figures.write(folder or self.root, count, str(choose(device)))
         return (folder or self.root) / "MODEL_CARD.md"
 
     def card(self) -> str:

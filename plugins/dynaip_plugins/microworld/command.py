@@ -15,19 +15,29 @@ app = typer.Typer(help="Build, measure and describe the embedded models.", no_ar
 Threads = Annotated[int, typer.Option(help="CPU threads.", min=1)]
 
 
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, …")]
+
+
 @app.command()
 def build(
     out: Annotated[Path, typer.Argument(help="Folder to write; an unfinished one is gone on with.")],
     seed: Annotated[int, typer.Option(help="Seed of every training.", min=0)] = 0,
-    scale: Annotated[float, typer.Option(help="1 is the models that ship (hours); 0.001 takes seconds.", min=0)] = 1.0,
+    scale: Annotated[float, typer.Option(help="1 is the models that ship; 0.001 takes seconds.", min=0)] = 1.0,
+    minutes: Annotated[
+        float | None, typer.Option(help="Let the clock end trainings: minutes for all of them.", min=0)
+    ] = None,
     threads: Threads = 2,
+    device: Device = "auto",
     stage: Annotated[list[str] | None, typer.Option(help="Only this stage. Repeatable.")] = None,
-    compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile the base: minutes at first, then a quarter faster.")
-    ] = False,
+    beside: Annotated[bool, typer.Option("--beside", help="Every stage in a process of its own.")] = False,
+    waits: Annotated[bool, typer.Option("--waits", help="Wait for what another process makes.", hidden=True)] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the base: a minute or two at first.")] = False,
 ) -> None:
     """Make all embedded models again from a seed."""
-    ran = MicroworldBundle().build(out, seed=seed, scale=scale, threads=threads, stages=stage or [], compiled=compiled)
+    ran = MicroworldBundle().build(
+        out, seed=seed, scale=scale, minutes=minutes, threads=threads, device=device, stages=stage or [],
+        compiled=compiled, beside=beside, waits=waits,
+    )  # fmt: skip
     typer.echo(f"built {', '.join(ran) or 'nothing: everything was complete'}; wrote {out}")
 
 
@@ -36,11 +46,12 @@ def measure(
     folder: Annotated[Path | None, typer.Argument(help="Folder of models; by default those that ship.")] = None,
     count: Annotated[int, typer.Option(help="Held-out scenes to measure on.", min=1)] = 200,
     threads: Threads = 2,
+    device: Device = "auto",
 ) -> None:
     """Measure models on held-out scenes and write their card."""
     if folder is not None and not folder.is_dir():
         raise InputError(f"{folder} is no folder of models")
-    typer.echo(f"wrote {MicroworldBundle().measure(folder, count=count, threads=threads)}")
+    typer.echo(f"wrote {MicroworldBundle().measure(folder, count=count, threads=threads, device=device)}")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,18 @@ from dynaip.training.trainer import train as train_run
 from ..models.adapter import NAME, RECIPE, experiment
 from .loop import Progress
 
+READERS = 8
+"""Processes that draw pairs, on machines with many cores."""
 
-def train(out: Path, work: Path, *, steps: int | None, seed: int, progress: Progress | None) -> None:
-    """Train in ``work`` (going on where it was broken off) and write ``out / "adapter"``; ``steps`` None is the recipe's."""
-    overrides = [f"training.seed={seed}"] + ([] if steps is None else [f"training.steps={steps}", "source.size=96"])
+
+def train(out: Path, work: Path, *, scale: float, seed: int, progress: Progress | None) -> None:
+    """Train in ``work`` (going on where it was broken off) and write ``out / "adapter"``; ``scale`` 1 is the recipe's length."""
+    overrides = [f"training.seed={seed}"]
+    if scale != 1:
+        steps = round(load_experiment(RECIPE).training.steps * scale)
+        overrides += [f"training.steps={max(2, steps)}", "training.batch_size=32", "source.size=96"]
+    if len(os.sched_getaffinity(0)) > 2 * READERS - 1:
+        overrides += [f"training.workers={READERS}"]
     config = experiment(out, overrides)
 
     def tell(report: object) -> None:

@@ -13,12 +13,15 @@ from ..models.autoencoder import create, encode
 from ..models.pixels import signed
 from ..world.render import paint
 from ..world.table import draw_table
-from .loop import Progress, Schedule, Training
+from .loop import Progress, Schedule, Size, Training
 from .pool import halves, some
 
 MIXTURE = {1: 0.3, 2: 0.3, 3: 0.2, 4: 0.2}
-SCHEDULE = Schedule(steps=6000, batch_size=48, learning_rate=2e-3, hold=0.3, warmup=200, ema=0.998)
-POOL = 49_152
+SMALL = Size(Schedule(steps=6000, batch_size=12, learning_rate=2e-3, hold=0.3, warmup=100, ema=0.995), pool=6144)
+LARGE = Size(
+    Schedule(steps=8000, batch_size=48, learning_rate=2e-3, hold=0.3, warmup=200, ema=0.998, log_every=50), pool=49_152
+)
+"""For a CPU, and for an accelerator."""
 KL_WEIGHT, ROUGH_WEIGHT, EDGE_WEIGHT = 1e-4, 0.25, 1.0
 OFF = 0.25
 """Largest noise that is added to latents in training, in units of their deviation."""
@@ -59,8 +62,8 @@ def calibrate(model: AutoencoderKL, seed: int, count: int = 512) -> None:
 
 def train(
     folder: Path,
-    schedule: Schedule = SCHEDULE,
-    pool: int = POOL,
+    schedule: Schedule = SMALL.schedule,
+    pool: int = SMALL.pool,
     progress: Progress | None = None,
     device: str = "cpu",
 ) -> AutoencoderKL:

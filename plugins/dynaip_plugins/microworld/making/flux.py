@@ -10,22 +10,25 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-<<<<<<< HEAD
-from dynaip.training.encoding import fast_attention
-=======
-from dynaip.adapter.differentiable import PlainAttention
->>>>>>> main
+from dynaip.adapter.differentiable import differentiable_attention
 
 from ..models.autoencoder import LATENT_CHANNELS
 from ..models.flux import GRID, HEAD_WIDTH, HEADS, Base
 from ..world.table import draw_table
 from .hints import HintHead
-from .loop import Progress, Schedule, Training, save_atomically
+from .loop import Progress, Schedule, Size, Training, save_atomically
 from .pool import Pool, halves, packed_latents
 from .words import empty_ids
 
-SCHEDULE = Schedule(steps=30_000, batch_size=48, learning_rate=1e-3, hold=0.5, ema=0.9995, warmup=500)
-POOL = 393_216
+SMALL = Size(Schedule(steps=60_000, batch_size=48, learning_rate=1e-3, hold=0.5, ema=0.999, warmup=300), pool=65_536)
+LARGE = Size(
+    Schedule(
+        steps=8000, batch_size=1024, learning_rate=2e-3, hold=0.4, ema=0.998, warmup=400, log_every=50,
+        checkpoint_seconds=60,
+    ),
+    pool=262_144,
+)  # fmt: skip
+"""For a CPU, and for an accelerator."""
 NOISE_SHIFT = 0.0
 """Mean of logit(t)."""
 HINT_WEIGHT, HINTS_FALL, HINTS_END = 1.0, 0.3, 0.7
@@ -47,7 +50,7 @@ def flow_loss(model: Model, clean: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]
     noise = torch.randn_like(clean)
     time = torch.sigmoid(torch.randn(len(clean), device=clean.device) + NOISE_SHIFT)
     t = time[:, None, None]
-    with halves(clean.device), fast_attention(clean.device):
+    with halves(clean.device), differentiable_attention(clean.device):
         velocity, middle = model((1 - t) * clean + t * noise, time, ids)
     return (velocity.float() - (noise - clean)).square().mean(), middle
 
@@ -94,8 +97,8 @@ def latents_of(vae: AutoencoderKL, seed: int, count: int, file: Path | None, dev
 def train(
     folder: Path,
     vae: Callable[[], AutoencoderKL],
-    schedule: Schedule = SCHEDULE,
-    pool: int = POOL,
+    schedule: Schedule = SMALL.schedule,
+    pool: int = SMALL.pool,
     progress: Progress | None = None,
     device: str = "cpu",
     compiled: bool = False,

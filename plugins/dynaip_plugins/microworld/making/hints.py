@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.flux import GRID
-from ..world.render import SIZE, placements
+from ..world.render import owners
 from ..world.table import Table
 from ..world.vocabulary import ATTRIBUTES
 
@@ -37,20 +37,9 @@ class Hints:
         return found.masked_fill(owner[..., None] < 0, NOWHERE)
 
 
-def owners(table: Table, grid: int = GRID) -> Tensor:
-    """Which subject covers the middle of each token, the last one drawn if several do, or -1. [N,grid*grid] int8."""
-    line = (torch.arange(grid, device=table.device) + 0.5) * (SIZE / grid)
-    y, x = torch.meshgrid(line, line, indexing="ij")
-    place = placements(table)[..., None, None]
-    near = torch.hypot(x - place[:, :, 0], y - place[:, :, 1]) < place[:, :, 2]
-    number = torch.arange(1, near.shape[1] + 1, device=table.device)[None, :, None, None]
-    covered = (near & table.present[..., None, None]) * number
-    return (covered.amax(1) - 1).to(torch.int8).flatten(1)
-
-
 def make_hints(table: Table) -> Hints:
     """Hints for scenes, where their table lies."""
-    return Hints(table.values.clamp_min(0).to(torch.int8), owners(table))
+    return Hints(table.values.clamp_min(0).to(torch.int8), owners(table, GRID))
 
 
 class HintHead(nn.Module):

@@ -56,6 +56,14 @@ class Schedule:
         return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * done))
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a training is: its schedule and the scenes of its pool."""
+
+    schedule: Schedule
+    pool: int
+
+
 def save_atomically(value: object, path: Path) -> None:
     """torch.save that leaves either the old file or the complete new one."""
     with replacing(path) as part:

@@ -19,27 +19,25 @@ from ..models import autoencoder
 from ..models.flux import GRID, Base
 from ..models.oracle import Oracle, masks
 from ..world.render import paint
-from ..world.scenes import REGIONS, WHOLE
-from ..world.table import Table, draw_table
-from ..world.vocabulary import ATTRIBUTES, PROMPTED
-from .loop import Progress, Schedule, Training
+from ..world.table import Table, boxes_of, draw_table
+from ..world.vocabulary import ATTRIBUTES
+from .loop import Progress, Schedule, Size, Training
 from .pool import AT_ONCE, halves, some
 from .words import prompt_ids
 
-SCHEDULE = Schedule(steps=4000, batch_size=128, learning_rate=2e-3, hold=0.4, weight_decay=0.01, ema=0.998)
-POOL = 32_768
+SMALL = Size(
+    Schedule(steps=3000, batch_size=64, learning_rate=2e-3, hold=0.4, weight_decay=0.01, ema=0.998), pool=12_288
+)
+LARGE = Size(
+    Schedule(steps=4000, batch_size=256, learning_rate=3e-3, hold=0.4, weight_decay=0.01, ema=0.998, log_every=50),
+    pool=49_152,
+)
+"""For a CPU, and for an accelerator."""
 MIXTURE = {1: 0.35, 2: 0.3, 3: 0.15, 4: 0.2}
 CODED_SHARE, PAINTED_SHARE = 0.5, 0.25
 PAINTED_FROM = (0.25, 0.55)
 """Times at which painting over starts, drawn evenly."""
 PAINTED_STEPS = 6
-
-
-def boxes_of(table: Table, rows: Tensor, slots: Tensor) -> Tensor:
-    """The region of subjects: their slot, or everything for one that is alone. [n,4]."""
-    known = torch.tensor([REGIONS.get(place, WHOLE) for place in PROMPTED["place"]], device=table.device)
-    alone = (table.count[rows] == 1)[:, None]
-    return torch.where(alone, torch.tensor(WHOLE, device=table.device), known[table.column("place")[rows, slots]])
 
 
 def disturb(images: Tensor) -> Tensor:
@@ -82,8 +80,8 @@ def seen_again(pipe: FluxPipeline, table: Table, images: Tensor) -> Tensor:
 def train(
     folder: Path,
     pipe: FluxPipeline,
-    schedule: Schedule = SCHEDULE,
-    pool: int = POOL,
+    schedule: Schedule = SMALL.schedule,
+    pool: int = SMALL.pool,
     progress: Progress | None = None,
 ) -> Oracle:
     """Train on the pipeline's device, or go on from the checkpoint in `folder`."""

@@ -1,155 +1,236 @@
-"""All models of microworld from a seed: complete stages are skipped, one that was broken off goes on from its checkpoint."""
+"""All models of microworld from a seed: complete stages are skipped, one that was broken off goes on from its checkpoint.
+
+On a CPU stages run one after another. On an accelerator each can have a process of its own: what does not need another stage
+runs beside it, and what does prepares itself (imports, compilation) while it waits.
+"""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, FluxPipeline
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from dynaip import device
 from dynaip.atomic import write_json
+from dynaip.errors import DynaIPError, InputError
 
-from ..measuring import figures
+from ..measuring import figures, sheet
 from ..models import pipeline
 from ..models.vision import save as save_vision
 from . import adapter, autoencoder, flux, oracle, vision
 from .loop import Progress as Report
-from .loop import Schedule
+from .loop import Schedule, Size
 
 CHECKPOINTS = "checkpoints"
+SHARES: dict[str, float] = {"autoencoder": 0.2, "clip": 0.15, "base": 0.56, "oracle": 0.1}
+"""What the trainings take of `minutes`; the tower's runs beside the others."""
+PATIENCE = 0.25
+"""Seconds between looks at whether a stage that is waited for is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to build, where, how large and how; `scale` shortens trainings and pools alike."""
+    """What to build, where, how large and how.
+
+    `scale` shortens trainings and pools alike; `minutes` lets the clock end trainings instead of their numbers of steps;
+    `waits` says that other processes make what a stage needs.
+    """
 
     out: Path
-    seed: int
-    scale: float
-    report: Report | None
-    compiled: bool
+    seed: int = 0
+    scale: float = 1.0
+    minutes: float | None = None
+    device: str = "cpu"
+    compiled: bool = False
+    report: Report | None = None
+    waits: bool = False
 
     @property
     def work(self) -> Path:
         """Where checkpoints and logs lie."""
         return self.out / CHECKPOINTS
 
-    def schedule(self, schedule: Schedule) -> Schedule:
-        """A model's schedule under this order's seed and scale."""
+    def size(self, name: str) -> Size:
+        """A training's size on this order's device, under its seed, scale and minutes."""
+        small, large = SIZES[name]
+        size = small if torch.device(self.device).type == "cpu" else large
+        return Size(self._schedule(name, size.schedule), max(64, min(size.pool, round(size.pool * self.scale * 4))))
+
+    def _schedule(self, name: str, schedule: Schedule) -> Schedule:
         return replace(
-            schedule, steps=max(2, round(schedule.steps * self.scale)), seed=schedule.seed + 1000 * self.seed
+            schedule,
+            steps=max(2, round(schedule.steps * self.scale)),
+            seed=schedule.seed + 1000 * self.seed,
+            seconds=None if self.minutes is None else self.minutes * 60 * SHARES[name],
         )
 
-    def pool(self, count: int) -> int:
-        """A pool's size under this order's scale."""
-        return max(64, min(count, round(count * self.scale * 4)))
+    def mark(self, name: str) -> Path:
+        """The file that says that a stage is complete."""
+        return self.work / f"{name}.done"
+
+    def need(self, name: str) -> None:
+        """Make sure of what another stage makes; waits for it where another process is at it."""
+        while self.waits and not self.mark(name).exists():
+            if self.mark(name).with_suffix(".failed").exists():
+                raise DynaIPError(f"the stage {name} failed")
+            time.sleep(PATIENCE)
+        if not self.mark(name).exists():
+            raise InputError(f"{self.mark(name)} is missing; build the stage '{name}' first")
+
+    def settle(self, name: str) -> None:
+        """Wait until another process has ended a stage, well or not, if there is such a process."""
+        mark = self.mark(name)
+        while self.waits and not (mark.exists() or mark.with_suffix(".failed").exists()):
+            time.sleep(PATIENCE)
 
     def vae(self) -> AutoencoderKL:
-        """The autoencoder that an earlier stage made."""
-        folder = self.work / "vae"
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} is missing; build the stage 'autoencoder' first")
-        return AutoencoderKL.from_pretrained(folder).eval()
+        """The autoencoder that an earlier stage made, on the order's device."""
+        self.need("autoencoder")
+        return AutoencoderKL.from_pretrained(self.work / "vae").eval().to(self.device)
+
+    def pipeline(self) -> FluxPipeline:
+        """The pipeline that an earlier stage made, on the order's device."""
+        self.need("base")
+        return pipeline.load(self.out / "pipeline", self.device)
 
 
 def _autoencoder(order: Order) -> None:
-    pool = order.pool(autoencoder.POOL)
-    model = autoencoder.train(order.work, order.schedule(autoencoder.SCHEDULE), pool, order.report)
+    size = order.size("autoencoder")
+    model = autoencoder.train(order.work, size.schedule, size.pool, order.report, order.device)
     model.save_pretrained(order.work / "vae")
 
 
 def _clip(order: Order) -> None:
-    model = vision.train(order.work, order.schedule(vision.SCHEDULE), order.pool(vision.POOL), order.report)
+    size = order.size("clip")
+    model = vision.train(order.work, size.schedule, size.pool, order.report, order.device)
     save_vision(model, order.out / "vision")
 
 
-def _oracle(order: Order) -> None:
-    schedule, pool = order.schedule(oracle.SCHEDULE), order.pool(oracle.POOL)
-    oracle.train(order.work, order.vae(), schedule, pool, order.report).save_pretrained(order.out / "oracle")
-
-
 def _base(order: Order) -> None:
-    schedule, pool = order.schedule(flux.SCHEDULE), order.pool(flux.POOL)
-    model = flux.train(order.work, order.vae(), schedule, pool, order.report, order.compiled)
-    pipeline.save(pipeline.assemble(model, order.vae()), order.out / "pipeline")
+    size = order.size("base")
+    made = flux.train(
+        order.work, order.vae, size.schedule, size.pool, order.report, device=order.device, compiled=order.compiled
+    )
+    pipeline.save(pipeline.assemble(made.cpu(), order.vae().cpu()), order.out / "pipeline")
+
+
+def _oracle(order: Order) -> None:
+    size = order.size("oracle")
+    oracle.train(order.work, order.pipeline(), size.schedule, size.pool, order.report).save_pretrained(
+        order.out / "oracle"
+    )
 
 
 def _adapter(order: Order) -> None:
-    steps = None if order.scale == 1 else max(2, round(4000 * order.scale))
-    adapter.train(order.out, order.work, steps=steps, seed=order.seed, progress=order.report)
+    for name in ("base", "clip"):
+        order.need(name)
+    adapter.train(order.out, order.work, scale=order.scale, seed=order.seed, progress=order.report)
+
+
+def _sheet(order: Order) -> None:
+    sheet.write(order.pipeline(), order.out / "sheet.png", seed=order.seed)
 
 
 def _measure(order: Order) -> None:
-    figures.write(order.out, max(2, round(200 * min(order.scale, 1))))
+    order.need("oracle")
+    order.settle("adapter")
+    figures.write(order.out, max(2, round(200 * min(order.scale, 1))), order.device)
 
 
-def note(out: Path, work: Path, name: str, schedule: Schedule) -> None:
-    """Add to ``trainings.json``, which the model card shows, how one model was trained; the log has the last loss."""
-    file = out / figures.TRAININGS
-    known = json.loads(file.read_text()) if file.exists() else {}
-    log = work / f"{name}.jsonl"
+def note(order: Order, name: str) -> None:
+    """Add to ``trainings.json``, which the model card shows, how one model was trained; the log has the last figures."""
+    schedule, log = order.size(name).schedule, order.work / f"{name}.jsonl"
     last = json.loads(log.read_text().splitlines()[-1]) if log.exists() else {}
     shown = {
-        "steps": schedule.steps,
+        "steps": last.get("step", schedule.steps),
         "batch_size": schedule.batch_size,
         "learning_rate": schedule.learning_rate,
         "seed": schedule.seed,
+        "last_loss": last.get("loss"),
+        "seconds": last.get("seconds"),
+        "samples_per_second": last.get("samples_per_second"),
     }
-    write_json(file, known | {name: shown | {"last_loss": last.get("loss")}}, indent=1)
+    write_json(order.work / f"{name}.training.json", shown, indent=1)
+    known = {
+        each: json.loads(file.read_text()) for each in SIZES if (file := order.work / f"{each}.training.json").exists()
+    }
+    write_json(order.out / figures.TRAININGS, known, indent=1)
 
 
-SCHEDULES: dict[str, Schedule] = {
-    "autoencoder": autoencoder.SCHEDULE,
-    "clip": vision.SCHEDULE,
-    "oracle": oracle.SCHEDULE,
-    "base": flux.SCHEDULE,
+SIZES: dict[str, tuple[Size, Size]] = {
+    "autoencoder": (autoencoder.SMALL, autoencoder.LARGE),
+    "clip": (vision.SMALL, vision.LARGE),
+    "base": (flux.SMALL, flux.LARGE),
+    "oracle": (oracle.SMALL, oracle.LARGE),
 }
-"""Schedules of the stages whose trainings the model card tells; the adapter's is its recipe."""
+"""Sizes of the stages whose trainings the model card tells, for a CPU and for an accelerator; the adapter's is its recipe."""
 
 STAGES: dict[str, Callable[[Order], None]] = {
     "autoencoder": _autoencoder,
     "clip": _clip,
-    "oracle": _oracle,
     "base": _base,
+    "oracle": _oracle,
+    "sheet": _sheet,
     "adapter": _adapter,
     "measure": _measure,
 }
 
 
-def build(
-    out: Path,
-    *,
-    seed: int = 0,
-    stages: Sequence[str] | None = None,
-    scale: float = 1.0,
-    threads: int = 1,
-    report: Report | None = None,
-    compiled: bool = False,
-) -> list[str]:
-    """Build the stages (all by default) into `out`; returns those that ran.
+def build(order: Order, stages: Sequence[str] = (), *, beside: bool = False) -> list[str]:
+    """Build the stages (all by default); returns those that ran.
 
-    The result holds the folders of all parts, `figures.json` and `MODEL_CARD.md`. `compiled` makes the base's
-    steps a quarter faster after two minutes of compilation.
+    The result holds the folders of all parts, `figures.json` and `MODEL_CARD.md`. `beside` gives every stage a process of its
+    own. Raises `InputError` for an unknown stage, or where a stage lacks what an earlier one makes.
     """
-    unknown = sorted(set(stages or ()) - STAGES.keys())
+    unknown = sorted(set(stages) - STAGES.keys())
     if unknown:
-        raise ValueError(f"unknown stages {', '.join(unknown)}; there are {', '.join(STAGES)}")
-    torch.set_num_threads(threads)
-    order, ran = Order(Path(out), seed, scale, report, compiled), []
-    for name, stage in STAGES.items():
-        done = order.work / f"{name}.done"
-        if (stages is None or name in stages) and not done.exists():
-            stage(order)
-            if name in SCHEDULES:
-                note(order.out, order.work, name, order.schedule(SCHEDULES[name]))
-            done.parent.mkdir(parents=True, exist_ok=True)
-            done.touch()
-            ran.append(name)
-    return ran
+        raise InputError(f"unknown stage {', '.join(unknown)}; there are {', '.join(STAGES)}")
+    left = [name for name in STAGES if name in (stages or STAGES) and not order.mark(name).exists()]
+    order.work.mkdir(parents=True, exist_ok=True)
+    device.use(order.device)
+    for name in left:
+        order.mark(name).with_suffix(".failed").unlink(missing_ok=True)
+    if beside and len(left) > 1:
+        _beside(order, left)
+    else:
+        for name in left:
+            _make(order, name)
+    return left
+
+
+def _make(order: Order, name: str) -> None:
+    began = time.monotonic()
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
+    try:
+        STAGES[name](order)
+    except BaseException:
+        order.mark(name).with_suffix(".failed").touch()
+        raise
+    if name in SIZES:
+        note(order, name)
+    order.mark(name).touch()
+    sys.stderr.write(f"{name}: done in {time.monotonic() - began:.0f} s\n")
+
+
+def _beside(order: Order, stages: Sequence[str]) -> None:
+    """One process a stage; raises `DynaIPError` naming those that failed, when all have ended."""
+    options = ["--seed", str(order.seed), "--scale", str(order.scale), "--device", order.device, "--waits"]
+    options += ["--minutes", str(order.minutes)] if order.minutes is not None else []
+    options += ["--compile"] if order.compiled else []
+    line = [sys.executable, "-m", "dynaip.cli", "microworld", "build", str(order.out), *options]
+    running = {name: subprocess.Popen([*line, "--stage", name]) for name in stages}
+    failed = [name for name, process in running.items() if process.wait() != 0]
+    if failed:
+        raise DynaIPError(f"stages failed: {', '.join(failed)}; what they said is above, and --stage builds one again")
 
 
 class Bars:
@@ -161,7 +242,21 @@ class Bars:
     def __call__(self, stage: str, step: int, steps: int, loss: float) -> None:
         if stage not in self.tasks:
             self.tasks[stage] = self.progress.add_task(stage, total=steps, loss=loss)
-        self.progress.update(self.tasks[stage], completed=step, loss=loss)
+        self.progress.update(self.tasks[stage], completed=step, total=steps, loss=loss)
+
+
+class Lines:
+    """A line now and then instead of bars, for logs and for stages beside each other."""
+
+    def __init__(self, every: float = 10.0) -> None:
+        self.every, self.since = every, (time.monotonic(), 0)
+
+    def __call__(self, stage: str, step: int, steps: int, loss: float) -> None:
+        now = time.monotonic()
+        if now - self.since[0] >= self.every:
+            rate = (step - self.since[1]) / (now - self.since[0])
+            sys.stderr.write(f"{stage}: step {step} of {steps}, loss {loss:.4f}, {rate:.1f} steps a second\n")
+            self.since = (now, step)
 
 
 def bars() -> Progress:

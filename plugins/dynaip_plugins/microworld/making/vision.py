@@ -14,17 +14,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPModel
 
-from dynaip.training.encoding import fast_attention
+from dynaip.adapter.differentiable import differentiable_attention
 
 from ..models.vision import create
 from ..world.render import paint
 from ..world.table import draw_table
-from .loop import Progress, Schedule, Training
+from .loop import Progress, Schedule, Size, Training
 from .pool import halves, some
 from .words import caption_ids
 
-SCHEDULE = Schedule(steps=4500, batch_size=256, learning_rate=1e-3, hold=0.3, weight_decay=0.1, warmup=300)
-POOL = 131_072
+SMALL = Size(Schedule(steps=9000, batch_size=96, learning_rate=1e-3, hold=0.3, weight_decay=0.1), pool=24_576)
+LARGE = Size(
+    Schedule(steps=6000, batch_size=1024, learning_rate=1.5e-3, hold=0.3, weight_decay=0.1, warmup=300, log_every=50),
+    pool=131_072,
+)
+"""For a CPU, and for an accelerator."""
 MIXTURE = {1: 0.85, 2: 0.15}
 TELLINGS = 4
 """Captions of every image of the pool."""
@@ -57,7 +61,7 @@ class Learner(nn.Module):
     def forward(self, images: Tensor, ids: Tensor) -> Tensor:
         """Contrast of images [B,3,128,128] in [-1, 1] with captions `ids` [B,24]."""
         clip = self.clip
-        with halves(images.device), fast_attention(images.device):
+        with halves(images.device), differentiable_attention(images.device):
             seen = clip.vision_model(pixel_values=images)
             texts = clip.text_projection(clip.text_model(input_ids=ids).pooler_output)
             patches = clip.vision_model.post_layernorm(seen.last_hidden_state[:, 1:].mean(1))
@@ -68,8 +72,8 @@ class Learner(nn.Module):
 
 def train(
     folder: Path,
-    schedule: Schedule = SCHEDULE,
-    pool: int = POOL,
+    schedule: Schedule = SMALL.schedule,
+    pool: int = SMALL.pool,
     progress: Progress | None = None,
     device: str = "cpu",
 ) -> CLIPModel:

@@ -35,7 +35,7 @@ def _ids(named: tuple[str, ...]) -> Tensor:
     """Two ids for every value; NOTHING where it has one word."""
     known = {word: number for number, word in enumerate((*tokens.SPECIAL, *words()))}
     rows = [[known[part] for part in word.split()] for word in named]
-    return torch.tensor([(row + [NOTHING])[:2] for row in rows])
+    return torch.tensor([[*row, NOTHING][:2] for row in rows])
 
 
 def _words_of(table: Table, name: str) -> Tensor:
@@ -72,7 +72,7 @@ def prompt_ids(table: Table, dense: bool) -> Tensor:
     """Ids of the scenes' prompts; dense ones only where they fit (one or two subjects). [B,24]."""
     always = torch.ones(len(table), SLOTS, dtype=torch.bool, device=table.device)
     looks = always & dense & (table.count <= 2)[:, None]
-    said = {name: always for name in PROMPTED} | {name: looks for name in DENSE} | {"variant": ~always}
+    said = dict.fromkeys(PROMPTED, always) | dict.fromkeys(DENSE, looks) | {"variant": ~always}
     return ids_of(table, said)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 HEAD = """# Models of microworld
 
-Tiny models of the real classes for a procedural world of 64 x 64 pixels: a FLUX pipeline (`pipeline`), CLIP (`vision`), an oracle
-that reads every attribute from pixels (`oracle`) and a DynaIP adapter (`adapter`). Apache-2.0; trained on rendered scenes alone,
+Tiny models of the real classes for a procedural world of 128 x 128 pixels: a FLUX pipeline (`pipeline`), CLIP (`vision`), an
+oracle that reads every attribute from pixels (`oracle`) and a DynaIP adapter (`adapter`). Apache-2.0; trained on rendered scenes alone,
 made by `dynaip microworld build DIR`. They show how the method works, not how well it works on photographs.
 
 Measured from the saved files on identities of the test split, which no training saw, by
@@ -24,6 +24,16 @@ BASE = """## The base, from text alone
 
 `plain` prompts name category, background, place and size, and `dense` ones the identity as well. PF is the mean of the prompted
 attributes; the number of subjects (`count`) is beside it.
+"""
+OUTLINES = """## Outlines
+
+The same asked without the oracle: what is painted, held against what the renderer can draw (test identities, dense prompts).
+Overlap with the nearest outline, share of subjects whose own category has it, agreement in dB inside the outline with the renderer's
+picture of what the oracle read, and share of subjects in which oracle and outline name different categories.
+"""
+PROBES = """## What the layers of the tower hold
+
+Selectivity of linear probes (accuracy on identities that no training saw, above that of a probe with shuffled answers), by layer.
 """
 ADAPTER = """## The adapter ({steps} steps)
 
@@ -41,6 +51,10 @@ def model_card(report: Mapping[str, Any], trainings: Mapping[str, Mapping[str, A
     parts = [HEAD.format(scenes=report["scenes"], **report["sampling"])]
     parts += [READERS.format(**readers), table("images", seen)]
     parts += [BASE, table("subjects and prompt", base, leave=("scenes",))]
+    if "outlines" in report:
+        parts += [OUTLINES, table("subjects and pictures", report["outlines"])]
+    if "probes" in report:
+        parts += [PROBES, table("after", report["probes"])]
     if adapter:
         suites = {
             f"{suite}{'' if arm == 'adapter' else ', without reference'}": adapter[arm][suite]

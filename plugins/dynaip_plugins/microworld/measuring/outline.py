@@ -16,9 +16,8 @@ from torch import Tensor
 
 from ..models.oracle import masks
 from ..world.render import SIZE, Posed, grounds, placements
-from ..world.scenes import REGIONS, WHOLE
-from ..world.table import COLUMNS, Table
-from ..world.vocabulary import ATTRIBUTES, PROMPTED, UNPROMPTED
+from ..world.table import COLUMNS, Table, boxes_of
+from ..world.vocabulary import ATTRIBUTES, UNPROMPTED
 
 DIFFERENT = 60.0
 """Summed difference of three channels (0 to 255 each) from the ground above which a pixel is painted."""
@@ -121,10 +120,7 @@ def outlines(images: Tensor, table: Table) -> Outlines:
     """Find the outlines of all subjects in images [B,3,128,128] in [0, 1] of the scenes that were asked for."""
     rows, slots = torch.nonzero(table.present, as_tuple=True)
     seen, light = painted(images, table)
-    known = torch.tensor([REGIONS.get(place, WHOLE) for place in PROMPTED["place"]], device=table.device)
-    alone = (table.count[rows] == 1)[:, None]
-    boxes = torch.where(alone, torch.tensor(WHOLE, device=table.device), known[table.column("place")[rows, slots]])
-    shown = seen[rows] & (masks(boxes)[:, 0] > 0)
+    shown = seen[rows] & (masks(boxes_of(table, rows, slots))[:, 0] > 0)
     found = [
         _subject(shown[number].float(), pose, light[row], table.column("size")[row, slot])
         for number, (row, slot, pose) in enumerate(zip(rows, slots, placements(table)[rows, slots], strict=True))
@@ -185,5 +181,3 @@ def agreement(images: Tensor, found: Outlines, read: Tensor) -> Tensor:
     error = ((images[found.rows] - posed.fill() / 255).square() * inside).sum((1, 2, 3))
     mean = error / (3 * inside.sum((1, 2, 3))).clamp_min(1)
     return -10 * mean.clamp_min(1e-6).log10()
-
-

@@ -62,13 +62,13 @@ class Oracle(nn.Module):
         return {name: head(summary) for name, head in self.heads.items()}
 
     @torch.no_grad()
-    def probabilities(self, images: Tensor, regions: Sequence[Box], chunk: int = 256) -> dict[str, Tensor]:
+    def probabilities(self, images: Tensor, regions: Sequence[Box] | Tensor, chunk: int = 256) -> dict[str, Tensor]:
         """Probability of every answer to every question about the subjects in `regions`. Each [B,answers]."""
         inside = masks(regions).to(images.device)
         parts = [self(i.float(), m) for i, m in zip(images.split(chunk), inside.split(chunk), strict=True)]
         return {name: torch.cat([part[name] for part in parts]).softmax(-1) for name in QUESTIONS}
 
-    def read(self, images: Tensor, regions: Sequence[Box]) -> dict[str, Tensor]:
+    def read(self, images: Tensor, regions: Sequence[Box] | Tensor) -> dict[str, Tensor]:
         """Index of the likeliest answer to every question; see `world.labels` for the meaning. Each [B]."""
         return {name: values.argmax(-1) for name, values in self.probabilities(images, regions).items()}
 

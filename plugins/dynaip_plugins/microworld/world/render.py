@@ -134,6 +134,17 @@ def placements(table: Table) -> Tensor:
     )
 
 
+def owners(table: Table, grid: int) -> Tensor:
+    """Which subject covers the middle of each of grid x grid tokens (the last one drawn if several do), or -1. [N,T] int8."""
+    line = (torch.arange(grid, device=table.device) + 0.5) * (SIZE / grid)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    place = placements(table)[..., None, None]
+    near = torch.hypot(x - place[:, :, 0], y - place[:, :, 1]) < place[:, :, 2]
+    number = torch.arange(1, near.shape[1] + 1, device=table.device)[None, :, None, None]
+    covered = (near & table.present[..., None, None]) * number
+    return (covered.amax(1) - 1).to(torch.int8).flatten(1)
+
+
 def _by_number(functions: Sequence[Callable[..., Tensor]], numbers: Tensor, *arguments: Tensor) -> Tensor:
     """For every row the function of its number. [n,128,128]."""
     out = torch.empty_like(arguments[0])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .scenes import LAYOUTS, MIXTURE, Identity, Scene, Split, Subject, identities, labels
+from .scenes import LAYOUTS, MIXTURE, REGIONS, WHOLE, Identity, Scene, Split, Subject, identities, labels
 from .vocabulary import ATTRIBUTES, IDENTITY, PROMPTED
 
 SLOTS = 4
@@ -70,9 +70,7 @@ class Table:
 
 
 def _scene(slots: list[list[int]], jitter: int) -> Scene:
-    named = [
-        {name: values[slot[column]] for column, (name, values) in enumerate(ATTRIBUTES.items())} for slot in slots
-    ]
+    named = [{name: values[slot[column]] for column, (name, values) in enumerate(ATTRIBUTES.items())} for slot in slots]
     subjects = tuple(
         Subject(
             category=words["category"],
@@ -95,6 +93,13 @@ def table_of(scenes: Sequence[Scene]) -> Table:
             found = labels(scene, k)
             values[row, k] = [found[name] for name in ATTRIBUTES]
     return Table(torch.from_numpy(values), torch.tensor([scene.jitter for scene in scenes], dtype=torch.int64))
+
+
+def boxes_of(table: Table, rows: Tensor, slots: Tensor) -> Tensor:
+    """The region of subjects, by row and slot: their place's slot, or everything for one that is alone. [n,4]."""
+    known = torch.tensor([REGIONS.get(place, WHOLE) for place in PROMPTED["place"]], device=table.device)
+    alone = (table.count[rows] == 1)[:, None]
+    return torch.where(alone, torch.tensor(WHOLE, device=table.device), known[table.column("place")[rows, slots]])
 
 
 def _index(name: str, words: Sequence[str]) -> list[int]:
