@@ -12,7 +12,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export MPLBACKEND ?= Agg
 
-.PHONY: help install demo test check format bench notebooks report docs clean
+.PHONY: help install demo test check format bench gpu notebooks report docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make check      ruff (lint, format), import-linter (who may import whom) and pyright"
 	@echo "make format     let ruff mend what it can"
 	@echo "make bench      measurements: FLOPs, bytes, calls, and times as ratios"
+	@echo "make gpu        on an accelerator: its tests, the budgets on FLUX's true layout, the demo; eight minutes"
 	@echo "make notebooks  open the notebooks in JupyterLab (make test runs them from the top)"
 	@echo "make docs       build the documentation into site/"
 
@@ -54,6 +55,9 @@ test: check
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+gpu: $(STAMP)
+	$(BIN)/python -m tests.gpu
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks/test_counts.py tests/benchmarks/bench_growth.py tests/benchmarks/bench_times.py tests/benchmarks/bench_recording.py -s -q -p no:cacheprovider

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from dynaip.plain import one_plain_line
+
 
 class Note(UserWarning):
     """Something asked for did not happen as asked: a prompt was cut, a picture was cropped or enlarged."""
@@ -50,7 +52,7 @@ def to_stderr() -> None:
 
     def show(message: Any, category: type[Warning], filename: str, lineno: int, *rest: Any, **more: Any) -> None:
         if issubclass(category, Note):
-            print(f"note: {' '.join(str(message).split())}", file=sys.stderr)
+            print(f"note: {one_plain_line(str(message))}", file=sys.stderr)
         else:
             before(message, category, filename, lineno, *rest, **more)
 

@@ -23,7 +23,7 @@ PACKAGES = {
     "dynaip_analysis": ROOT / "analysis" / "dynaip_analysis",
 }
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "pandas", "matplotlib", "pyarrow", "scipy", "sklearn"}
-LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+LONGEST_FILE, LONGEST_OF_ONE_CLASS, LONGEST_FUNCTION = 400, 450, 60
 UNSAFE = {"pickle.load", "pickle.loads", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "eval"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 HISTORY = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|(?<![&\w])#\d+\b|\bissue \d+")
@@ -116,7 +116,9 @@ def test_files_and_functions_stay_short() -> None:
     long: list[str] = []
     for path in ALL:
         lines = len(path.read_text(encoding="utf-8").splitlines())
-        if lines > LONGEST_FILE:
+        classes = [node for node in tree_of(path).body if isinstance(node, ast.ClassDef)]
+        one_idea = any((node.end_lineno or 0) - node.lineno > 0.7 * lines for node in classes)
+        if lines > (LONGEST_OF_ONE_CLASS if one_idea else LONGEST_FILE):
             long.append(f"{named(path)}: {lines} lines")
         for node in ast.walk(tree_of(path)):
             if isinstance(node, FUNCTIONS) and node.end_lineno:
@@ -182,7 +184,7 @@ def test_nothing_is_unpickled() -> None:
 
 def test_every_command_is_in_the_readme_and_none_is_invented() -> None:
     commands = {path.stem for path in (PACKAGES["dynaip"] / "cli").glob("*.py")}
-    commands -= {"__init__", "__main__", "app", "options", "tables"}
+    commands -= {"__init__", "__main__", "app", "options", "output", "tables"}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     told = set(re.findall(r"`dynaip ([a-z]+)", readme))
     commands = {name.rstrip("_") for name in commands if not name.startswith("_")} | registry().commands().keys()
@@ -197,3 +199,12 @@ def test_links_of_the_documents_lead_somewhere() -> None:
             if not (document.parent / link).exists():
                 broken.append(f"{named(document)}: {link}")
     assert not broken, broken
+
+
+def test_commands_print_through_one_door() -> None:
+    """``cli/output.py`` keeps control characters of others from the terminal; help and version are our own words."""
+    doors = {"output.py", "tables.py", "app.py"}
+    wrong = [f"{named(path)}:{node.lineno}" for path in sources("dynaip") if path.parent.name == "cli" and path.name not in doors
+             for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)
+             and ast.unparse(node.func) in ("print", "typer.echo", "typer.secho", "click.echo")]  # fmt: skip
+    assert not wrong, wrong

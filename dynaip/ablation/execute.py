@@ -15,11 +15,12 @@ from dynaip.ablation.prepare import prepare
 from dynaip.ablation.results import AblationResult, collect, timings
 from dynaip.ablation.worker import work
 from dynaip.atomic import write_json, write_text
-from dynaip.config import AblationConfig, ComponentSpec
+from dynaip.config import AblationConfig, ComponentSpec, load_saved
 from dynaip.contracts import Executor, Job
 from dynaip.errors import RESUME_ME
 from dynaip.evaluation.scoring import benchmark_cases
 from dynaip.models import resolve
+from dynaip.plain import cell
 from dynaip.reading import last_line
 from dynaip.registry import registry
 from dynaip.runs import Run
@@ -51,18 +52,23 @@ def ablate(
         prepare(plan, cases, folder)
         _run_groups(plan, folder, runner, on_change)
         results = collect(plan, folder)
-        write_text(folder.results, results.to_csv(index=False))
+        write_text(folder.results, results.rename(columns=cell).map(cell).to_csv(index=False))
         write_json(folder.timings, timings(plan, folder, time.monotonic() - started), indent=1)
     failed = tuple(arm.folder for arm in plan.arms if not folder.arm(arm.folder).finished())
     return AblationResult(folder.path, results, failed)
 
 
 def _check_baselines(plan: Plan) -> None:
-    """Refuse a misspelt RUN before anything is trained; a bundle or hub id that lacks an adapter fails as an arm."""
+    """Refuse a misspelt RUN, or one whose config is not to be trusted, before anything is trained.
+
+    A bundle or hub id that lacks an adapter fails as an arm.
+    """
     bundles = {entry.component.name for entry in registry().components("bundle")}
     for arm in plan.arms:
         if arm.run not in (None, BASE) and arm.run not in bundles:
-            resolve(arm.run, "adapter")
+            run = resolve(arm.run, "adapter")
+            if isinstance(run, Path) and (run / "config.yaml").is_file():
+                load_saved(run / "config.yaml")
 
 
 def _executor(plan: Plan, given: str | Mapping[str, Any] | None) -> Executor:

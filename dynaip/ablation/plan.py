@@ -12,6 +12,7 @@ from dynaip.config import AblationConfig, ComponentSpec, ExperimentConfig, Polic
 from dynaip.config.experiment import fingerprint
 from dynaip.config.yaml_text import dump
 from dynaip.errors import InputError
+from dynaip.plain import name_from
 
 BASE = "base"
 """The baseline without any reference."""
@@ -126,7 +127,7 @@ def _limited(config: ExperimentConfig, limit: int | None) -> ExperimentConfig:
 
 
 def _baseline_name(run: str) -> str:
-    return BASE if run == BASE else Path(run).name
+    return BASE if run == BASE else name_from(Path(run).name, "baseline")
 
 
 def _distinct(drafts: Sequence[Arm], baselines: Sequence[Arm]) -> None:

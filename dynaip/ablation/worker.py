@@ -15,7 +15,7 @@ from filelock import FileLock
 from dynaip.ablation.folder import FAILED, FINISHED, RUNNING, WAITING, AblationFolder, Group, GroupArm
 from dynaip.ablation.plan import BASE
 from dynaip.atomic import replacing, write_json
-from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment
+from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment, load_saved
 from dynaip.device import choose, default_dtype
 from dynaip.errors import RESUME_ME, DynaIPError, Interrupted
 from dynaip.models import local_folder
@@ -87,8 +87,9 @@ def _evaluate_all(folder: AblationFolder, group: Group, arms: Sequence[GroupArm]
         made, started = folder.arm(arm.folder), time.monotonic()
         made.mark(RUNNING)
         try:
+            steps = _steps(group, arm)  # reads a baseline's config, which may be refused
             _evaluate(folder, group, arm, shelf)
-            made.mark(FINISHED, seconds=round(time.monotonic() - started, 2), steps=_steps(group, arm))
+            made.mark(FINISHED, seconds=round(time.monotonic() - started, 2), steps=steps)
         except Exception as error:  # one arm never stops the others
             traceback.print_exc()
             made.mark(FAILED, error=str(error) if isinstance(error, DynaIPError) else one_line(error))
@@ -144,4 +145,4 @@ def _steps(group: Group, arm: GroupArm) -> int | None:
     if arm.run in (None, BASE):
         return None
     file = local_folder(str(arm.run), "adapter") / "config.yaml"
-    return load_experiment(file).training.steps if file.is_file() else None
+    return load_saved(file).training.steps if file.is_file() else None

@@ -8,12 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dynaip.adapter.files import describe
 from dynaip.adapter.parts import Adapter
 from dynaip.atomic import write_text
-from dynaip.config.yaml_text import dump
+from dynaip.config.yaml_text import dump, read
 from dynaip.runs import Run
 
 LICENCES = {
@@ -91,7 +89,7 @@ def _training(run: Path | None) -> Iterator[str]:
         yield "## Training"
         yield "The training configuration is not at hand: these weights did not come from a run folder."
         return
-    config: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    config = read(file)
     yield "## Training"
     yield _code({part: config[part] for part in ("source", "training") if part in config})
 

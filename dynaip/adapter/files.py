@@ -108,7 +108,7 @@ def find(run: str | Path, *, revision: str | None = None) -> Path:
 def _read(path: Path) -> dict[str, Any]:
     try:
         stored: Any = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
     config: dict[str, Any] = cast("dict[str, Any]", stored) if isinstance(stored, dict) else {}
     if config.get("format") != FORMAT:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dynaip.cli.options import ConfigName, Device, Overrides
+from dynaip.cli.output import echo
 from dynaip.device import use
 
 
@@ -44,10 +45,8 @@ def ablate(
         result = run(config, folder, executor=executor, limit=limit, on_change=on_change)
     if len(result.results):
         prepare_sections(folder)
-    typer.echo(f"results: {folder / 'results.csv'}")
-    typer.echo(f"report:  {build_report(folder)}")
+    echo(f"results: {folder / 'results.csv'}")
+    echo(f"report:  {build_report(folder)}")
     if result.failed:
-        typer.echo(
-            f"failed:  {', '.join(result.failed)} (logs in {folder / 'logs'}; --resume runs them again)", err=True
-        )
+        echo(f"failed:  {', '.join(result.failed)} (logs in {folder / 'logs'}; --resume runs them again)", err=True)
         raise typer.Exit(1)

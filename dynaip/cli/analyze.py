@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from dynaip.cli.options import Device
+from dynaip.cli.output import echo
 from dynaip.device import use
 from dynaip.errors import InputError
+from dynaip.plain import one_plain_line
 
 
 def analyze(
@@ -55,7 +57,7 @@ def analyze(
         figures = section.analyse(AnalysisRequest(run, folder, ref, prompt, seed, labelled))
     for figure in figures:
         table = figure.with_suffix(".parquet")
-        typer.echo(f"wrote {figure} and {table.name}" if table.is_file() else f"wrote {figure}")
+        echo(f"wrote {figure} and {table.name}" if table.is_file() else f"wrote {figure}")
 
 
 def _working(text: str) -> AbstractContextManager[object]:
@@ -64,9 +66,9 @@ def _working(text: str) -> AbstractContextManager[object]:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    shown = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console,
+    shown = Progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(), console=console,
                      transient=True, disable=not console.is_terminal)  # fmt: skip
-    shown.add_task(text, total=None)
+    shown.add_task(one_plain_line(text), total=None)
     return shown
 
 

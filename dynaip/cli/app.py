@@ -24,6 +24,7 @@ from typer.core import TyperGroup
 import dynaip
 from dynaip.cli.options import Debug, PluginFiles
 from dynaip.errors import DynaIPError
+from dynaip.plain import one_plain_line, plain
 from dynaip.quiet import quiet_libraries
 from dynaip.registry import registry
 from dynaip.suggest import did_you_mean, one_line
@@ -58,9 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return result if isinstance(result, int) else 0
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in given:
-            traceback.print_exc()
+            print(plain(traceback.format_exc()), file=sys.stderr)
         code, line = explain(error)
-        print(" ".join(line.split()), file=sys.stderr)
+        print(one_plain_line(line), file=sys.stderr)
         return code
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
 from dynaip.cli.options import ConfigName, Overrides
+from dynaip.cli.output import echo
 
 if TYPE_CHECKING:
     from dynaip.config import AblationConfig
@@ -18,8 +17,8 @@ def check(file: ConfigName, set_: Overrides = None) -> None:
 
     config = load_any(file, set_ or ())
     kind = "ablation" if isinstance(config, AblationConfig) else "experiment"
-    typer.echo(f"# {kind} {config.name} ({config.hash()}): valid")
-    typer.echo(config.to_yaml(), nl=False)
+    echo(f"# {kind} {config.name} ({config.hash()}): valid")
+    echo(config.to_yaml(), nl=False)
     if isinstance(config, AblationConfig):
         _print_arms(config)
 
@@ -31,8 +30,8 @@ def _print_arms(config: AblationConfig) -> None:
     # Matching builds the fusions, with torch; it changes their width and nothing that is shown here.
     plan = make_plan(config.model_copy(update={"match_parameters": False}))
     settings = {arm.name: arm.settings for arm in config.expand()}
-    typer.echo(f"# {len(settings)} arms, seeds {config.seeds}, {len(plan.trainings)} trainings")
+    echo(f"# {len(settings)} arms, seeds {config.seeds}, {len(plan.trainings)} trainings")
     for arm in plan.arms:
         if arm.name in settings and arm.seed == config.seeds[0]:
             words = " ".join(f"{path}={one_liner(value)}" for path, value in settings[arm.name].items())
-            typer.echo(f"#   {arm.name}: {words} (training {arm.training})")
+            echo(f"#   {arm.name}: {words} (training {arm.training})")

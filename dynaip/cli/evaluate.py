@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dynaip.cli.options import Device, Overrides
+from dynaip.cli.output import echo
 from dynaip.device import use
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def evaluate(
         name for name in ("suite", "n", "cp", "pf", "cp_pf", "mean_cp_pf", "leak", "clip_i", "clip_t") if name in table
     ]
     show_table(columns, [[_shown(row[name]) for name in columns] for _, row in table.iterrows()])
-    typer.echo(f"wrote {folder / 'scores.parquet'} and {folder / 'samples'}")
+    echo(f"wrote {folder / 'scores.parquet'} and {folder / 'samples'}")
 
 
 def _shown(value: Any) -> str:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dynaip.cli.output import echo
+
 
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a hub id, or microworld.")],
@@ -18,4 +20,4 @@ def export(
     """Write what other programs load, where that is exact; otherwise say which property prevents it."""
     from dynaip.adapter.exchange import export_run
 
-    typer.echo(f"wrote {export_run(run, target, out or Path(f'{Path(run).name}-{target}'))}")
+    echo(f"wrote {export_run(run, target, out or Path(f'{Path(run).name}-{target}'))}")

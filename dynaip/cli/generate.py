@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dynaip.cli.options import Device
+from dynaip.cli.output import echo
 from dynaip.device import use
 from dynaip.errors import InputError
 
@@ -73,14 +74,14 @@ def generate(
     )  # fmt: skip
     if pixels and images[0].size[::-1] != pixels:
         made = "x".join(map(str, images[0].size[::-1]))
-        typer.echo(f"note: the model paints in whole tokens: {made} instead of {size}", err=True)
+        echo(f"note: the model paints in whole tokens: {made} instead of {size}", err=True)
     for place, image in enumerate(images):
         path = out if number == 1 else out.with_stem(f"{out.stem}-{seed + place}")
         write_image(image, path)
-        typer.echo(f"wrote {path}")
+        echo(f"wrote {path}")
         if layout is not None:
             write_image(layout.picture(place), path.with_stem(f"{path.stem}-layout"))
-            typer.echo(f"wrote {path.with_stem(f'{path.stem}-layout')}")
+            echo(f"wrote {path.with_stem(f'{path.stem}-layout')}")
 
 
 def split_reference(text: str) -> tuple[str, tuple[float, float, float, float] | None, float]:
@@ -134,13 +135,10 @@ def _paint(
 ) -> tuple[list[Any], Layout | None]:  # fmt: skip
     """Images, and the layout that was found if subjects are named."""
     import dynaip
-    from dynaip.evaluation.runs import evaluation_of
+    from dynaip.evaluation.runs import options_of
 
+    defaults = options_of(run)
     pipe, dyna = dynaip.load(run, attention_backend=backend)
-    try:
-        defaults = evaluation_of(run, {}).options
-    except InputError:
-        defaults = {}
     _warn_unknown(pipe, prompt)
     auto: dict[str, Any] = {"layout": "auto", "subjects": subjects} if subjects else {}
     with dyna.references(*references, granularity=granularity, decoupling=decoupling, **auto):
@@ -158,7 +156,7 @@ def _warn_unknown(pipe: Any, prompt: str) -> None:
         word for word in words if unknown is not None and unknown in tokenizer(word, add_special_tokens=False).input_ids
     ]
     if lost:
-        typer.echo(f"note: the text encoder does not know {', '.join(dict.fromkeys(lost))}", err=True)
+        echo(f"note: the text encoder does not know {', '.join(dict.fromkeys(lost))}", err=True)
 
 
 def check_output(path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dynaip.cli.output import echo
+
 
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A safetensors file, or a pickle of tensors alone.")],
@@ -26,4 +28,4 @@ def import_(
 
     folder = out or Path("runs") / f"{source}-{file.stem}"
     run = import_run(file, source, folder, base=base, encoder=encoder)
-    typer.echo(f"wrote {run.adapter}; {folder / GO_ON} trains on from it")
+    echo(f"wrote {run.adapter}; {folder / GO_ON} trains on from it")

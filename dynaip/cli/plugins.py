@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dynaip.cli.options import AsJson, PluginFiles
+from dynaip.cli.output import echo
 from dynaip.errors import PluginError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def plugins(
             registry().load_file(file)
     entries = registry().components(kind)
     if as_json:
-        typer.echo(_json(registry(), entries))
+        echo(_json(registry(), entries))
     elif errors:
         _print_failures(registry().failures)
     else:
@@ -71,7 +72,7 @@ def _print_table(known: Registry, entries: list[Entry]) -> None:
     show_table(columns, rows)
     count = len(known.failures)
     if count:
-        typer.echo(f"{count} plugin{'s' * (count > 1)} failed: dynaip plugins --errors says why")
+        echo(f"{count} plugin{'s' * (count > 1)} failed: dynaip plugins --errors says why")
 
 
 def _version(entry: Entry) -> str:
@@ -80,6 +81,6 @@ def _version(entry: Entry) -> str:
 
 def _print_failures(failures: list[PluginFailure]) -> None:
     for each in failures:
-        typer.echo(f"{each.plugin}: failed at {each.stage}: {each.error}")
+        echo(f"{each.plugin}: failed at {each.stage}: {each.error}")
     if not failures:
-        typer.echo("no plugin failed")
+        echo("no plugin failed")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dynaip.cli.output import echo
+
 app = typer.Typer(help="List the configs that ship, or copy one to change it.", invoke_without_command=True)
 
 
@@ -43,7 +45,7 @@ def copy(
     if target.exists() and not force:
         raise InputError(f"{target} exists: give another file name, or --force to overwrite it")
     _write(target, source.read_text(encoding="utf-8"))
-    typer.echo(f"wrote {target}")
+    echo(f"wrote {target}")
 
 
 def _write(target: Path, text: str) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dynaip.cli.output import echo
+
 
 def report(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory of an ablation, finished or not.")],
@@ -14,4 +16,4 @@ def report(
     """Rebuild the HTML report of an ablation from its files alone; no model is loaded."""
     from dynaip.report.build import build_report
 
-    typer.echo(f"wrote {build_report(directory)}")
+    echo(f"wrote {build_report(directory)}")

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dynaip.cli.output import echo
+
 
 def show(
     kind: Annotated[str, typer.Argument(help="Kind of component, e.g. fusion.")],
@@ -18,12 +20,12 @@ def show(
 
     entry = registry().find(kind, name)
     component = entry.component
-    typer.echo(f"{kind} {entry.qualified}  (version {entry.version or 'unknown'}, {registry().state(entry)})")
-    typer.echo(component.summary)
+    echo(f"{kind} {entry.qualified}  (version {entry.version or 'unknown'}, {registry().state(entry)})")
+    echo(component.summary)
     target = component.target if isinstance(component.target, str) else component.target.__qualname__
-    typer.echo(f"class {target}, contract {KINDS[kind].contract.replace(':', '.')}")
+    echo(f"class {target}, contract {KINDS[kind].contract.replace(':', '.')}")
     options = describe(registry().config_class(kind, entry.qualified))
     if options:
         show_table(("option", "type", "default", "description"), [(o.name, o.type, o.default, o.text) for o in options])
     else:
-        typer.echo("It has no options.")
+        echo("It has no options.")

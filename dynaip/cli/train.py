@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dynaip.cli.options import ConfigName, Device, Overrides
+from dynaip.cli.output import echo
 from dynaip.device import use
+from dynaip.plain import plain
 
 if TYPE_CHECKING:
     from dynaip.training.trainer import OnProgress
@@ -39,7 +41,7 @@ def train(
     with Progress(*_columns(), disable=not first) as progress:
         trainer.train(config, folder, resume=resume, on_progress=_bars(progress), warn=_say(progress))
     if first:
-        typer.echo(f"adapter: {folder / 'adapter'}")
+        echo(f"adapter: {folder / 'adapter'}")
 
 
 def _say(progress: Any) -> Any:
@@ -47,7 +49,7 @@ def _say(progress: Any) -> Any:
     from rich.markup import escape
 
     def say(line: str) -> None:
-        progress.console.print(escape(line), soft_wrap=True)
+        progress.console.print(escape(plain(line)), soft_wrap=True)
 
     return say
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dynaip.config.ablation import AblationConfig, ArmSettings
 from dynaip.config.experiment import AdapterConfig, EvaluationConfig, ExperimentConfig, TrainingConfig, fingerprint
-from dynaip.config.loading import config_file, load_ablation, load_any, load_experiment, parse_experiment, recipes
+from dynaip.config.loading import (
+    config_file,
+    load_ablation,
+    load_any,
+    load_experiment,
+    load_saved,
+    parse_experiment,
+    recipes,
+)
 from dynaip.registry.options import ComponentConfig, PolicyConfig, Strict
 from dynaip.registry.spec import ComponentSpec, OfKind
 
@@ -25,6 +33,7 @@ __all__ = [
     "load_ablation",
     "load_any",
     "load_experiment",
+    "load_saved",
     "parse_experiment",
     "recipes",
 ]

@@ -14,6 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, field_vali
 from dynaip.config.experiment import ExperimentConfig, fingerprint
 from dynaip.config.merge import COMPONENTS, as_mapping, override, same_name
 from dynaip.config.yaml_text import dump
+from dynaip.plain import name_from, name_problem
 from dynaip.registry.explain import explained
 from dynaip.registry.options import Strict
 
@@ -51,6 +52,14 @@ class AblationConfig(Strict):
     """Options of the report: section name -> options of that section, or false to leave it out."""
     plugins: list[Path] = Field(default_factory=list[Path])
     _name: str = PrivateAttr("ablation")
+
+    @field_validator("arms")
+    @classmethod
+    def _named(cls, arms: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for arm in arms:
+            if arm.get("name") and (problem := name_problem(str(arm["name"]))):
+                raise ValueError(f"name {problem}")
+        return arms
 
     @field_validator("axes")
     @classmethod
@@ -141,7 +150,7 @@ def _equal(path: str, value: Any, wanted: Any) -> bool:
 
 
 def _label(settings: Mapping[str, Any]) -> str:
-    return "-".join(_word(path, value) for path, value in settings.items()) or "base"
+    return name_from("-".join(_word(path, value) for path, value in settings.items()), "base")
 
 
 def _word(path: str, value: Any) -> str:
@@ -156,8 +165,8 @@ def _word(path: str, value: Any) -> str:
 
 
 def _unique(names: list[str]) -> list[str]:
-    counts: dict[str, int] = {}
-    for index, name in enumerate(names):
-        counts[name] = counts.get(name, 0) + 1
-        names[index] = name if counts[name] == 1 else f"{name}_{counts[name]}"
-    return names
+    taken: dict[str, None] = {}
+    for name in names:
+        free = (name if count == 1 else f"{name}_{count}" for count in itertools.count(1))
+        taken[next(each for each in free if each not in taken)] = None
+    return [*taken]

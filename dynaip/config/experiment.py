@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, field_validator
 
 from dynaip.config.yaml_text import dump
+from dynaip.plain import name_problem
 from dynaip.registry.options import Strict
 from dynaip.registry.spec import ComponentSpec, OfKind
 
@@ -122,6 +123,14 @@ class EvaluationConfig(Strict):
     seed: NonNegativeInt = 0
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Options of the pipeline's call, e.g. ``{num_inference_steps: 16}``."""
+
+    @field_validator("suites")
+    @classmethod
+    def _named(cls, suites: list[str] | None) -> list[str] | None:
+        for suite in suites or ():
+            if problem := name_problem(suite):
+                raise ValueError(problem)
+        return suites
 
 
 class ExperimentConfig(Strict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +12,8 @@ from dynaip.config.experiment import ExperimentConfig
 from dynaip.config.merge import merge, overridden, override, parse_override
 from dynaip.config.yaml_text import Located, read
 from dynaip.errors import ConfigError
+from dynaip.plain import name_from
+from dynaip.registry import registry
 from dynaip.registry.explain import explained
 from dynaip.suggest import did_you_mean, nearest
 
@@ -47,6 +50,22 @@ def load_experiment(
     if _is_ablation(raw):
         raise ConfigError(f"{_origin(file)} is an ablation, not an experiment: run it with dynaip ablate")
     return _experiment(raw, file, plugins)
+
+
+def load_saved(file: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Load the ``config.yaml`` of a run, which may be a stranger's: plugin files that it names are never run.
+
+    ``InputError`` in one line if it is wrong, or names the ``--plugin`` that is needed and was not given.
+    """
+    raw = _chain(file)
+    loaded = {each.plugin for each in registry().components()} | {each.stem for each in registry().files}
+    needed = [str(each) for each in raw.pop("plugins", ()) if Path(each).stem not in loaded]
+    if needed:
+        asked = " ".join(f"--plugin {shlex.quote(each)}" for each in needed)
+        raise ConfigError(
+            f"{file} names plugin files, and code of a run is not run unasked: read them, then add {asked}"
+        )
+    return _experiment(overridden(raw, overrides), file, ())
 
 
 def load_ablation(
@@ -139,7 +158,9 @@ def _experiment(raw: dict[str, Any], file: Path, plugins: Iterable[str | Path]) 
     files = _load_plugins([*raw.get("plugins", []), *plugins])
     with explained(ExperimentConfig, _origin(file)):
         config = ExperimentConfig.model_validate({**raw, "plugins": files})
-    return config.model_copy(update={"plugins": _with_used(config.plugins, [config])}).named(file.stem)
+    return config.model_copy(update={"plugins": _with_used(config.plugins, [config])}).named(
+        name_from(file.stem, "config")
+    )
 
 
 def _ablation(raw: dict[str, Any], file: Path, plugins: Iterable[str | Path]) -> AblationConfig:
@@ -151,7 +172,9 @@ def _ablation(raw: dict[str, Any], file: Path, plugins: Iterable[str | Path]) ->
         config = AblationConfig.model_validate({**raw, "base": experiment.resolved(), "plugins": files})
     arms = [config.experiment(arm.settings) for arm in config.expand()]  # each must be valid before any is run
     settled = _settled(config, arms)
-    return settled.model_copy(update={"plugins": _with_used(config.plugins, arms)}).named(file.stem)
+    return settled.model_copy(update={"plugins": _with_used(config.plugins, arms)}).named(
+        name_from(file.stem, "config")
+    )
 
 
 def _settled(config: AblationConfig, built: Sequence[ExperimentConfig]) -> AblationConfig:
@@ -184,16 +207,12 @@ def _absolute(value: Any, meant: Any) -> Any:
 
 def _with_used(files: Sequence[Path], configs: Sequence[ExperimentConfig]) -> list[Path]:
     """Add the plugin files (loaded by ``--plugin``) whose components are used: a child process needs them too."""
-    from dynaip.registry import registry
-
     used = {spec.use.partition(":")[0] for config in configs for spec in config.specs()}
     return list(dict.fromkeys([*files, *(file for file in registry().files if file.stem in used)]))
 
 
 def _load_plugins(files: Sequence[str | Path]) -> list[str]:
     """Load plugin files before the components that they bring are looked up."""
-    from dynaip.registry import registry
-
     paths = list(dict.fromkeys(str(Path(each).expanduser().resolve()) for each in files))
     for path in paths:
         registry().load_file(path)

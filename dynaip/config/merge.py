@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from dynaip.config.yaml_text import parse
+from dynaip.config.yaml_text import MAX_DEPTH, parse
 from dynaip.errors import ConfigError
 
 COMPONENTS = frozenset({"backbone", "encoder", "fusion", "decoupling", "source", "evaluation.benchmark"})
@@ -66,6 +66,8 @@ def override(config: Mapping[str, Any], path: str, value: Any, *, origin: str) -
     steps = path.split(".")
     if not all(steps):
         raise ConfigError(f"{origin}: {path!r} is no path such as fusion.router")
+    if len(steps) > MAX_DEPTH:
+        raise ConfigError(f"{origin}: a path of {len(steps)} steps leads deeper than any config")
     changed = _set(config, steps, value, "", origin)
     return cast("dict[str, Any]", changed)
 

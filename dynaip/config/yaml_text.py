@@ -35,24 +35,29 @@ MAX_VALUES = 100_000
 """Values that a config may hold, those that aliases repeat counted each time."""
 
 
+MAX_DEPTH = 64
+"""Levels of lists and mappings within each other that a config may have."""
+
+
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
     folder: Path = Path()
-    _sizes: dict[int, int]
+    _sizes: dict[int, tuple[int, int]]
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Count what a node holds, so that a few aliases of aliases cannot stand for more than memory holds."""
+        """Count what a node holds and how deep it goes: a few aliases of aliases could stand for more than memory holds."""
         node: Any = super().compose_node(parent, index)  # pyright: ignore[reportUnknownMemberType]
         sizes = self.__dict__.setdefault("_sizes", {})
         if id(node) not in sizes:
             values: Any = getattr(node, "value", None)
             parts: list[Any] = list(values) if isinstance(values, list) else []
             flat = [each for part in parts for each in (part if isinstance(part, tuple) else (part,))]
-            sizes[id(node)] = 1 + sum(sizes.get(id(each), 1) for each in flat)
-        if sizes[id(node)] > MAX_VALUES:
-            raise ConfigError(
-                f"line {node.start_mark.line + 1}: more than {MAX_VALUES} values, aliases counted each time"
-            )
+            inside = [sizes.get(id(each), (1, 1)) for each in flat]
+            sizes[id(node)] = 1 + sum(size for size, _ in inside), 1 + max((depth for _, depth in inside), default=0)
+        size, depth = sizes[id(node)]
+        if size > MAX_VALUES or depth > MAX_DEPTH:
+            much = f"{MAX_VALUES} values" if size > MAX_VALUES else f"{MAX_DEPTH} levels of lists and mappings"
+            raise ConfigError(f"line {node.start_mark.line + 1}: more than {much}, aliases counted each time")
         return node
 
 

@@ -53,7 +53,7 @@ class ForwardPass:
     condition: Tensor | None = None
     """Pooled prompt, B x C."""
     text_tokens: int = 0
-    """X: single-stream blocks hold so many text tokens before the image tokens."""
+    """X; single-stream blocks hold so many text tokens before the image tokens. Recording attention needs it."""
     negative_rows: int = 0
     """Leading rows of the batch that are its negative pass (SD3 runs [negative, positive] at once)."""
 

@@ -176,6 +176,9 @@ class Registry:
         text = f"there is no {kind} named {name!r}."
         text += f" It is the name of a {elsewhere[0]}." if elsewhere else did_you_mean(name, names)
         text += f" Known: {', '.join(names) or 'none'}."
+        home = name.rpartition(":")[0]
+        if home and home not in self._plugins.plugins:
+            text += f" No plugin named {home!r} is loaded: install it, or name its file with --plugin."
         failed = {each.plugin for each in self._plugins.failures if each.stage != "build"}
         if failed:
             text += f" {len(failed)} plugin{'s' * (len(failed) > 1)} failed to load: see dynaip plugins --errors."

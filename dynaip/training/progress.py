@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dynaip.plain import one_plain_line
+
 
 @dataclass(frozen=True)
 class StepReport:
@@ -39,4 +41,4 @@ Warn = Callable[[str], None]
 
 def to_stderr(line: str) -> None:
     """Say a line that is no error."""
-    print(f"dynaip: {line}", file=sys.stderr)
+    print(f"dynaip: {one_plain_line(line)}", file=sys.stderr)

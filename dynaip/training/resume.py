@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dynaip.atomic import write_text
-from dynaip.config import ExperimentConfig, load_experiment
+from dynaip.config import ExperimentConfig, load_saved
 from dynaip.config.differences import differences
 from dynaip.errors import InputError, MismatchError
 from dynaip.runs import Run
@@ -35,7 +35,7 @@ def check_folder(run: Run, config: ExperimentConfig, *, resume: bool) -> None:
         return
     if not resume:
         raise InputError(f"{run.path} holds a run already: add --resume to go on with it, or choose another folder")
-    before = load_experiment(run.config).resolved()
+    before = load_saved(run.config).resolved()
     for path, old, new in differences(before, config.resolved()):
         top, _, rest = path.partition(".")
         if top not in {"evaluation", "plugins"} and not (top == "training" and rest in MAY_CHANGE):

@@ -40,8 +40,9 @@ class Workbench:
     @classmethod
     def open(cls, run: str) -> Workbench:
         """Load a RUN with its pipeline, and what it was evaluated with."""
+        evaluation = evaluation_if_named(run)  # before minutes are spent on loading
         loaded = dynaip.load(run)
-        return cls(Path(run).name, loaded.pipe, loaded.dyna, loaded.dyna.backbone, evaluation_if_named(run))
+        return cls(Path(run).name, loaded.pipe, loaded.dyna, loaded.dyna.backbone, evaluation)
 
     def __repr__(self) -> str:
         return f"{self.name}: {type(self.pipe).__name__} with {self.dyna.summary()}"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynaip.report.style import LIGHT
-from dynaip_analysis.bench.labels import AGNOSTIC, OTHER, SPECIFIC
+from dynaip_analysis.bench.labels import AGNOSTIC, FAMILY_NAMES, OTHER, SPECIFIC
 from dynaip_analysis.decoupling.branches import (
     Carried,
     Moment,
@@ -21,7 +21,6 @@ from dynaip_analysis.decoupling.branches import (
     index_of,
 )
 from dynaip_analysis.drawing import canvas
-from dynaip_analysis.granularity.layer_figures import FAMILY_NAMES
 from dynaip_analysis.inference.resampling import Sampled
 from dynaip_analysis.inference.similarity import cka_matrix, permuted_cka, unbiased_cka
 

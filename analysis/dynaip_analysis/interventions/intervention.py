@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from math import prod
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
+from dynaip.adapter.events import PassEvent
 from dynaip.adapter.injector import BlockScale
+from dynaip.adapter.model import DynaIP
 from dynaip.contracts import Branch
 from dynaip.errors import InputError
 from dynaip.suggest import did_you_mean
@@ -110,25 +111,21 @@ def _spread(factor: float | Sequence[float], length: int) -> list[float]:
 
 
 @contextmanager
-def intervene(dyna: Any, *interventions: Intervention) -> Generator[None]:
+def intervene(dyna: DynaIP, *interventions: Intervention) -> Generator[None]:
     """Change reference terms while the context is open, on top of what an outer one changes; all is undone afterwards.
 
     A swap in a pass whose samples have other than two references raises ``InputError``.
     """
-    scale = together(interventions, dyna.injector.block_scale)
+    scale = together(interventions, dyna.block_scale)
     with ExitStack() as stack:
         if any(each.kind == "swap" for each in interventions):
-            check = dyna.injector.transformer.register_forward_pre_hook(partial(_check_pairs, dyna))
-            stack.callback(check.remove)
+            stack.enter_context(dyna.observe_passes(_check_pairs))
         stack.enter_context(dyna.intervene(scale))
         yield
 
 
-def _check_pairs(dyna: Any, *_: Any) -> None:
+def _check_pairs(event: PassEvent) -> None:
     """Refuse a pass in which a swap would leave a sample without its reference, or with some third one untouched."""
-    hooks = dyna.injector
-    if hooks.call is None:
-        return
-    rows = [set(slot.rows) for slot in hooks.injection.slots]
-    if len(rows) != 2 or rows[0] != rows[1]:
+    rows = [set(slot.rows) for slot in event.slots]
+    if rows and (len(rows) != 2 or rows[0] != rows[1]):
         raise InputError("a swap is between two references: give two for every prompt that has any")

@@ -16,12 +16,13 @@ from PIL import Image
 from torch import nn
 
 from dynaip.adapter.attention import BRANCHES
-from dynaip.adapter.injector import Injector
+from dynaip.adapter.events import PassEvent, ReferenceEvent
+from dynaip.adapter.model import DynaIP
 from dynaip.adapter.words import places_of, tokens_of
-from dynaip.contracts import Branch, ForwardPass, FusedReference
+from dynaip.contracts import FusedReference
 from dynaip.errors import InputError
 from dynaip_analysis.recording.budget import Plan, parse_bytes, told
-from dynaip_analysis.recording.joint import JointListener
+from dynaip_analysis.recording.joint import JointEvent, JointListener
 from dynaip_analysis.recording.joint_maps import JointKeeper, JointRequest, joint_plan
 from dynaip_analysis.recording.recording import Recording
 from dynaip_analysis.recording.reference_maps import AttentionRequest, Facts, ReferenceKeeper, reference_plan
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def record(
-    dyna: Any,
+    dyna: DynaIP,
     *,
     attention: bool | AttentionRequest = True,
     joint: JointRequest | None = None,
@@ -112,7 +113,7 @@ class _Session:
     """One open recording: it learns the sizes at the first pass, plans, and hears what comes."""
 
     def __init__(
-        self, dyna: Any, recording: Recording, request: AttentionRequest | None, joint: JointRequest | None, budget: int,
+        self, dyna: DynaIP, recording: Recording, request: AttentionRequest | None, joint: JointRequest | None, budget: int,
         prompts: list[str],
     ) -> None:  # fmt: skip
         self.dyna = dyna
@@ -133,8 +134,7 @@ class _Session:
         """Put the hooks on; ``stack`` takes them away."""
         if self.request is None and self.joint is None:
             return
-        hooks = self.dyna.injector
-        transformer: nn.Module = hooks.transformer
+        transformer = self.dyna.transformer
         self.recording.words = [tokens_of(self.dyna.backbone, self.dyna.pipe, prompt) for prompt in self.prompts]
         if is_compiled(transformer, self.dyna.pipe):
             # Traced code would break at every map, or refuse to (fullgraph), and what it was traced without stays unseen.
@@ -146,9 +146,9 @@ class _Session:
             self.listener = JointListener({number: sites[number] for number in self.joint_blocks}, self._see_joint)
             stack.callback(self.listener.remove)
         if self.request is not None:
-            chosen_blocks("attention", self.request.blocks, [place.number for place in hooks.places])
+            chosen_blocks("attention", self.request.blocks, self.dyna.block_numbers)
             stack.enter_context(self.dyna.observe(self._see_reference))
-        stack.callback(transformer.register_forward_pre_hook(self._before, with_kwargs=True).remove)
+        stack.enter_context(self.dyna.observe_passes(self._see_pass))
 
     def _check_words(self, joint: JointRequest) -> None:
         for word in joint.words:
@@ -158,33 +158,21 @@ class _Session:
                 places_of(word, [token for tokens in self.recording.words for token in tokens])
 
     @torch.no_grad()
-    def _before(self, transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Read the pass that begins; make plans at the first one that counts."""
+    def _see_pass(self, event: PassEvent) -> None:
+        """Hear of a pass that begins; make plans at the first one that counts."""
         if self.listener is not None:
             self.listener.text_tokens = None
-        hooks = self.dyna.injector
-        if self.listener is None and (hooks.injection is None or hooks.injection.samples == 0):
+        if event.call.negative:
             return
-        phase = hooks.injection.phase if hooks.injection else "inference"
-        call = hooks.read or self._read(transformer, args, kwargs, phase)
-        if call.negative:
-            return
-        steps = getattr(self.dyna.pipe, "_num_timesteps", None) if phase == "inference" else None
-        if self.request is not None and hooks.injection is not None:
-            self._open_reference(self.request, call, kwargs, steps)
+        if self.request is not None and event.policy is not None:
+            self._open_reference(self.request, event)
         if self.listener is not None and self.joint is not None:
-            self._open_joint(self.joint, self.listener, call, kwargs, steps)
+            self._open_joint(self.joint, self.listener, event)
 
-    def _read(self, transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], phase: str) -> ForwardPass:
-        context = self.dyna.injector.marks.read(args, kwargs) if phase == "inference" else None
-        return self.dyna.backbone.read_pass(transformer, args, kwargs, context)
-
-    def _open_reference(
-        self, request: AttentionRequest, call: ForwardPass, kwargs: dict[str, Any], steps: int | None
-    ) -> None:  # fmt: skip
-        hooks = self.dyna.injector
-        if hooks.call is not None:
-            facts = facts_of(self.dyna, call, kwargs, steps)
+    def _open_reference(self, request: AttentionRequest, event: PassEvent) -> None:
+        call = event.call
+        if event.slots:
+            facts = facts_of(self.dyna, event)
             if self.reference_keeper is None:
                 self._words_of(call.batch)
                 self.reference_keeper = ReferenceKeeper(request, facts, self.budget)
@@ -193,14 +181,12 @@ class _Session:
                     self.reference_keeper.weigh(progress, {})
             self.reference_keeper.check(facts)
         if self.reference_keeper is not None:
-            self.reference_keeper.weigh(call.progress, weights_of(hooks))
+            self.reference_keeper.weigh(call.progress, event.weights)
         elif call.progress not in self.closed:
             self.closed.append(call.progress)
 
-    def _open_joint(
-        self, joint: JointRequest, listener: JointListener, call: ForwardPass, kwargs: dict[str, Any], steps: int | None
-    ) -> None:  # fmt: skip
-        facts = facts_of(self.dyna, call, kwargs, steps)
+    def _open_joint(self, joint: JointRequest, listener: JointListener, event: PassEvent) -> None:
+        call, facts = event.call, facts_of(self.dyna, event)
         if self.joint_keeper is None:
             words = self._words_of(call.batch)
             self.joint_keeper = JointKeeper(joint, facts, self.joint_blocks, facts.queries["text"], self.budget, words)
@@ -224,11 +210,11 @@ class _Session:
             raise InputError(f"{len(given)} prompts were named, but the batch holds {batch} images")
         return [tokens for tokens in given for _ in range(batch // len(given))]
 
-    def _see_reference(self, event: Any) -> None:
+    def _see_reference(self, event: ReferenceEvent) -> None:
         if self.reference_keeper is not None:
             self.reference_keeper.see(event)
 
-    def _see_joint(self, event: Any) -> None:
+    def _see_joint(self, event: JointEvent) -> None:
         if self.joint_keeper is not None:
             self.joint_keeper.see(event)
 
@@ -257,7 +243,7 @@ class _Session:
 
 
 def estimate(
-    dyna: Any, *, size: tuple[int, int], steps: int, samples: int = 1, references: int = 1, text_tokens: int = 512,
+    dyna: DynaIP, *, size: tuple[int, int], steps: int, samples: int = 1, references: int = 1, text_tokens: int = 512,
     attention: AttentionRequest | None = None, joint: JointRequest | None = None, budget: float | str = "512MB",
 ) -> Plan:  # fmt: skip
     """What recording such a run will need, without running it; ``size`` is (height, width) in pixels.
@@ -271,14 +257,14 @@ def estimate(
     rows, columns = dyna.encoder.grid
     with torch.no_grad():
         tokens = dyna.fuse(dyna.features([Image.new("RGB", (columns, rows))])).tokens
-    served = {branch for branch in BRANCHES if dyna.attention.serves(branch)}
+    served = [branch for branch in BRANCHES if dyna.attention.serves(branch)]
     facts = Facts(
-        steps=steps, samples=samples, references=range(references), blocks=_open_blocks(dyna.injector, served),
+        steps=steps, samples=samples, references=range(references), blocks=dyna.open_blocks(served),
         queries={"image": grid[0] * grid[1], "text": text_tokens}, keys=int(tokens.shape[1]),
         heads=int(dyna.model_signature["heads"]), width=int(dyna.model_signature["width"]), grid=grid, patches=(rows, columns),
     )  # fmt: skip
     if joint is not None and attention is None:
-        blocks = range(len(dyna.backbone.blocks(dyna.injector.transformer)))
+        blocks = range(len(dyna.backbone.blocks(dyna.transformer)))
         chosen = chosen_blocks("joint attention", joint.blocks, blocks)
         return joint_plan(joint, facts, chosen, text_tokens, parse_bytes(budget))
     return reference_plan(attention or AttentionRequest(), facts, parse_bytes(budget))
@@ -302,20 +288,6 @@ def is_compiled(transformer: nn.Module, pipe: Any) -> bool:
     )
 
 
-def weights_of(hooks: Injector) -> dict[str, dict[int, float]]:
-    """Branch -> block -> g_b in this pass, the mean over references where an intervention tells them apart."""
-    found: dict[str, dict[int, float]] = {"image": {}, "text": {}}
-    references = len(hooks.injection.slots or ()) if hooks.injection else 0
-    for place in hooks.places:
-        for branch, weight in place.weights.items():
-            factors = [*place.factors.get(branch, ())][:references]
-            factor = (sum(factors) + references - len(factors)) / references if references else 1.0
-            found[branch][place.number] = weight * factor
-            if place.single and branch == "image" and hooks.span == "all_tokens":
-                found["text"][place.number] = weight * factor
-    return found
-
-
 def _holds(tokens: Sequence[str], word: str) -> bool:
     try:
         return bool(places_of(word, tokens))
@@ -323,31 +295,20 @@ def _holds(tokens: Sequence[str], word: str) -> bool:
         return False
 
 
-def facts_of(dyna: Any, call: ForwardPass, kwargs: dict[str, Any], steps: int | None) -> Facts:
+def facts_of(dyna: DynaIP, event: PassEvent) -> Facts:
     """Sizes of a run, from its first pass."""
-    hooks = dyna.injector
-    slots = (hooks.injection.slots or []) if hooks.injection else []
-    text = int(kwargs["encoder_hidden_states"].shape[1])
+    call, policy = event.call, event.policy
+    if not call.text_tokens:
+        raise InputError(f"{type(dyna.backbone).__name__}.read_pass tells no text_tokens, which a recording needs")
     return Facts(
-        steps=steps,
+        steps=getattr(dyna.pipe, "_num_timesteps", None) if event.phase == "inference" else None,
         samples=call.batch,
-        references=[slot.number for slot in slots],
-        blocks=_open_blocks(hooks, hooks.injection.policy.branches(hooks.injection.phase) if hooks.injection else ()),
-        queries={"image": call.grid[0] * call.grid[1], "text": text},
-        keys=int(slots[0].tokens.shape[1]) if slots else 0,
+        references=[slot.number for slot in event.slots],
+        blocks=dyna.open_blocks(policy.branches(event.phase) if policy else ()),
+        queries={"image": call.grid[0] * call.grid[1], "text": call.text_tokens},
+        keys=int(event.slots[0].tokens.shape[1]) if event.slots else 0,
         heads=int(dyna.model_signature["heads"]),
         width=int(dyna.model_signature["width"]),
         grid=call.grid,
-        patches=tuple(dyna.encoder.grid),
+        patches=dyna.encoder.grid,
     )
-
-
-def _open_blocks(hooks: Any, branches: Collection[Branch]) -> dict[str, list[int]]:
-    """Branch -> blocks that may add a reference term to it; a single-stream block serves the branches of its span."""
-    found: dict[str, list[int]] = {"image": [], "text": []}
-    for place in hooks.places:
-        for branch in set(branches) & set(place.pairs):
-            found[branch].append(place.number)
-            if place.single and branch == "image" and hooks.span == "all_tokens":
-                found["text"].append(place.number)
-    return found

@@ -148,7 +148,7 @@ class ReferenceKeeper:
 
     @torch.no_grad()
     def see(self, event: Any) -> None:
-        """Add one event (``dynaip.adapter.injector.ReferenceEvent``) to the sums of its step."""
+        """Add one event (``dynaip.adapter.events.ReferenceEvent``) to the sums of its step."""
         branch = event.branch
         if branch not in self.branches or event.block not in self.places[branch][0]:
             return

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dynaip.cli.output import echo
 from dynaip.errors import InputError
 
 from .bundle import MicroworldBundle
@@ -38,7 +39,7 @@ def build(
         out, seed=seed, scale=scale, minutes=minutes, threads=threads, device=device, stages=stage or [],
         compiled=compiled, beside=beside, waits=waits,
     )  # fmt: skip
-    typer.echo(f"built {', '.join(ran) or 'nothing: everything was complete'}; wrote {out}")
+    echo(f"built {', '.join(ran) or 'nothing: everything was complete'}; wrote {out}")
 
 
 @app.command()
@@ -51,10 +52,10 @@ def measure(
     """Measure models on held-out scenes and write their card."""
     if folder is not None and not folder.is_dir():
         raise InputError(f"{folder} is no folder of models")
-    typer.echo(f"wrote {MicroworldBundle().measure(folder, count=count, threads=threads, device=device)}")
+    echo(f"wrote {MicroworldBundle().measure(folder, count=count, threads=threads, device=device)}")
 
 
 @app.command()
 def card() -> None:
     """Print the model card of the models that ship."""
-    typer.echo(MicroworldBundle().card(), nl=False)
+    echo(MicroworldBundle().card(), nl=False)

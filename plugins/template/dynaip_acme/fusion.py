@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dynaip.contracts import FeatureFusion, FusedReference
+from dynaip.errors import InputError
 
 from .config import GatedConfig
 
@@ -33,6 +34,10 @@ class GatedFusion(FeatureFusion):
     ) -> FusedReference:
         """Weigh and add levels (each B x N x C_l) into tokens B x N x D; the weights are B x N x L."""
         gamma = torch.tensor([float((coefficients or {}).get(level, 1.0)) for level in self.levels])
+        if not gamma.any():
+            raise InputError(
+                f"granularity: all of {', '.join(self.levels)} are 0; give at least one level a value above 0"
+            )
         weights = self.gates.softmax(dim=0) * gamma.to(self.gates)
         weights = weights / weights.sum()
         parts = [

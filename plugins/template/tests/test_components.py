@@ -10,6 +10,8 @@ from dynaip_acme.encoder import PatchEncoder
 from dynaip_acme.fusion import GatedFusion
 from PIL import Image
 
+from dynaip.errors import InputError
+
 
 def test_untrained_gates_are_even_and_a_coefficient_shifts_them() -> None:
     fusion = GatedFusion(GatedConfig(), widths={"low": 3, "high": 5}, dim=4)
@@ -21,6 +23,15 @@ def test_untrained_gates_are_even_and_a_coefficient_shifts_them() -> None:
     shifted = fusion(levels, coefficients={"low": 3.0})
     assert shifted.weights is not None
     torch.testing.assert_close(shifted.weights[0, 0], torch.tensor([0.75, 0.25]))
+
+
+def test_coefficients_that_leave_no_level_are_refused() -> None:
+    fusion = GatedFusion(GatedConfig(), widths={"low": 3, "high": 5}, dim=4)
+    levels = {"low": torch.randn(2, 6, 3), "high": torch.randn(2, 6, 5)}
+    with pytest.raises(InputError, match="all of low, high are 0"):
+        fusion(levels, coefficients={"low": 0.0, "high": 0.0})
+    alone = fusion(levels, coefficients={"low": 0.0}).tokens
+    torch.testing.assert_close(alone, fusion.experts["high"](levels["high"]))
 
 
 def test_patches_are_average_colours() -> None:

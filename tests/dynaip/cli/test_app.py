@@ -221,3 +221,42 @@ def test_a_plugin_takes_no_command_of_the_house(run: Run, tmp_path: Path) -> Non
 def test_a_device_that_is_not_here_is_one_line(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command.split(), "--device", "cuda:63"]) == 2
     assert re.fullmatch(r"dynaip: device 'cuda:63' is not on this machine; there are cpu.*\n", capsys.readouterr().err)
+
+
+RED, TURN = "\x1b[31m", "\u202e"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [f"{RED}train"],
+        ["check", f"{RED}x.yaml"],
+        ["check", f"{TURN}x.yaml"],
+        ["check", "microworld/dynaip", "-s", f"{RED}=1"],
+        ["check", "microworld/dynaip", "-s", f"training.steps={RED}"],
+        ["check", "microworld/dynaip", "-s", f"fusion={RED}"],
+        ["generate", f"{RED}run", "a star"],
+        ["generate", "microworld", "a star", "--ref", f"{RED}.png"],
+        ["generate", "microworld", "a star", f"--{RED}"],
+        ["analyze", f"[/red]{RED}", "routing"],
+        ["report", f"{RED}"],
+        ["show", "fusion", f"{RED}"],
+        ["plugins", "--plugin", f"{RED}.py"],
+        ["check", "microworld/dynaip", "--debug", "-s", f"fusion={RED}"],
+    ],
+)
+def test_no_control_character_reaches_the_terminal(run: Run, arguments: list[str]) -> None:
+    code, out, error = run(*arguments)
+    assert code == 2
+    assert not {"\x1b", TURN, "\r"} & set(out + error)
+    assert "x1b[31m" in error or "u202e" in error
+
+
+def test_a_config_is_shown_without_control_characters(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        f'base: microworld/dynaip\nquestion: "{TURN}?"\naxes: {{training.seed: [1]}}\n', encoding="utf-8"
+    )
+    code, out, _ = run("check", "own.yaml")
+    assert code == 0
+    assert TURN not in out
+    assert "u202e" in out.lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -130,3 +131,24 @@ def test_paths_among_the_settings_stay_with_their_file(load, write, tmp_path) ->
 def test_a_misspelt_key_is_still_an_ablation(load) -> None:
     with pytest.raises(ConfigError, match=r"there is no option 'axs' here. Did you mean axes\?"):
         load(axs={"fusion": ["hmoe"]})
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "..", "=cmd", "a b", "x\x1b[31m", "@x", "x" * 200])
+def test_names_of_arms_are_words(load, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"arms: name .* is no name: write letters, digits") as caught:
+        load(arms=[{"name": name, "fusion": "concat"}])
+    assert "\x1b" not in str(caught.value)
+
+
+def test_names_that_are_made_are_names_and_differ(load) -> None:
+    values = ["../../etc", "=1+1", "a" * 300, "a" * 300 + "b", "=1-1", "\x1b"]
+    config = load(arms=[{"name": "x"}, {"name": "x_2"}, {"name": "x"}], axes={"source.note": values})
+    names = [arm.name for arm in config.expand()]
+    assert len(set(names)) == len(names) == 9
+    assert not [name for name in names if not re.fullmatch(r"[A-Za-z0-9_.-]{1,130}", name) or ".." in name]
+
+
+def test_suites_are_named_by_words(load, experiment: dict[str, Any]) -> None:
+    experiment["evaluation"] = {"benchmark": "bench", "metrics": ["oracle"], "suites": ["../up"]}
+    with pytest.raises(ConfigError, match=r"evaluation.suites: '../up' is no name"):
+        load(axes={"fusion": ["hmoe"]})

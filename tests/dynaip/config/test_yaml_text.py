@@ -86,6 +86,16 @@ def test_aliases_of_aliases_are_counted_before_they_are_unfolded() -> None:
     assert len(value("a: &a [1, 2]\nb: [*a, *a, *a]")["b"]) == 3
 
 
+@pytest.mark.parametrize("depth", [100, 3000, 100_000])
+def test_however_deep_a_file_goes_it_is_one_line(depth: int) -> None:
+    chain = "\n".join(f"- &a{n} [*a{n - 1}]" for n in range(1, min(depth, 3000)))
+    for text in ("[" * depth + "]" * depth, "{a: " * depth + "1" + "}" * depth, f"x:\n- &a0 [1]\n{chain}"):
+        with pytest.raises(ConfigError, match=r"nested too deeply|levels of lists and mappings") as caught:
+            value(text)
+        assert "\n" not in str(caught.value)
+    assert value("[" * 50 + "]" * 50)
+
+
 def test_merge_keys_still_work() -> None:
     assert value("a: &x {b: 1}\nc: {<<: *x, d: 2}")["c"] == {"b": 1, "d": 2}
 

@@ -22,7 +22,7 @@ from dynaip.reading import read_rows
 from dynaip.report.build import build_report
 from dynaip.report.view import Look
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 class Page(HTMLParser):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dynaip.config import ComponentSpec
+from dynaip.config.describe import describe
 from dynaip.errors import ConfigError, InputError
 from dynaip.registry import registry
 
@@ -175,3 +176,14 @@ def test_prompt_router_says_what_it_needs() -> None:
         build({"use": "hmoe", "router": "prompt"}, condition_dim=None)
     with pytest.raises(InputError, match="needs the prompt"):
         build({"use": "hmoe", "router": "prompt"})(features())
+
+
+@pytest.mark.parametrize(
+    ("name", "documented"), [("hmoe", D), ("concat", D), ("average", D), ("token_concat", D), ("resampler", 4 * D)]
+)
+def test_the_hidden_width_left_open_is_the_documented_one(name: str, documented: int) -> None:
+    left_open = {key: tuple(value.shape) for key, value in build(name).state_dict().items()}
+    given = build({"use": name, "hidden": documented}).state_dict()
+    assert left_open == {key: tuple(value.shape) for key, value in given.items()}
+    said = {option.name: option.text for option in describe(registry().config_class("fusion", name))}["hidden"]
+    assert ("four times the width" in said) == (documented == 4 * D) and "width of the reference tokens" in said

@@ -10,6 +10,8 @@ from ..config import FusionConfig
 class ResamplerConfig(FusionConfig):
     """A perceiver as in IP-Adapter Plus."""
 
+    hidden: PositiveInt | None = None
+    """Width of the MLPs' hidden layers; None takes four times the width of the reference tokens. Parameter matching sets it."""
     queries: PositiveInt = 16
     """M, the number of reference tokens."""
     depth: PositiveInt = 2

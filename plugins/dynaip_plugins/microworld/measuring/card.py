@@ -8,8 +8,8 @@ from typing import Any
 HEAD = """# Models of microworld
 
 Tiny models of the real classes for a procedural world of 128 x 128 pixels: a FLUX pipeline (`pipeline`), CLIP (`vision`), an
-oracle that reads every attribute from pixels (`oracle`) and a DynaIP adapter (`adapter`). Apache-2.0; trained on rendered scenes alone,
-made by `dynaip microworld build DIR`. They show how the method works, not how well it works on photographs.
+oracle that reads every attribute from pixels (`oracle`) and a DynaIP adapter (`adapter`). Apache-2.0; trained on rendered scenes
+alone, made by `dynaip microworld build DIR`. They show how the method works, not how well it works on photographs.
 
 Measured from the saved files on identities of the test split, which no training saw, by
 `dynaip microworld measure --count {scenes}`: one image a scene, {steps} sampling steps, guidance {true_cfg_scale}. Attributes are
@@ -28,8 +28,8 @@ attributes; the number of subjects (`count`) is beside it.
 OUTLINES = """## Outlines
 
 The same asked without the oracle: what is painted, held against what the renderer can draw (test identities, dense prompts).
-Overlap with the nearest outline, share of subjects whose own category has it, agreement in dB inside the outline with the renderer's
-picture of what the oracle read, and share of subjects in which oracle and outline name different categories.
+Overlap with the nearest outline, share of subjects whose own category has it, agreement in dB inside the outline with the
+renderer's picture of what the oracle read, and share of subjects in which oracle and outline name different categories.
 """
 PROBES = """## What the layers of the tower hold
 

@@ -1,0 +1,46 @@
+"""The source distribution: it holds what its own tests need, and they pass from it alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NEEDED = (
+    *("README.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "constraints.txt", "mkdocs.yml", "pyproject.toml"),
+    *(".ci/run", ".pre-commit-config.yaml", "plugins/template/pyproject.toml", "docs/method.md"),
+    "notebooks/01_first_image.ipynb",
+)
+QUICK = ("tests/test_arrows.py", "tests/test_docs.py", "tests/dynaip/registry", "tests/plugins/decoupling")
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution, built without a network and unpacked."""
+    builder = pytest.importorskip("hatchling.builders.sdist").SdistBuilder(str(ROOT))
+    folder = tmp_path_factory.mktemp("sdist")
+    (archive,) = builder.build(directory=str(folder), versions=["standard"])
+    with tarfile.open(archive) as file:
+        file.extractall(folder, filter="data")
+    (found,) = [path for path in folder.iterdir() if path.is_dir()]
+    return found
+
+
+def test_it_holds_every_file_of_the_repository(unpacked: Path) -> None:
+    """Where there is a repository to compare with; the needed ones in any case."""
+    assert not [name for name in NEEDED if not (unpacked / name).is_file()]
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    there = [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+    assert not [name for name in there if not (unpacked / name).is_file()]
+
+
+def test_its_own_tests_pass_from_it(unpacked: Path) -> None:
+    alone = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHONPATH", "PYTEST_"))}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *QUICK]
+    done = subprocess.run(command, cwd=unpacked, env=alone, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
