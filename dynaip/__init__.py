@@ -27,7 +27,10 @@ def __getattr__(name: str) -> Any:
     # Nothing heavy is imported before it is asked for: `dynaip --help` needs no torch.
     if name not in _ADDRESSES:
         raise AttributeError(f"module 'dynaip' has no attribute {name!r}")
-    value = getattr(import_module(_ADDRESSES[name]), name)
+    from dynaip.quiet import quiet_imports
+
+    with quiet_imports():
+        value = getattr(import_module(_ADDRESSES[name]), name)
     globals()[name] = value
     return value
 

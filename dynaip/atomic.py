@@ -23,8 +23,11 @@ def replacing(path: Path) -> Generator[Path]:
     """Give a file beside ``path`` to write to, and put it in its place on leaving; an exception leaves nothing behind.
 
     The file's name ends in ``.part`` (nothing that looks for pictures or tables finds it), so writers are told the format.
+    Raises ``InputError`` if a folder lies where the file should be.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, and a file has to be there: remove it or give it another name")
+    make_folder(path.parent)
     part = _part(path)
     try:
         yield part
@@ -39,11 +42,10 @@ def replacing_folder(path: Path) -> Generator[Path]:
 
     Raises ``InputError`` if a file lies where the folder should be: it is the user's, and never removed.
     """
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file, and a folder has to be there: remove it or give it another name")
+    check_folder(path)
     part = _part(path)
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    make_folder(part)
     try:
         yield part
         for entry in (*part.rglob("*"), part):
@@ -53,6 +55,22 @@ def replacing_folder(path: Path) -> Generator[Path]:
         sync(path.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; ``InputError`` names the file that lies where one of them should be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        for folder in (*reversed(path.parents), path):
+            check_folder(folder)
+        raise
+
+
+def check_folder(path: Path) -> None:
+    """Raise ``InputError`` if a file lies where a folder should be."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file, and a folder has to be there: remove it or give it another name")
 
 
 def _part(path: Path) -> Path:

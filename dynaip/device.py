@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 VARIABLE = "DYNAIP_DEVICE"
 """Environment variable that says what ``auto`` means; processes that we start inherit it."""
 AUTO = "auto"
+OFFLOAD = "DYNAIP_OFFLOAD"
+"""Environment variable that says where the parts of a pipeline lie that are not at work; inherited likewise."""
+OFFLOADING = {"none": None, "model": "enable_model_cpu_offload", "sequential": "enable_sequential_cpu_offload"}
+"""Ways of offloading -> diffusers' method: whole models, or single layers (least memory, slowest)."""
 
 
 def choose(name: Any = AUTO) -> torch.device:
@@ -36,10 +40,39 @@ def choose(name: Any = AUTO) -> torch.device:
         raise InputError(f"device {wanted!r} is no device; there are {', '.join(names())}") from error
 
 
-def use(name: str) -> None:
-    """Make a device what ``auto`` means, in this process and in those that it starts; ``auto`` itself changes nothing."""
+def use(name: str, offload: str | None = None) -> None:
+    """Make a device what ``auto`` means, in this process and in those that it starts; ``auto`` itself changes nothing.
+
+    ``offload`` (none, model, sequential) likewise says how pipelines are loaded that only generate.
+    """
     if name.strip().lower() != AUTO:
         os.environ[VARIABLE] = str(choose(name))
+    if offload is not None:
+        os.environ[OFFLOAD] = _way(offload)
+
+
+def load_on(backbone: Any, device: torch.device, dtype: torch.dtype | None = None) -> Any:
+    """Load a backbone's pipeline to generate with, on a device or offloaded from it as was chosen.
+
+    Raises ``InputError`` where offloading is asked for on a CPU.
+    """
+    way = OFFLOADING[_way(os.environ.get(OFFLOAD, "none"))]
+    dtype = dtype or default_dtype(device)
+    if way is None:
+        return backbone.load(device=device, dtype=dtype)
+    if device.type == "cpu":
+        raise InputError(
+            "offloading keeps what is not at work off the accelerator, and this device is a CPU: leave it out"
+        )
+    pipe = backbone.load(device="cpu", dtype=dtype)
+    getattr(pipe, way)(device=device)
+    return pipe
+
+
+def _way(offload: str) -> str:
+    if offload not in OFFLOADING:
+        raise InputError(f"offload {offload!r} must be one of {', '.join(OFFLOADING)}")
+    return offload
 
 
 def names() -> list[str]:

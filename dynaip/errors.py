@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 RESUME_ME = 75
 """Exit code of work that was asked to stop and saved (EX_TEMPFAIL): start it again with ``--resume``."""
 
@@ -16,6 +18,8 @@ class InputError(DynaIPError):
     """Something the user gave cannot be used; the message says what to change. The command line exits with 2."""
 
     exit_code = 2
+    complaints: tuple[Any, ...] = ()
+    """What is wrong with a config, one by one; the message has a line for each."""
 
 
 class ConfigError(InputError):

@@ -13,7 +13,7 @@ from dynaip.adapter.files import BESIDE_PIPELINE, saved_beside
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.reference import Reference
 from dynaip.config import ComponentSpec
-from dynaip.device import choose, default_dtype
+from dynaip.device import choose, load_on
 from dynaip.models import local_folder
 from dynaip.registry import registry
 
@@ -53,10 +53,10 @@ def load(
     """Load a trained adapter and the pipeline that it was trained for, attached to each other.
 
     ``name`` is a run folder, a pipeline folder that was saved with an adapter attached, the bundle ``microworld``, or a hub
-    id (of which ``revision`` names a branch, tag or commit); ``device`` is one by name, or ``auto`` (``dynaip/device.py``);
-    ``dtype`` None takes float32 on a CPU and bfloat16 elsewhere,
-    ``attention_backend`` is set for base and references alike. Adapters that were saved beside the first one are attached,
-    too: ``DynaIP.all_on(pipe)``.
+    id (of which ``revision`` names a branch, tag or commit). ``device`` is one by name, or ``auto``, and ``DYNAIP_OFFLOAD``
+    says whether parts that are not at work leave it (``dynaip/device.py``); ``dtype`` None takes float32 on a CPU and
+    bfloat16 elsewhere. ``attention_backend`` is set for base and references alike. Adapters that were saved beside the
+    first one are attached, too: ``DynaIP.all_on(pipe)``.
     """
     where = choose(device)
     dyna = DynaIP.from_pretrained(name, revision=revision)
@@ -68,7 +68,7 @@ def load(
         here = spec.config.model_copy(update={"model": str(folder)})
         backbone = registry().build(ComponentSpec(spec.kind, spec.use, here))
         further = saved_beside(folder / BESIDE_PIPELINE)
-    pipe = backbone.load(device=where, dtype=dtype or default_dtype(where))
+    pipe = load_on(backbone, where, dtype)
     dyna.attach(pipe, attention_backend=attention_backend)
     for each in further:
         DynaIP.from_pretrained(each).attach(pipe, beside=True)

@@ -10,7 +10,7 @@ from dynaip.errors import InputError
 
 Value = TypeVar("Value")
 
-NAME = re.compile(r"[A-Za-z0-9_.-]+")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of something to compute."""
 _TURNS = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -38,9 +38,10 @@ def _escaped(sign: str) -> str:
 
 def name_problem(name: str) -> str:
     """Say why a name of an arm, a run or a suite could leave its folder or is more than a word; empty if it is fine."""
-    if NAME.fullmatch(name) and ".." not in name and name != "." and len(name) <= _LONGEST_NAME:
+    if NAME.fullmatch(name) and ".." not in name and len(name) <= _LONGEST_NAME:
         return ""
-    return f"{name!r} is no name: write letters, digits, '_', '.' and '-' ({_LONGEST_NAME} at most), without '..'"
+    allowed = f"letters, digits, '_', '.' and '-' ({_LONGEST_NAME} at most)"
+    return f"{name!r} is no name: write {allowed}, without '..' and with neither '.' nor '-' in front"
 
 
 def check_name(name: str, what: str) -> str:
@@ -52,7 +53,7 @@ def check_name(name: str, what: str) -> str:
 
 def name_from(text: str, otherwise: str) -> str:
     """Make such a name of any text; ``otherwise`` if nothing of it is left."""
-    word = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9_.-]+", "_", text)).strip("_.")
+    word = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9_.-]+", "_", text)).strip("_.-")
     return word[:_LONGEST_NAME] or otherwise
 
 

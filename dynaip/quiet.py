@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from dynaip.notes import to_stderr
 
@@ -24,3 +26,16 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     to_stderr()
+
+
+@contextmanager
+def quiet_imports() -> Generator[None]:
+    """Keep warnings of other libraries' imports to themselves; whatever they warn of later is heard again."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
+from PIL import Image
+
 from dynaip.config.yaml_text import read as read_yaml
 from dynaip.errors import InputError
 
@@ -79,6 +81,17 @@ def _value(text: str) -> str | int | float:
 def _why(error: Exception) -> str:
     text = " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
     return text[:200]
+
+
+def check_picture(path: Path) -> None:
+    """Raise ``InputError`` in one line if a picture is missing or damaged; a PNG is read against its checksums."""
+    try:
+        with Image.open(path) as image:
+            image.verify()
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing") from error
+    except Exception as error:  # Pillow raises whatever the bytes make of it
+        raise InputError(f"{path} is damaged: {_why(error)}") from error
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dynaip.plain import cell
+
 if TYPE_CHECKING:
     import pandas as pd
 
 KEYS = ["case", "suite", "seed"]
 """Columns that say which case a row is of; every other one is a metric."""
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """A table as csv text that is safe to open in a spreadsheet."""
+    return table.map(cell).rename(columns=cell).to_csv(index=False)
 
 
 def summary(scores: pd.DataFrame) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import tomllib
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,32 @@ def test_recipes_that_are_named_exist() -> None:
 def test_every_page_is_in_the_navigation() -> None:
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert set(site["nav"]) == {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+
+
+def test_the_floors_that_are_told_are_those_that_are_held() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (floors,) = [each["layers"] for each in contracts if each.get("containers") == ["dynaip"]]
+    assert "\n".join(floors) in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_checklist_names_the_folders_of_every_kind() -> None:
+    """A component's own folder lies in the one that is named for its kind, and tests in the other."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    told = {
+        kind: (home, tests) for kind, home, tests in re.findall(r"^\| `(\w+)` \| `([^`]+)` \| `([^`]+)` \|", text, re.M)
+    }
+    shipped = [entry for entry in registry().components() if entry.plugin in ("builtin", "analysis")]
+    assert set(told) == {entry.component.kind for entry in shipped} - {"bundle"}
+    for entry in shipped:
+        if entry.component.kind in told:
+            home, tests = told[entry.component.kind]
+            module = str(entry.component.target).partition(":")[0]
+            assert module.startswith(home.partition("/")[2].replace("/", ".")), module
+            assert list((ROOT / tests).rglob("test_*.py"))
+
+
+def test_paths_that_are_told_exist() -> None:
+    path_of = re.compile(r"`((?:dynaip|plugins|analysis|tests|docs|notebooks)/[A-Za-z_][\w./-]*)`")
+    told = [(page.name, path) for page in PAGES for path in path_of.findall(page.read_text(encoding="utf-8"))]
+    assert len(told) > 20
+    assert not [each for each in told if not (ROOT / each[1]).exists()]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from dynaip.ablation.statistics import Bootstrap, Difference, Estimate
 
-METRIC = "cp_pf"
+LABELS = {"cp_pf": "CP·PF", "cp": "CP", "pf": "PF"}
+"""How the figures that every report knows are written; other metrics are called as their columns."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Finding:
     winner: str
     decided: bool
     """Whether the winner can be told apart from the runner-up."""
+    metric: str = "cp_pf"
+    """What arms are compared by."""
 
 
 def describe(estimate: Estimate, *, signed: bool = False) -> str:
@@ -36,19 +39,28 @@ def minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def find(boot: Bootstrap, contenders: Sequence[str], reference: str | None = None) -> Finding | None:
-    """Who wins CP·PF in a suite, by how much over the runner-up and over ``reference``, the first arm; None without scores."""
-    ranking = boot.ranking(contenders)
+def label(metric: str) -> str:
+    """How a metric is written."""
+    return LABELS.get(metric, metric)
+
+
+def find(
+    boot: Bootstrap, contenders: Sequence[str], reference: str | None = None, metric: str = "cp_pf"
+) -> Finding | None:
+    """Who leads a suite, by how much over the runner-up and over ``reference``, the first arm; None without scores."""
+    ranking = boot.ranking(contenders, metric)
     if not ranking:
         return None
     winner = ranking[0]
-    suite, lead = boot.scores.suite, boot.estimate(winner, METRIC)
+    suite, lead = boot.scores.suite, boot.estimate(winner, metric)
     if len(ranking) == 1:
-        return Finding(suite, f"Only {winner} has scores: CP·PF {describe(lead)}.", (), winner, False)
-    gap = boot.difference(winner, ranking[1])
-    headline = f"{winner} has the highest CP·PF, {describe(lead)}; {_verdict(gap, ranking[1], 'the runner-up ')}"
-    details = [*_undecided(boot, winner, ranking), *_against(boot, winner, reference, ranking)]
-    return Finding(suite, headline, tuple(details), winner, gap.decided)
+        return Finding(suite, f"Only {winner} has scores: {label(metric)} {describe(lead)}.", (), winner, False, metric)
+    gap = boot.difference(winner, ranking[1], metric)
+    headline = (
+        f"{winner} has the highest {label(metric)}, {describe(lead)}; {_verdict(gap, ranking[1], 'the runner-up ')}"
+    )
+    details = [*_undecided(boot, winner, ranking, metric), *_against(boot, winner, reference, ranking, metric)]
+    return Finding(suite, headline, tuple(details), winner, gap.decided, metric)
 
 
 def _verdict(gap: Difference, other: str, role: str) -> str:
@@ -58,15 +70,15 @@ def _verdict(gap: Difference, other: str, role: str) -> str:
     return f"it cannot be told apart from {role}{other}: the difference is {amount}."
 
 
-def _undecided(boot: Bootstrap, winner: str, ranking: Sequence[str]) -> list[str]:
-    close = [name for name in ranking[2:] if not boot.difference(winner, name).decided]
+def _undecided(boot: Bootstrap, winner: str, ranking: Sequence[str], metric: str) -> list[str]:
+    close = [name for name in ranking[2:] if not boot.difference(winner, name, metric).decided]
     return [f"Nor can it be told apart from {_list(close)}."] if close else []
 
 
-def _against(boot: Bootstrap, winner: str, reference: str | None, ranking: Sequence[str]) -> list[str]:
+def _against(boot: Bootstrap, winner: str, reference: str | None, ranking: Sequence[str], metric: str) -> list[str]:
     if reference is None or reference not in ranking or reference in (winner, ranking[1]):
         return []
-    gap = boot.difference(winner, reference)
+    gap = boot.difference(winner, reference, metric)
     return [f"Against {reference}, the first arm: {_verdict(gap, reference, '')}"]
 
 
@@ -84,7 +96,8 @@ def summarise(findings: Sequence[Finding]) -> str:
         return f"{winners[0]} wins in every suite, and no interval against a runner-up holds zero."
     if len(winners) == 1:
         where = _list([finding.suite for finding in clear], "and") if clear else "no suite"
-        return f"{winners[0]} has the highest CP·PF in every suite; it is clear of the runner-up in {where}."
+        highest = f"{winners[0]} has the highest {label(findings[0].metric)} in every suite"
+        return f"{highest}; it is clear of the runner-up in {where}."
     if not clear:
         return f"No arm wins clearly: {_list(winners, 'and')} lead, but cannot be told apart from their runners-up."
     return (

@@ -12,18 +12,20 @@ from typing import Any
 from dynaip.ablation.folder import FAILED, FINISHED, AblationFolder
 from dynaip.ablation.plan import BASE, Arm, Plan, make_plan
 from dynaip.ablation.prepare import prepare
-from dynaip.ablation.results import AblationResult, collect, timings
+from dynaip.ablation.results import AblationResult, collect, failed, timings
 from dynaip.ablation.worker import work
 from dynaip.atomic import write_json, write_text
 from dynaip.config import AblationConfig, ComponentSpec, load_saved
 from dynaip.contracts import Executor, Job
-from dynaip.errors import RESUME_ME
+from dynaip.errors import RESUME_ME, Interrupted
 from dynaip.evaluation.scoring import benchmark_cases
 from dynaip.models import resolve
-from dynaip.plain import cell
+from dynaip.notes import gathered
 from dynaip.reading import last_line
 from dynaip.registry import registry
 from dynaip.runs import Run
+from dynaip.scores import to_csv
+from dynaip.signals import ended_by
 
 OnChange = Callable[[str, str], None]
 """Hears the name of a group of work and what happened to it: started, finished, failed, or done for what is skipped."""
@@ -49,13 +51,13 @@ def ablate(
     runner = _executor(plan, executor)
     folder = AblationFolder(Path(out))
     with Run(folder.path).locked():
-        prepare(plan, cases, folder)
+        with gathered():
+            prepare(plan, cases, folder)
         _run_groups(plan, folder, runner, on_change)
         results = collect(plan, folder)
-        write_text(folder.results, results.rename(columns=cell).map(cell).to_csv(index=False))
+        write_text(folder.results, to_csv(results))
         write_json(folder.timings, timings(plan, folder, time.monotonic() - started), indent=1)
-    failed = tuple(arm.folder for arm in plan.arms if not folder.arm(arm.folder).finished())
-    return AblationResult(folder.path, results, failed)
+    return AblationResult(folder.path, results, failed(plan, folder))
 
 
 def _check_baselines(plan: Plan) -> None:
@@ -92,7 +94,10 @@ def _run_groups(plan: Plan, folder: AblationFolder, runner: Executor, on_change:
     for name, arms in pending:
         if _live(arms):
             on_change(name, "started")
-            on_change(name, "finished" if work(folder.path, name) == 0 else "failed")
+            code = work(folder.path, name)
+            on_change(name, "finished" if code == 0 else "failed")
+            if code == RESUME_ME:
+                raise Interrupted("stopped; what is finished is kept: go on with --resume")
 
 
 def _live(arms: Sequence[Arm]) -> bool:
@@ -110,12 +115,16 @@ def _run_jobs(
     codes = runner.run(jobs, on_change=lambda job, what: on_change(job.name, what))
     for job in jobs:
         if codes[job.name] not in (0, RESUME_ME):
-            _mark_crashed(folder, dict(groups)[job.name], job.log)
+            why = _why_crashed(codes[job.name], job.log)
+            for made in (folder.arm(arm.folder) for arm in dict(groups)[job.name]):
+                if made.state() not in (FINISHED, FAILED):
+                    made.mark(FAILED, error=why)
 
 
-def _mark_crashed(folder: AblationFolder, arms: Sequence[Arm], log: Path) -> None:
-    """A worker that died without a word leaves its arms running: note the last line of its log."""
-    for arm in arms:
-        made = folder.arm(arm.folder)
-        if made.state() not in (FINISHED, FAILED):
-            made.mark(FAILED, error=last_line(log) or "the process ended without a word")
+def _why_crashed(code: int, log: Path) -> str:
+    """Say why a worker ended before it could say so itself: the signal, and the last line of its log."""
+    name, last = ended_by(code), last_line(log)
+    if name is None:
+        return last or f"the process ended with exit code {code} and without a word"
+    hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+    return f"the process was killed by {name}{hint}" + (f"; the last line of its log: {last}" if last else "")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dynaip.atomic import write_json
-from dynaip.reading import mapping, read_mapping, read_rows
+from dynaip.errors import InputError
+from dynaip.reading import check_picture, mapping, read_mapping, read_rows, table
 from dynaip.runs import Run
 
 FINISHED, FAILED, RUNNING, WAITING, MISSING = "finished", "failed", "running", "waiting", "missing"
@@ -33,13 +34,41 @@ class ArmFolder(Run):
         """State of the arm; ``missing`` as long as nothing has begun."""
         return str(read_mapping(self.status).get("state", MISSING))
 
+    def error(self) -> str:
+        """Why the arm failed, in one line; empty if it did not."""
+        return " ".join(str(read_mapping(self.status).get("error") or "").split())
+
     def finished(self) -> bool:
         """Whether the arm has its scores; a damaged table counts as none, and is made again from the images."""
         return self.state() == FINISHED and bool(read_rows(self.scores))
 
+    def damage(self) -> list[str]:
+        """What of a finished arm has to be made again, a line each: its scores, and the images behind them.
+
+        Where the folder of images is gone altogether somebody made room, and it is left alone.
+        """
+        try:
+            if mapping(self.status).get("state") != FINISHED:
+                return []
+            rows = table(self.scores)
+        except InputError as error:
+            return [str(error)]
+        if not {"case", "suite", "seed"} <= (rows[0] if rows else {}).keys():
+            return [f"{self.scores} is missing or has no cases"]
+        pictures = [self.samples / str(row["case"]) / f"{row['seed']}.png" for row in rows if self.samples.is_dir()]
+        return [line for path in pictures if (line := _damaged(path))]
+
     def mark(self, state: str, **details: Any) -> None:
         """Note the arm's state."""
         write_json(self.status, {"state": state, **details}, indent=None)
+
+
+def _damaged(picture: Path) -> str:
+    try:
+        check_picture(picture)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 @dataclass(frozen=True)

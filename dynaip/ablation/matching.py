@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 import torch
 
 from dynaip.config import ComponentSpec
+from dynaip.notes import tell
 from dynaip.registry import registry
 
-FIELD = "hidden"
-"""Integer field of a fusion's config that widens it."""
+CLOSE = 0.02
+"""Share of the parameters by which fusions may differ without a word."""
 WIDEST = 2**20
 """A fusion that is still too small with layers as wide as this does not grow with them."""
 
@@ -26,8 +27,9 @@ def match_parameters(
     """Widen the smaller fusions until their parameters match the largest; give specs and parameter counts by name.
 
     ``target`` is a number of parameters to match instead, where the largest is not among them. ``widths`` are
-    C_l by level, ``dim`` is D. The search goes over ``hidden``, so what is left over is at most half of
-    what one hidden unit costs; a fusion without that option, or that does not grow with it, stays as it is.
+    C_l by level, ``dim`` is D. The search goes over the width that a fusion's config says it can
+    take (``widened``), so what is left over is at most half of what one hidden unit costs; a fusion that cannot be widened,
+    or does not grow with it, stays as it is.
     """
 
     def size(spec: ComponentSpec) -> int:
@@ -35,7 +37,12 @@ def match_parameters(
 
     largest = target or max(size(spec) for spec in specs.values())
     matched = {name: _widened(spec, largest, size) if size(spec) < largest else spec for name, spec in specs.items()}
-    return matched, {name: size(spec) for name, spec in matched.items()}
+    counts = {name: size(spec) for name, spec in matched.items()}
+    for name, parameters in counts.items():
+        if parameters < (1 - CLOSE) * largest:
+            short = f"stays at {parameters} parameters where the largest has {largest}: it cannot be widened"
+            tell(f"match_parameters: fusion {specs[name].name} {short}")
+    return matched, counts
 
 
 def count(spec: ComponentSpec, *, widths: Mapping[str, int], dim: int, condition_dim: int | None) -> int:
@@ -46,11 +53,11 @@ def count(spec: ComponentSpec, *, widths: Mapping[str, int], dim: int, condition
 
 
 def _widened(spec: ComponentSpec, target: int, size: Callable[[ComponentSpec], int]) -> ComponentSpec:
-    if FIELD not in type(spec.config).model_fields:
+    if spec.config.widened(1) is None:
         return spec
 
     def with_hidden(hidden: int) -> ComponentSpec:
-        return ComponentSpec(spec.kind, spec.use, spec.config.model_copy(update={FIELD: hidden}))
+        return ComponentSpec(spec.kind, spec.use, spec.config.widened(hidden) or spec.config)
 
     def parameters(hidden: int) -> int:
         return size(with_hidden(hidden))

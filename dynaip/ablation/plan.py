@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,11 +103,11 @@ def make_plan(ablation: AblationConfig, *, limit: int | None = None) -> Plan:
         raise InputError(
             f"ablation {ablation.name}: its experiments have no evaluation section, so nothing can be compared"
         )
+    _check_names(drafts, ablation.baselines)
     if ablation.match_parameters:
         drafts = _matched(drafts)
     arms, trainings = _served(drafts)
     baselines = [Arm(_baseline_name(run), 0, drafts[0].config, run=run) for run in ablation.baselines]
-    _distinct(drafts, baselines)
     return Plan(
         ablation.name,
         ablation.question,
@@ -130,13 +131,17 @@ def _baseline_name(run: str) -> str:
     return BASE if run == BASE else name_from(Path(run).name, "baseline")
 
 
-def _distinct(drafts: Sequence[Arm], baselines: Sequence[Arm]) -> None:
-    """Results are told apart by name and seed: no baseline may be called as an arm or as another baseline."""
+def _check_names(drafts: Sequence[Arm], baselines: Sequence[str]) -> None:
+    """Results are told apart by name and seed: none is there twice."""
+    for arm, count in Counter((arm.name, arm.seed) for arm in drafts).items():
+        if count > 1:
+            raise InputError(f"arms: {arm[0]} with seed {arm[1]} is there {count} times; keep one, or name them apart")
     taken = {arm.name for arm in drafts}
-    for baseline in baselines:
-        if baseline.name in taken:
-            raise InputError(f"baselines: {baseline.run} would be called {baseline.name} like another arm; rename one")
-        taken.add(baseline.name)
+    for run in baselines:
+        name = _baseline_name(run)
+        if name in taken:
+            raise InputError(f"baselines: {run} would be called {name} like another arm; rename one")
+        taken.add(name)
 
 
 def _served(drafts: Sequence[Arm]) -> tuple[list[Arm], dict[str, ExperimentConfig]]:

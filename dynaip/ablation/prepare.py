@@ -6,19 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dynaip.ablation.cases import write_cases
-from dynaip.ablation.folder import AblationFolder, Group, GroupArm
+from dynaip.ablation.folder import WAITING, AblationFolder, Group, GroupArm
 from dynaip.ablation.plan import Plan
 from dynaip.atomic import write_json, write_text
 from dynaip.config.differences import differences
 from dynaip.contracts import Case
 from dynaip.errors import InputError
+from dynaip.notes import tell
 from dynaip.reading import mapping, read_mapping
 from dynaip.registry import registry
 from dynaip.runs import environment
 
 
 def prepare(plan: Plan, cases: Sequence[Case], folder: AblationFolder) -> None:
-    """Write plan, configs, groups and cases; ``InputError`` if the folder holds another plan."""
+    """Write plan, configs, groups and cases, and let damaged arms be done again; ``InputError`` for another plan's folder."""
     _check(plan, folder)
     plan.write(folder.plan)
     write_json(folder.environment, environment())
@@ -33,6 +34,12 @@ def prepare(plan: Plan, cases: Sequence[Case], folder: AblationFolder) -> None:
         training = name if name in steps else None
         Group(name, entries, training, steps.get(name), plan.threads, plugins).write(folder.group(name))
     write_cases(cases, folder)
+    for arm in plan.arms:
+        damage = folder.arm(arm.folder).damage()
+        for line in damage:
+            tell(f"{line}; it is made again", kind=f"damaged {arm.folder}")
+        if damage:
+            folder.arm(arm.folder).mark(WAITING)
 
 
 def _check(plan: Plan, folder: AblationFolder) -> None:
@@ -42,9 +49,10 @@ def _check(plan: Plan, folder: AblationFolder) -> None:
         return
     try:
         old, new = ({each["folder"]: each for each in some["arms"]} for some in (mapping(folder.plan), plan.resolved()))
-    except (InputError, TypeError, KeyError) as error:
+    except (InputError, AttributeError, TypeError, KeyError) as error:
         if {entry.name for entry in folder.arms.glob("*")} == {arm.folder for arm in plan.arms}:
-            return  # the folders' names hold the hashes of the arms: the plan is written again
+            tell(f"{folder.plan} is damaged; it is written again")  # the folders' names hold the hashes of the arms
+            return
         raise InputError(
             f"{folder.plan} is damaged, and other arms lie beside it: choose another folder with -o"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -25,11 +26,11 @@ class AblationResult:
     directory: Path
     results: pd.DataFrame
     """One row for every arm, seed and suite."""
-    failed: tuple[str, ...]
-    """Folders of the arms that have no scores."""
+    failed: Mapping[str, str]
+    """Folder of every arm that has no scores, and why."""
 
     def _repr_html_(self) -> str:
-        failed = f"<p>failed: {escape(', '.join(self.failed))}</p>" if self.failed else ""
+        failed = "".join(f"<p>failed: {escape(name)}: {escape(why)}</p>" for name, why in self.failed.items())
         return f"{self.results.to_html(index=False, float_format='{:.3f}'.format)}{failed}"
 
 
@@ -50,6 +51,12 @@ def collect(plan: Plan, folder: AblationFolder) -> pd.DataFrame:
     return joined.reindex(
         columns=[name for name in FIRST if name in columns] + [name for name in columns if name not in FIRST]
     )
+
+
+def failed(plan: Plan, folder: AblationFolder) -> dict[str, str]:
+    """Folders of the arms that have no scores, each with the one line that says why."""
+    unfinished = [made for arm in plan.arms if not (made := folder.arm(arm.folder)).finished()]
+    return {made.path.name: made.error() or f"it is {made.state()}" for made in unfinished}
 
 
 def timings(plan: Plan, folder: AblationFolder, seconds: float) -> dict[str, Any]:

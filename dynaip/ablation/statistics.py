@@ -22,6 +22,8 @@ LEVEL = 0.95
 DRAWS = 4000
 FEWEST = 6
 """Cases below which nothing is told apart: even if all agree in sign, chance does so in 2 of 2^n draws, more than 5 %."""
+KEYS = frozenset({"arm", "seed", "suite", "case"})
+"""Columns that say what a row is of."""
 PRODUCTS: Mapping[str, tuple[str, str]] = {"cp_pf": ("cp", "pf")}
 """Metrics that are the product of the means of two others."""
 
@@ -81,12 +83,24 @@ class SuiteScores:
     """Metric -> arms x seeds x cases; NaN where an arm has no such value."""
 
 
-def collect(rows: Iterable[Mapping[str, object]], metrics: Sequence[str] = ("cp", "pf", "leak")) -> list[SuiteScores]:
-    """Align rows (``arm``, ``seed``, ``suite``, ``case``, metric columns) into one table a suite, as they appear."""
+def collect(rows: Iterable[Mapping[str, object]], metrics: Sequence[str] | None = None) -> list[SuiteScores]:
+    """Align rows (``arm``, ``seed``, ``suite``, ``case``, metric columns) into one table a suite, as they appear.
+
+    ``metrics`` None takes every column that holds numbers.
+    """
     by_suite: dict[str, list[Mapping[str, object]]] = {}
     for row in rows:
         by_suite.setdefault(str(row["suite"]), []).append(row)
-    return [_align(suite, found, metrics) for suite, found in by_suite.items()]
+    every = metrics_of(row for found in by_suite.values() for row in found) if metrics is None else metrics
+    return [_align(suite, found, every) for suite, found in by_suite.items()]
+
+
+def metrics_of(rows: Iterable[Mapping[str, object]]) -> list[str]:
+    """Columns with at least one number, in the order in which they appear."""
+    numbers = (
+        name for row in rows for name, value in row.items() if name not in KEYS and math.isfinite(_number(value))
+    )
+    return list(dict.fromkeys(numbers))
 
 
 def _align(suite: str, rows: Sequence[Mapping[str, object]], metrics: Sequence[str]) -> SuiteScores:
@@ -141,6 +155,8 @@ class Bootstrap:
     def per_seed(self, arm: str, metric: str) -> dict[int, float]:
         """The figure of each training seed alone."""
         names, at = self._parts(metric), self.scores.arms.index(arm)
+        if not set(names) <= set(self.scores.values):
+            return {}
         figures: dict[int, float] = {}
         for k, seed in enumerate(self.scores.seeds):
             columns = [self.scores.values[name][at, k] for name in names]
@@ -152,7 +168,7 @@ class Bootstrap:
         return PRODUCTS.get(metric, (metric,))
 
     def _present(self, arm: str, metric: str) -> NDArray[np.bool_]:
-        if arm not in self.scores.arms:
+        if arm not in self.scores.arms or not set(self._parts(metric)) <= set(self.scores.values):
             return np.zeros(len(self.scores.cases), dtype=bool)
         at = self.scores.arms.index(arm)
         parts = [np.isfinite(self.scores.values[name][at]).any(axis=0) for name in self._parts(metric)]

@@ -16,11 +16,12 @@ from dynaip.ablation.folder import FAILED, FINISHED, RUNNING, WAITING, AblationF
 from dynaip.ablation.plan import BASE
 from dynaip.atomic import replacing, write_json
 from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment, load_saved
-from dynaip.device import choose, default_dtype
-from dynaip.errors import RESUME_ME, DynaIPError, Interrupted
+from dynaip.device import choose, load_on
+from dynaip.errors import DynaIPError, Interrupted
 from dynaip.models import local_folder
 from dynaip.reading import mapping
 from dynaip.registry import registry
+from dynaip.signals import interruptible
 from dynaip.suggest import one_line
 
 
@@ -33,7 +34,15 @@ def work(directory: Path, name: str) -> int:
     group = Group.read(folder.group(name))
     with FileLock(folder.group_lock(name)):
         arms = [arm for arm in group.arms if not folder.arm(arm.folder).finished()]
-        return _do(folder, group, arms) if arms else 0
+        try:
+            with interruptible():
+                return _do(folder, group, arms) if arms else 0
+        except Interrupted as error:
+            print(error, file=sys.stderr, flush=True)
+            for arm in arms:
+                if folder.arm(arm.folder).state() not in (FINISHED, FAILED):
+                    folder.arm(arm.folder).mark(WAITING)
+            return error.exit_code
 
 
 def _do(folder: AblationFolder, group: Group, arms: Sequence[GroupArm]) -> int:
@@ -42,19 +51,11 @@ def _do(folder: AblationFolder, group: Group, arms: Sequence[GroupArm]) -> int:
             registry().load_file(file)
         if group.training:
             _train(folder, group)
-    except Interrupted as error:
-        return _stopped(folder, arms, error)
+    except Interrupted:
+        raise
     except Exception as error:  # whatever breaks a training breaks its arms alone
         return _failed(folder, arms, error)
     return _evaluate_all(folder, group, arms)
-
-
-def _stopped(folder: AblationFolder, arms: Sequence[GroupArm], error: Interrupted) -> int:
-    print(error, file=sys.stderr, flush=True)
-    for arm in arms:
-        if not folder.arm(arm.folder).finished():
-            folder.arm(arm.folder).mark(WAITING)
-    return RESUME_ME
 
 
 def _failed(folder: AblationFolder, arms: Sequence[GroupArm], error: Exception) -> int:
@@ -123,9 +124,8 @@ def _pipeline(config: ExperimentConfig, shelf: dict[str, Any], group: Group) -> 
     if group.threads:
         torch.set_num_threads(group.threads)
     if "pipe" not in shelf:
-        device = choose()
         shelf["backbone"] = registry().build(config.backbone)
-        shelf["pipe"] = shelf["backbone"].load(device=device, dtype=default_dtype(device))
+        shelf["pipe"] = load_on(shelf["backbone"], choose())
     return shelf["pipe"], shelf["backbone"]
 
 

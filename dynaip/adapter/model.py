@@ -133,7 +133,7 @@ class DynaIP(Adapter):
         files.same("backbone", self.model_signature, self.backbone.signature(transformer))
         if attention_backend is not None:
             self._restore_backend = use_backend(transformer, attention_backend)
-        self._to(transformer)
+        self._to(pipe, transformer)
         self._injector = Injector(
             transformer, self.backbone, self.attention, self._sites(transformer),
             numbers=self.block_numbers, blocks=self._block_count(),
@@ -165,8 +165,9 @@ class DynaIP(Adapter):
             self._restore_backend()
         self._injector = self._pipe = self._restore_backend = None
 
-    def _to(self, transformer: nn.Module) -> None:
-        device = next(transformer.parameters()).device
+    def _to(self, pipe: Any, transformer: nn.Module) -> None:
+        """Bring fusion and encoder to where the transformer computes, which is not where an offloaded one lies."""
+        device = getattr(pipe, "_execution_device", None) or next(transformer.parameters()).device
         if device.type != "meta":
             self.fusion.to(device)
             self.encoder.to(device)

@@ -47,6 +47,8 @@ def ablate(
         prepare_sections(folder)
     echo(f"results: {folder / 'results.csv'}")
     echo(f"report:  {build_report(folder)}")
+    for name, why in result.failed.items():
+        echo(f"failed:  {name}: {why}", err=True)
     if result.failed:
-        echo(f"failed:  {', '.join(result.failed)} (logs in {folder / 'logs'}; --resume runs them again)", err=True)
+        echo(f"logs are in {folder / 'logs'}; --resume runs what failed again", err=True)
         raise typer.Exit(1)

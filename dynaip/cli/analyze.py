@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dynaip.cli.options import Device
+from dynaip.cli.options import Device, Offload
 from dynaip.cli.output import echo
 from dynaip.device import use
 from dynaip.errors import InputError
@@ -42,9 +42,10 @@ def analyze(
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write; by default the run's analysis/.")
     ] = None,
     device: Device = "auto",
+    offload: Offload = None,
 ) -> None:
     """Write figures (PNG) and their tables (parquet) about one trained adapter."""
-    use(device)
+    use(device, offload)
     from dynaip.config.merge import overridden
     from dynaip.contracts.section import AnalysisRequest
     from dynaip.report.sections import build

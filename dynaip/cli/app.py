@@ -27,11 +27,16 @@ from dynaip.errors import DynaIPError
 from dynaip.plain import one_plain_line, plain
 from dynaip.quiet import quiet_libraries
 from dynaip.registry import registry
+from dynaip.signals import interruptible
 from dynaip.suggest import did_you_mean, one_line
 
 _HELP = "DynaIP: personalise diffusion transformers with reference images; train, compare and understand the adapters."
 
 _INTERRUPTED = 130
+_LESS_MEMORY = (
+    "Less is needed with a smaller batch (training.batch_size, evaluation.batch_size), with training.gradient_checkpointing: "
+    "true, with a quantised base (backbone.quantization), or with --offload model"
+)
 _PLACES = frozenset(
     {
         errno.EROFS,
@@ -53,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "--debug" not in given:  # it shows what other libraries have to say
         quiet_libraries()
     try:
-        result = build(_plugin_files(given))(given, prog_name="dynaip", standalone_mode=False)
+        with interruptible("stopped; what is finished is kept (train and ablate go on with --resume)"):
+            result = build(_plugin_files(given))(given, prog_name="dynaip", standalone_mode=False)
         if result == _INTERRUPTED:  # typer's way of passing Ctrl-C on
             print(explain(KeyboardInterrupt())[1], file=sys.stderr)
         return result if isinstance(result, int) else 0
@@ -61,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in given:
             print(plain(traceback.format_exc()), file=sys.stderr)
         code, line = explain(error)
-        print(one_plain_line(line), file=sys.stderr)
+        for each in line.split("\n"):
+            print(one_plain_line(each), file=sys.stderr)
         return code
 
 
@@ -72,15 +79,19 @@ def _plugin_files(arguments: Sequence[str]) -> list[str]:
 
 
 def explain(error: BaseException) -> tuple[int, str]:
-    """Give the exit code of an error and the one line that says what to change."""
+    """Give the exit code of an error and the line that says what to change; several mistakes in a config have one each."""
     if isinstance(error, typer.TyperException):
         return 2, _usage(error)
     if isinstance(error, DynaIPError):
-        return error.exit_code, f"dynaip: {error}"
+        lines = str(error).split("\n") if getattr(error, "complaints", ()) else [one_plain_line(str(error))]
+        return error.exit_code, "\n".join(f"dynaip: {line}" for line in lines)
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return _INTERRUPTED, "dynaip: interrupted; what is finished is kept"
     if isinstance(error, OSError) and error.errno in _PLACES and error.filename:
         return 2, f"dynaip: {error.filename}: {error.strerror}: name another place, or make this one writable"
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which nothing here imports
+        needed = one_line(error).removeprefix("OutOfMemoryError: ").partition(" If reserved")[0]
+        return 1, f"dynaip: {needed} {_LESS_MEMORY}"
     return 1, f"dynaip: unexpected {one_line(error)} (run again with --debug for the traceback)"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dynaip.cli.options import Device, Overrides
+from dynaip.cli.options import Device, Offload, Overrides
 from dynaip.cli.output import echo
 from dynaip.device import use
 
@@ -30,9 +30,10 @@ def evaluate(
     set_: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write.")] = None,
     device: Device = "auto",
+    offload: Offload = None,
 ) -> None:
     """Score a trained adapter and write scores.parquet (one row a case) and the images."""
-    use(device)
+    use(device, offload)
     given = {"benchmark": benchmark, "suites": suite, "limit": limit, "seed": seed}
     from dynaip.evaluation.runs import evaluation_of
 

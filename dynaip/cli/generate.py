@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dynaip.cli.options import Device
+from dynaip.cli.options import Device, Offload
 from dynaip.cli.output import echo
 from dynaip.device import use
 from dynaip.errors import InputError
@@ -52,9 +52,10 @@ def generate(
     size: Annotated[str | None, typer.Option("--size", metavar="HxW", help="Height x width in pixels.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.png", help="Where to write.")] = Path("out.png"),
     device: Device = "auto",
+    offload: Offload = None,
 ) -> None:
     """Personalise: paint the prompt with the subjects of the references."""
-    use(device)
+    use(device, offload)
     if not prompt.strip():
         raise InputError("the prompt is empty: say what to paint")
     if guidance is not None and not 0 <= guidance < float("inf"):

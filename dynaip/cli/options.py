@@ -25,4 +25,10 @@ Device = Annotated[
         "--device", metavar="NAME", help="auto (the accelerator where there is one), cpu, cuda, cuda:1, mps, …"
     ),
 ]
+Offload = Annotated[
+    str | None,
+    typer.Option(
+        "--offload", metavar="HOW", help="Keep what is not at work off the accelerator: none, model, sequential."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -26,22 +26,32 @@ def train(
     device: Device = "auto",
 ) -> None:
     """Train one adapter. Asked to stop (SIGTERM), it saves and exits with 75: start it again with --resume."""
-    use(device)
-    from dynaip.config import load_experiment
+    from dynaip.signals import interruptible
 
     overrides = [*(set_ or ()), *([f"training.seed={seed}"] if seed is not None else [])]
+    with interruptible("stopped before the first step: start it again with --resume"):
+        use(device)
+        folder = _train(file, overrides, run, resume)
+    if _first():
+        echo(f"adapter: {folder / 'adapter'}")
+
+
+def _train(file: str, overrides: list[str], run: Path | None, resume: bool) -> Path:
+    from dynaip.config import load_experiment
+
     config = load_experiment(file, overrides)
     folder = run or Path("runs") / f"{config.name}-{config.hash()}"
     from rich.progress import Progress
 
     from dynaip.training import trainer
 
-    # Under `accelerate launch` every process runs this command: the first one speaks.
-    first = os.environ.get("RANK", "0") == "0"
-    with Progress(*_columns(), disable=not first) as progress:
-        trainer.train(config, folder, resume=resume, on_progress=_bars(progress), warn=_say(progress))
-    if first:
-        echo(f"adapter: {folder / 'adapter'}")
+    with Progress(*_columns(), disable=not _first()) as progress:
+        return trainer.train(config, folder, resume=resume, on_progress=_bars(progress), warn=_say(progress))
+
+
+def _first() -> bool:
+    """Under `accelerate launch` every process runs this command: the first one speaks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _say(progress: Any) -> Any:

@@ -47,10 +47,17 @@ class AdapterConfig(Strict):
         return str(value) if isinstance(value, str) else value
 
 
+Mark = Literal["habit", "limit"]
+HABIT: Mark = "habit"
+"""Marks an option that changes no weight (how often something is written, shown or kept): no part of the training hash."""
+LIMIT: Mark = "limit"
+"""Marks an option that says how far training goes: a resumed run may change it, as it may change a habit."""
+
+
 class TrainingConfig(Strict):
     """How an adapter is trained."""
 
-    steps: PositiveInt
+    steps: Annotated[PositiveInt, LIMIT]
     batch_size: PositiveInt
     learning_rate: PositiveFloat = 1e-4
     weight_decay: NonNegativeFloat = 0.01
@@ -74,40 +81,37 @@ class TrainingConfig(Strict):
     """RUN whose adapter training goes on from; None begins as the base."""
     seed: NonNegativeInt = 0
     gradient_accumulation: PositiveInt = 1
-    checkpoint_every: PositiveInt = 500
+    checkpoint_every: Annotated[PositiveInt, HABIT] = 500
     """Steps between checkpoints."""
-    keep_checkpoints: int = Field(2, ge=2)
-    sample_every: NonNegativeInt = 0
+    keep_checkpoints: Annotated[int, HABIT] = Field(2, ge=2)
+    sample_every: Annotated[NonNegativeInt, HABIT] = 0
     """Steps between sample images; 0 for none."""
-    log_every: PositiveInt = 10
-    workers: NonNegativeInt = 0
+    log_every: Annotated[PositiveInt, HABIT] = 10
+    workers: Annotated[NonNegativeInt, HABIT] = 0
     """Processes that load pairs."""
-    threads: PositiveInt | None = None
+    threads: Annotated[PositiveInt | None, HABIT] = None
     """CPU threads of torch; None leaves its choice."""
-    cache: bool = True
+    cache: Annotated[bool, HABIT] = True
     """Keep encoder features, latents and text of a pair once they are computed."""
-    cache_size: NonNegativeInt = 100_000
+    cache_size: Annotated[NonNegativeInt, HABIT] = 100_000
     """Pairs that the cache holds at most."""
-    max_bad_share: float = Field(0.01, ge=0, le=1)
+    max_bad_share: Annotated[float, LIMIT] = Field(0.01, ge=0, le=1)
     """Share of pairs that may be unusable before training stops and lists them."""
-    max_bad_steps: PositiveInt = 20
+    max_bad_steps: Annotated[PositiveInt, LIMIT] = 20
     """Steps in a row whose loss is not finite before training gives up."""
 
     def training_part(self) -> dict[str, Any]:
         """What changes the trained weights: not how often something is written, shown or kept."""
-        return self.model_dump(mode="json", exclude=_HABITS)
+        return self.model_dump(mode="json", exclude=self._marked(HABIT))
 
+    @classmethod
+    def may_change(cls) -> set[str]:
+        """Options that a resumed run may have changed."""
+        return cls._marked(HABIT, LIMIT)
 
-_HABITS = {
-    "checkpoint_every",
-    "keep_checkpoints",
-    "sample_every",
-    "log_every",
-    "workers",
-    "threads",
-    "cache",
-    "cache_size",
-}
+    @classmethod
+    def _marked(cls, *marks: Mark) -> set[str]:
+        return {name for name, field in cls.model_fields.items() if any(mark in field.metadata for mark in marks)}
 
 
 class EvaluationConfig(Strict):

@@ -11,10 +11,10 @@ from dynaip.config.ablation import AblationConfig
 from dynaip.config.experiment import ExperimentConfig
 from dynaip.config.merge import merge, overridden, override, parse_override
 from dynaip.config.yaml_text import Located, read
-from dynaip.errors import ConfigError
+from dynaip.errors import ConfigError, InputError
 from dynaip.plain import name_from
 from dynaip.registry import registry
-from dynaip.registry.explain import explained
+from dynaip.registry.explain import Together, explained
 from dynaip.suggest import did_you_mean, nearest
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -65,7 +65,13 @@ def load_saved(file: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
         raise ConfigError(
             f"{file} names plugin files, and code of a run is not run unasked: read them, then add {asked}"
         )
-    return _experiment(overridden(raw, overrides), file, ())
+    try:
+        return _experiment(overridden(raw, overrides), file, ())
+    except InputError as error:
+        if overrides or len(error.complaints) < 2:  # what the user wrote is told in full
+            raise
+        first, *others = str(error).split("\n")
+        raise ConfigError(f"{first} (and {len(others)} more: the file is damaged)") from error
 
 
 def load_ablation(
@@ -101,7 +107,8 @@ def _chain(file: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a file, laid over its base; an ablation keeps its base apart."""
     if file in seen:
         raise ConfigError(f"{_origin(file)}: base leads back to the file itself")
-    raw = _placed(read(file), file)
+    # A recipe lies inside the installed package, where no data of the user are.
+    raw = _placed(read(file, Path.cwd() if _recipe_name(file) else None), file)
     if "base" not in raw:
         return raw
     base = _base(raw.pop("base"), file, seen)
@@ -167,10 +174,17 @@ def _ablation(raw: dict[str, Any], file: Path, plugins: Iterable[str | Path]) ->
     base = cast("dict[str, Any]", raw.get("base") or {})
     own = cast("list[str]", raw.get("plugins") or [])
     files = _load_plugins([*base.get("plugins", []), *own, *plugins])
-    experiment = _experiment({**base, "plugins": []}, file, ())
-    with explained(AblationConfig, _origin(file)):
-        config = AblationConfig.model_validate({**raw, "base": experiment.resolved(), "plugins": files})
-    arms = [config.experiment(arm.settings) for arm in config.expand()]  # each must be valid before any is run
+    mistakes, origin = Together(), _origin(file)
+    with mistakes.part():
+        base = _experiment({**base, "plugins": []}, file, ()).resolved()
+    with mistakes.part(), explained(AblationConfig, origin):
+        config = AblationConfig.model_validate({**raw, "base": base, "plugins": files})
+    mistakes.tell()
+    arms: list[ExperimentConfig] = []
+    for arm in config.expand():  # each must be valid before any is run
+        with mistakes.part():
+            arms.append(config.experiment(arm.settings))
+    mistakes.tell()
     settled = _settled(config, arms)
     return settled.model_copy(update={"plugins": _with_used(config.plugins, arms)}).named(
         name_from(file.stem, "config")

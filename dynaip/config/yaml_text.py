@@ -119,15 +119,18 @@ def _explain(error: yaml.YAMLError) -> str:
     return where + " ".join(f"this is not YAML: {problem or error}".split())
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping; ``ConfigError`` in one line if it does not."""
+def read(path: Path, folder: Path | None = None) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping; ``ConfigError`` in one line if it does not.
+
+    Relative paths in it belong to ``folder``, by default the file's own.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}"
         ) from error
-    data = parse(text, origin=str(path), folder=path.resolve().parent)
+    data = parse(text, origin=str(path), folder=folder or path.resolve().parent)
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a config is a mapping of keys to values, and this is {_name(data)}")
     return {str(key): value for key, value in data.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]

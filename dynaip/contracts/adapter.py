@@ -62,7 +62,7 @@ class FeatureFusion(nn.Module, ABC):
 
     Built as ``Fusion(config, widths=..., dim=D, condition_dim=...)``: ``widths`` maps level names to C_l in the encoder's
     order, ``condition_dim`` is the width of the condition vector (None if the backbone has none).
-    A config with an integer field ``hidden`` takes part in parameter matching.
+    A config with a method ``widened(hidden)`` takes part in parameter matching.
     """
 
     uses_condition: bool = False

@@ -14,7 +14,10 @@ from dynaip.adapter.model import DynaIP
 from dynaip.adapter.reference import Reference
 from dynaip.atomic import write_image
 from dynaip.contracts import Backbone, Case
+from dynaip.errors import InputError
 from dynaip.images import load_image
+from dynaip.notes import tell
+from dynaip.reading import check_picture
 
 MADE = "dynaip"
 """Name of the text in a PNG that says what it was made from."""
@@ -89,8 +92,12 @@ def painted(
 
 
 def _finished(path: Path, made: str) -> bool:
-    try:
-        with Image.open(path) as image:
-            return image.info.get(MADE, "") == made
-    except OSError:
+    if not path.exists():
         return False
+    try:
+        check_picture(path)
+    except InputError as error:
+        tell(f"{error}; it is painted again", kind="damaged")
+        return False
+    with Image.open(path) as image:
+        return image.info.get(MADE, "") == made

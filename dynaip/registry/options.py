@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
@@ -51,6 +51,10 @@ class ComponentConfig(Strict):
     def training_part(self) -> dict[str, Any]:
         """The options that change what training gives; by default all of them."""
         return self.model_dump(mode="json")
+
+    def widened(self, hidden: int) -> Self | None:
+        """Give the same fusion with hidden layers of this width, for parameter matching; None (the default) if it has none."""
+        return None
 
 
 class PolicyConfig(ComponentConfig):

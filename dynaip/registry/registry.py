@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dynaip.errors import DynaIPError, MissingDependency, PluginError, UnknownComponent
+from dynaip.quiet import quiet_imports
 from dynaip.registry.component import KINDS, Component, Entry, Plugin, PluginFailure, check_kind
 from dynaip.registry.dependencies import missing_packages
 from dynaip.registry.discovery import Found, installed_plugins
@@ -151,7 +152,8 @@ class Registry:
     def _module(self, plugin: Plugin, name: str) -> Any:
         if plugin.origin == "file" and name in ("", plugin.name):
             return plugin.module  # a file names its own classes as "mine:Fusion" or ":Fusion"
-        return import_module(name)
+        with quiet_imports():
+            return import_module(name)
 
     def _broken(self, entry: Entry, reason: str) -> PluginError:
         self._plugins.failures.append(PluginFailure(entry.qualified, "build", reason))

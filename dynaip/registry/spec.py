@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from dynaip.errors import InputError
+from dynaip.errors import InputError, UnknownComponent
 from dynaip.registry import registry
-from dynaip.registry.explain import Complaint, complaints, raised
+from dynaip.registry.explain import MISSPELT, WRONG, Complaint, complaints, raised
 from dynaip.registry.options import ComponentConfig, Strict
 
 
@@ -64,7 +64,8 @@ def _parse(kind: str, raw: Any) -> ComponentSpec:
         entry = registry().find(kind, name)
         model = registry().config_class(kind, entry.qualified)
     except InputError as error:
-        raise _failed(Complaint((), str(error), type(error))) from error
+        rank = MISSPELT if isinstance(error, UnknownComponent) else WRONG
+        raise _failed(Complaint((), str(error), type(error), rank)) from error
     try:
         config = model.model_validate(options)
     except ValidationError as error:

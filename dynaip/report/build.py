@@ -12,18 +12,24 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from dynaip.ablation.answer import minus, summarise
+from dynaip.ablation.answer import label, minus, summarise
+from dynaip.ablation.statistics import metrics_of
 from dynaip.atomic import write_text
 from dynaip.contracts.section import SectionContent
 from dynaip.errors import InputError
-from dynaip.reading import read_rows
+from dynaip.notes import tell
+from dynaip.plain import plain
+from dynaip.reading import table
+from dynaip.report.damage import damage
 from dynaip.report.directory import AblationDirectory
 from dynaip.report.gallery import gallery
 from dynaip.report.pictures import figure, printed_width
 from dynaip.report.sections import contents
 from dynaip.report.tables import write_csv
-from dynaip.report.view import SuiteView, duration, flatten, looks, parts, stages, suites, summary_rows
+from dynaip.report.view import SuiteView, columns, duration, flatten, looks, parts, stages, suites, summary_rows
 
+DAMAGE_LINES = 20
+"""More lines about damaged files are counted only."""
 TABLE_ROWS = 60
 """Longer tables of sections are cut in the page; their file has all rows."""
 
@@ -34,10 +40,15 @@ def build_report(directory: Path) -> Path:
     Raises ``InputError`` if the directory holds neither a plan nor an arm.
     """
     ablation = AblationDirectory.read(directory)
+    lines = damage(ablation)
     if not ablation.plan and not ablation.arms:
-        raise InputError(f"{directory}: holds no ablation (neither plan.yaml nor arms/); name the directory of one")
+        why = lines[0] if lines else "neither plan.yaml nor arms/; name the directory of one"
+        raise InputError(f"{directory}: holds no ablation ({why})")
     views = suites(ablation)
-    html = render(page_values(ablation, views))
+    values = page_values(ablation, views, lines)
+    for line in (*lines, *(line for section in values["sections"] for line in section["damage"])):
+        tell(line, kind="report")
+    html = render(values)
     try:
         write_csv(directory / "summary.csv", summary_rows(views))
         write_text(directory / "report.html", html)
@@ -52,6 +63,7 @@ def render(values: Mapping[str, Any]) -> str:
         loader=PackageLoader("dynaip.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -61,23 +73,28 @@ def render(values: Mapping[str, Any]) -> str:
     return environment.get_template("report.html").render(**values, style=Markup(style), digest=digest)
 
 
-def page_values(ablation: AblationDirectory, views: list[SuiteView]) -> dict[str, Any]:
-    """All values of the page."""
+def page_values(ablation: AblationDirectory, views: list[SuiteView], lines: list[str]) -> dict[str, Any]:
+    """All values of the page; ``lines`` tell what cannot be shown."""
     findings = [view.finding for view in views if view.finding]
+    metrics = columns(metrics_of(ablation.scores))
     return {
         "title": ablation.title,
         "question": ablation.question,
         "summary": summarise(findings),
         "suites": views,
         "looks": looks(ablation.arms),
-        "gallery": gallery(ablation),
+        "compared": label(findings[0].metric if findings else "cp_pf"),
+        "metrics": metrics,
+        "damage": lines[:DAMAGE_LINES],
+        "more_damage": max(0, len(lines) - DAMAGE_LINES),
+        "gallery": gallery(ablation, ("cp", "pf") if "cp_pf" in metrics else metrics[:1]),
         "baselines": _baselines(ablation),
         "trained": _trained(ablation),
         "seeds": sorted({arm.seed for arm in ablation.arms if not arm.baseline}),
         "sections": [_section(*entry) for entry in contents(ablation.path)],
         "failed": [arm for arm in ablation.arms if arm.state == "failed"],
         "unfinished": [arm for arm in ablation.arms if arm.state not in ("failed", "finished")],
-        "runs": [(arm, arm.status.get("seconds")) for arm in ablation.arms],
+        "runs": [(arm, arm.seconds) for arm in ablation.arms],
         "timings": stages(ablation),
         "parts": parts(ablation),
         "environment": flatten(ablation.environment),
@@ -103,20 +120,43 @@ def _trained(ablation: AblationDirectory) -> list[int]:
 
 
 def _section(name: str, content: SectionContent | None, error: str) -> dict[str, Any]:
-    tables = [(caption, read_rows(path), path.name) for caption, path in content.tables] if content else []
+    figures, tables, lines = _parts(content) if content else ([], [], [])
     return {
         "name": name.rpartition(":")[2],
         "title": content.title if content else name.rpartition(":")[2].capitalize(),
         "paragraphs": content.lead.split("\n\n") if content else [],
-        "figures": _figures(content) if content else [],
-        "tables": [(caption, rows[:TABLE_ROWS], len(rows), file) for caption, rows, file in tables if rows],
+        "figures": figures,
+        "tables": tables,
+        "damage": lines,
         "error": error,
         "shown": bool(content or error),
     }
 
 
-def _figures(content: SectionContent) -> list[tuple[str, str, int | None]]:
-    return [(uri, caption, printed_width(path)) for path, caption in content.figures if (uri := figure(path))]
+def _parts(content: SectionContent) -> tuple[list[Any], list[Any], list[str]]:
+    """Figures and tables of a section, and a line for each that cannot be shown."""
+    figures: list[Any] = []
+    tables: list[Any] = []
+    lines: list[str] = []
+    for path, caption in content.figures:
+        try:
+            figures.append((figure(path), caption, printed_width(path)))
+        except InputError as error:
+            lines.append(str(error))
+    for caption, path in content.tables:
+        try:
+            rows = table(path)
+        except InputError as error:
+            lines.append(str(error))
+            continue
+        if rows:
+            tables.append((caption, rows[:TABLE_ROWS], len(rows), path.name))
+    return figures, tables, lines
+
+
+def _printable(value: Any) -> Any:
+    """Text whose control characters are written out; they would be lost, or turn a line around."""
+    return plain(value) if type(value) is str and not value.isprintable() else value
 
 
 def _figure(value: Any, digits: int = 3) -> str:
@@ -127,7 +167,7 @@ def _figure(value: Any, digits: int = 3) -> str:
 
 def _breakable(name: str) -> Markup:
     """A name that may break after its hyphens and underscores."""
-    return escape(name).replace("-", Markup("-<wbr>")).replace("_", Markup("_<wbr>"))
+    return escape(_printable(name)).replace("-", Markup("-<wbr>")).replace("_", Markup("_<wbr>"))
 
 
 def _count(value: int | None) -> str:

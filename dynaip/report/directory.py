@@ -8,7 +8,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from dynaip.ablation.folder import AblationFolder
@@ -17,13 +17,16 @@ from dynaip.reading import Row, last_line, read_mapping, read_rows
 from dynaip.registry import registry
 
 WEIGHTS = "adapter.safetensors"
+LONGEST_HEADER = 100_000_000
+"""Bytes; safetensors itself refuses longer ones."""
 
 
 @dataclass(frozen=True)
 class ShownReference:
     """A reference of a case as the report shows it."""
 
-    image: Path
+    image: Path | None
+    """None where the table names a file outside the folder of cases."""
     region: tuple[float, float, float, float] | None
 
 
@@ -39,7 +42,7 @@ class ShownCase:
 
 
 @dataclass(frozen=True)
-class Arm:
+class ShownArm:
     """One arm and training seed: a run inside the ablation, or a baseline shown beside the arms."""
 
     name: str
@@ -50,6 +53,8 @@ class Arm:
     """The run whose training this arm uses."""
     why: str = ""
     """Why that training serves this arm."""
+    log: Path | None = None
+    """What the worker said that was at it."""
     run: str = ""
     """RUN of a baseline; ``base`` is the base model without any reference."""
 
@@ -70,8 +75,8 @@ class Arm:
 
     @property
     def last_line(self) -> str:
-        """Why a failed arm failed: its recorded error, or the last line of its log."""
-        return str(self.status.get("error") or "").strip() or last_line(self.folder / "log.txt")
+        """Why a failed arm failed: its recorded error, or the last line of its worker's log."""
+        return str(self.status.get("error") or "").strip() or (last_line(self.log) if self.log else "")
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -108,14 +113,39 @@ class Arm:
 
     @cached_property
     def scores(self) -> list[Row]:
-        """One row a case."""
-        return read_rows(self.folder / "scores.parquet")
+        """One row a case; none if the table lacks the columns that say which."""
+        rows = read_rows(self.folder / "scores.parquet")
+        return rows if rows and {"case", "suite"} <= rows[0].keys() else []
+
+    @property
+    def samples(self) -> Path:
+        """Its images."""
+        return self.folder / "samples"
+
+    @property
+    def seconds(self) -> float | None:
+        """What its evaluation took."""
+        found = self.status.get("seconds")
+        return float(found) if isinstance(found, (int, float)) else None
 
     def image(self, case: ShownCase) -> Path | None:
         """The generated image of a case, if it is there."""
-        folder = self.folder / "samples" / case.id
+        folder = inside(self.samples, case.id)
+        if folder is None:
+            return None
         wanted = folder / f"{case.seed}.png"
         return wanted if wanted.is_file() else next(iter(sorted(folder.glob("*.png"))), None)
+
+
+def inside(folder: Path, name: Any) -> Path | None:
+    """What a table calls ``name`` in a folder; None for a name that leads out of it, as a stranger's table might."""
+    path = PurePath(str(name))
+    odd = (
+        path.is_absolute()
+        or not path.parts
+        or any(part == ".." or "\0" in part or len(part) > 255 for part in path.parts)
+    )
+    return None if odd else folder / path
 
 
 def _folders_of(run: str) -> list[Path]:
@@ -144,10 +174,10 @@ def count_parameters(weights: Path) -> int | None:
     try:
         with weights.open("rb") as data:
             (length,) = struct.unpack("<Q", data.read(8))
-            header: dict[str, Any] = json.loads(data.read(length))
-    except (OSError, ValueError, struct.error):
+            header: dict[str, Any] = json.loads(data.read(min(length, LONGEST_HEADER)))
+        return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error):
         return None
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
 @dataclass(frozen=True)
@@ -178,24 +208,34 @@ class AblationDirectory:
         return str(self.plan.get("question") or "")
 
     @cached_property
-    def arms(self) -> list[Arm]:
-        """Arms in the order of the plan, then baselines; without a plan, the folders that are there."""
-        entries: list[Any] = self.plan.get("arms") or []
-        planned = [self._planned(entry) for entry in entries]
-        known = {arm.folder for arm in planned}
-        found = [folder for folder in sorted(self.files.arms.glob("*")) if folder.is_dir() and folder not in known]
-        return planned + [Arm(folder.name.rpartition("-")[0] or folder.name, folder) for folder in found]
+    def planned(self) -> list[ShownArm]:
+        """Arms of the plan that can be read."""
+        entries: Any = self.plan.get("arms")
+        return [arm for entry in (entries if isinstance(entries, list) else []) if (arm := self._planned(entry))]
 
-    def _planned(self, entry: Mapping[str, Any]) -> Arm:
-        training = entry.get("training")
-        return Arm(
-            name=str(entry["name"]),
-            folder=self.files.arms / str(entry["folder"]),
-            seed=int(entry.get("seed", 0)),
-            baseline=bool(entry.get("baseline", False)),
-            training=self.files.trainings / str(training) if training else None,
-            why=str(entry.get("why") or ""),
-            run=str(entry.get("run") or ""),
+    @cached_property
+    def arms(self) -> list[ShownArm]:
+        """Arms in the order of the plan, then baselines; without a plan, the folders that are there."""
+        known = {arm.folder for arm in self.planned}
+        found = [folder for folder in sorted(self.files.arms.glob("*")) if folder.is_dir() and folder not in known]
+        return self.planned + [ShownArm(folder.name.rpartition("-")[0] or folder.name, folder) for folder in found]
+
+    def _planned(self, entry: Any) -> ShownArm | None:
+        """An arm of the plan; None if the entry is damaged or leads out of the directory."""
+        about: dict[str, Any] = entry if isinstance(entry, dict) else {}
+        folder, training = inside(self.files.arms, about.get("folder", "")), about.get("training")
+        if folder is None or "name" not in about:
+            return None
+        seed = about.get("seed", 0)
+        return ShownArm(
+            name=str(about["name"]),
+            folder=folder,
+            seed=seed if isinstance(seed, int) else 0,
+            baseline=bool(about.get("baseline", False)),
+            training=inside(self.files.trainings, training) if training else None,
+            log=inside(self.files.logs, f"{training or folder.name}.txt"),
+            why=str(about.get("why") or ""),
+            run=str(about.get("run") or ""),
         )
 
     @property
@@ -206,15 +246,24 @@ class AblationDirectory:
     @cached_property
     def cases(self) -> list[ShownCase]:
         """The benchmark's cases in order."""
-        return [self._case(row) for row in read_rows(self.files.case_table)]
+        return [case for row in read_rows(self.files.case_table) if (case := self._case(row))]
 
-    def _case(self, row: Row) -> ShownCase:
-        stored = row.get("references") or "[]"
-        entries: list[dict[str, Any]] = json.loads(stored) if isinstance(stored, str) else stored
-        references = tuple(
-            ShownReference(self.files.cases / str(entry["image"]), _box(entry.get("region"))) for entry in entries
-        )
-        return ShownCase(str(row["case"]), str(row["suite"]), str(row["prompt"]), int(row["seed"]), references)
+    @property
+    def case_rows(self) -> int:
+        """Rows of the table of cases, damaged ones included."""
+        return len(read_rows(self.files.case_table))
+
+    def _case(self, row: Row) -> ShownCase | None:
+        """A case; None if its row is damaged."""
+        try:
+            stored = row.get("references") or "[]"
+            entries: list[dict[str, Any]] = json.loads(stored) if isinstance(stored, str) else stored
+            references = tuple(
+                ShownReference(inside(self.files.cases, entry["image"]), _box(entry.get("region"))) for entry in entries
+            )
+            return ShownCase(str(row["case"]), str(row["suite"]), str(row["prompt"]), int(row["seed"]), references)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return None
 
     @cached_property
     def scores(self) -> list[Row]:

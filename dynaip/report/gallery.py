@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dynaip.report.directory import AblationDirectory, Arm, ShownCase
-from dynaip.report.pictures import picture
+from dynaip.ablation.answer import label
+from dynaip.report.directory import AblationDirectory, ShownArm, ShownCase
+from dynaip.report.pictures import thumbnail
 
 SHOWN = 4
 """Cases a suite."""
@@ -19,8 +20,10 @@ class Tile:
 
     arm: str
     image: str | None
-    cp: float
-    pf: float
+    problem: str
+    """Why there is no image."""
+    figures: tuple[tuple[str, float], ...]
+    """The first metrics of the case, those that it has."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Strip:
     """One case with its references and the tiles of all arms."""
 
     case: ShownCase
-    references: tuple[str | None, ...]
+    references: tuple[tuple[str | None, str], ...]
+    """Picture, or why there is none."""
     tiles: tuple[Tile, ...]
 
     @property
@@ -38,22 +42,24 @@ class Strip:
         return [(number, region) for number, region in found if region and region != (0.0, 0.0, 1.0, 1.0)]
 
 
-def gallery(ablation: AblationDirectory, shown: int = SHOWN) -> dict[str, list[Strip]]:
-    """Strips by suite; the cases are spread evenly from easy to hard, by the mean score of all arms."""
-    arms = [arm for arm in first_seeds(ablation.arms) if (arm.folder / "samples").is_dir()]
+def gallery(
+    ablation: AblationDirectory, metrics: Sequence[str] = ("cp", "pf"), shown: int = SHOWN
+) -> dict[str, list[Strip]]:
+    """Strips by suite; the cases are spread evenly from easy to hard, by the mean of the first ``metrics`` over all arms."""
+    arms = [arm for arm in first_seeds(ablation.arms) if arm.samples.is_dir()]
     scores = {arm.name: {str(row["case"]): row for row in arm.scores} for arm in arms}
     suites = dict.fromkeys(case.suite for case in ablation.cases)
     return {
-        suite: [_strip(case, arms, scores) for case in _chosen(ablation, suite, arms, scores, shown)]
+        suite: [_strip(case, arms, scores, metrics) for case in _chosen(ablation, suite, arms, scores, metrics, shown)]
         for suite in suites
     }
 
 
-def first_seeds(arms: Sequence[Arm]) -> list[Arm]:
+def first_seeds(arms: Sequence[ShownArm]) -> list[ShownArm]:
     """One arm a name: its first training seed that has pictures, else its first."""
-    chosen: dict[str, Arm] = {}
+    chosen: dict[str, ShownArm] = {}
     for arm in arms:
-        if arm.name not in chosen or not (chosen[arm.name].folder / "samples").is_dir():
+        if arm.name not in chosen or not chosen[arm.name].samples.is_dir():
             chosen[arm.name] = arm
     return list(chosen.values())
 
@@ -62,29 +68,36 @@ Scores = dict[str, dict[str, dict[str, object]]]
 
 
 def _chosen(
-    ablation: AblationDirectory, suite: str, arms: Sequence[Arm], scores: Scores, shown: int
+    ablation: AblationDirectory,
+    suite: str,
+    arms: Sequence[ShownArm],
+    scores: Scores,
+    metrics: Sequence[str],
+    shown: int,
 ) -> list[ShownCase]:
     own = [arm.name for arm in arms if not arm.baseline] or [arm.name for arm in arms]
     cases = [case for case in ablation.cases if case.suite == suite and any(arm.image(case) for arm in arms)]
-    cases.sort(key=lambda case: -sum(_product(scores[name].get(case.id, {})) for name in own))
+
+    def difficulty(case: ShownCase) -> float:
+        rows = [scores[name].get(case.id, {}) for name in own]
+        products = [math.prod(value for _, value in _figures(row, metrics)) for row in rows if row]
+        return -sum(products)
+
+    cases.sort(key=difficulty)
     count = min(shown, len(cases))
     return [cases[int((k + 0.5) * len(cases) / count)] for k in range(count)]
 
 
-def _product(row: dict[str, object]) -> float:
-    value = _number(row, "cp") * _number(row, "pf")
-    return 0.0 if math.isnan(value) else value
-
-
-def _number(row: dict[str, object], name: str) -> float:
-    value = row.get(name)
-    return float(value) if isinstance(value, (int, float)) else math.nan
-
-
-def _strip(case: ShownCase, arms: Sequence[Arm], scores: Scores) -> Strip:
-    tiles = tuple(
-        Tile(arm.name, picture(arm.image(case)), _number(row, "cp"), _number(row, "pf"))
-        for arm in arms
-        for row in [scores[arm.name].get(case.id, {})]
+def _figures(row: dict[str, object], metrics: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    values = ((name, row.get(name)) for name in metrics)
+    return tuple(
+        (label(name), float(value)) for name, value in values if isinstance(value, (int, float)) and value == value
     )
-    return Strip(case, tuple(picture(reference.image) for reference in case.references), tiles)
+
+
+def _strip(case: ShownCase, arms: Sequence[ShownArm], scores: Scores, metrics: Sequence[str]) -> Strip:
+    tiles = tuple(
+        Tile(arm.name, *thumbnail(arm.image(case)), _figures(scores[arm.name].get(case.id, {}), metrics))
+        for arm in arms
+    )
+    return Strip(case, tuple(thumbnail(reference.image) for reference in case.references), tiles)

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from dynaip.errors import DynaIPError
+from dynaip.errors import DynaIPError, InputError
 from dynaip.images import load_image
+from dynaip.notes import tell
+from dynaip.reading import check_picture
+from dynaip.suggest import one_line
 
 LONGEST = 256
 """Generated pictures larger than this are shown smaller; smaller ones stay as they are, pixel for pixel."""
@@ -21,17 +24,19 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def picture(path: Path | None) -> str | None:
-    """A thumbnail as data URI; None if there is no such image or it cannot be read."""
+def thumbnail(path: Path | None) -> tuple[str | None, str]:
+    """A thumbnail as data URI, or None and why there is none: ``missing`` or ``damaged``."""
     if path is None or not path.is_file():
-        return None
+        return None, "missing"
     try:
-        return _thumbnail(load_image(path))
-    except (DynaIPError, OSError):
-        return None
+        check_picture(path)
+        return _scaled(load_image(path)), ""
+    except Exception as error:  # Pillow raises whatever the bytes make of it
+        tell(str(error) if isinstance(error, DynaIPError) else f"{path} is damaged: {one_line(error)}", kind="pictures")
+        return None, "damaged"
 
 
-def _thumbnail(image: Image.Image) -> str:
+def _scaled(image: Image.Image) -> str:
     target = io.BytesIO()
     if max(image.size) <= LONGEST:
         image.save(target, "PNG", optimize=True)
@@ -53,9 +58,14 @@ def printed_width(path: Path) -> int | None:
         return None
 
 
-def figure(path: Path) -> str | None:
-    """A figure (PNG or SVG) as it is, as data URI; None if it is missing or of another type."""
+def figure(path: Path) -> str:
+    """A figure (PNG or SVG) as it is, as data URI; ``InputError`` if it is missing, damaged or of another type."""
     kind = TYPES.get(path.suffix.lower())
-    if kind is None or not path.is_file():
-        return None
-    return data_uri(path.read_bytes(), kind)
+    if kind is None:
+        raise InputError(f"{path} is neither PNG nor SVG")
+    if path.suffix.lower() == ".png":
+        check_picture(path)
+    try:
+        return data_uri(path.read_bytes(), kind)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from error

@@ -46,7 +46,9 @@ def contents(directory: Path) -> list[tuple[str, SectionContent | None, str]]:
     found: list[tuple[int, str, SectionContent | None, str]] = []
     for name, options in wanted(directory):
         content, problem = _attempt(lambda: build(name, options).content(directory))  # noqa: B023 - called at once
-        error = str(states.get(name, {}).get("error", "")) or problem
+        state = states.get(name)
+        error = str(state.get("error", "")) if isinstance(state, dict) else ""
+        error = error or problem
         found.append((_order(name, options), name, content, error))
     return [(name, content, error) for _, name, content, error in sorted(found, key=lambda each: each[0])]
 
@@ -60,7 +62,8 @@ def _attempt(work: Callable[[], Result]) -> tuple[Result | None, str]:
 
 def wanted(directory: Path) -> list[tuple[str, dict[str, Any]]]:
     """Qualified name and options of the sections: all that are registered, but those that the plan sets to false."""
-    chosen: Mapping[str, Any] = read_mapping(AblationFolder(directory).plan).get("report") or {}
+    given: Any = read_mapping(AblationFolder(directory).plan).get("report")
+    chosen = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
     found: list[tuple[str, dict[str, Any]]] = []
     for entry in registry().components("report_section"):
         options: Any = chosen.get(entry.qualified, chosen.get(entry.component.name, {}))

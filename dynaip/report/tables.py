@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
+from dynaip.atomic import write_text
+from dynaip.plain import cell
 from dynaip.reading import Row as Row
 from dynaip.reading import last_line as last_line
 from dynaip.reading import read_mapping as read_mapping
@@ -13,7 +16,8 @@ from dynaip.reading import read_rows as read_rows
 
 def write_csv(path: Path, rows: list[Row]) -> None:
     """Write rows as csv; the columns are those of the first row."""
-    with path.open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.DictWriter(lines, fieldnames=list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
+    lines = io.StringIO(newline="")
+    writer = csv.DictWriter(lines, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
+    write_text(path, lines.getvalue())

@@ -8,17 +8,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from dynaip.ablation.answer import Finding, find
+import numpy as np
+
+from dynaip.ablation.answer import Finding, find, label
 from dynaip.ablation.statistics import Bootstrap, Estimate, collect
 from dynaip.errors import DynaIPError
 from dynaip.registry import registry
-from dynaip.report.directory import AblationDirectory, Arm
+from dynaip.report.directory import AblationDirectory, ShownArm
 from dynaip.report.pictures import data_uri
 from dynaip.report.plane import PlanePoint, at_night, draw, panels
 from dynaip.report.style import BASELINE, arm_colour, arm_marker
 
 SVG = "image/svg+xml"
-FIGURES = ("cp_pf", "cp", "pf", "leak")
+
+FIRST = ("cp", "pf")
+"""Metrics that stand first wherever there are any; CP·PF is made of both."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +42,22 @@ class TableRow:
     arm: str
     look: Look
     figures: Mapping[str, Estimate]
+    """Metric -> figure, in the order of the table; the first is what arms are compared by."""
     seeds: Mapping[int, float]
+    """The first metric of each training seed alone."""
     steps: int | None
     parameters: int | None
     best: bool
 
     @property
     def cases(self) -> int:
-        """Cases behind the figures."""
-        return self.figures["cp_pf"].cases
+        """Cases behind the first figure."""
+        return self.lead.cases
+
+    @property
+    def lead(self) -> Estimate:
+        """What arms are compared by."""
+        return next(iter(self.figures.values()))
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,8 @@ class SuiteView:
     """Everything the report says about one suite."""
 
     name: str
+    metrics: tuple[str, ...]
+    """Columns of the table as they are written; the first is what arms are compared by."""
     rows: tuple[TableRow, ...]
     top: float
     """Where the bars of the table end: at the best arm; a baseline beyond it is an arrow."""
@@ -73,7 +86,7 @@ class Part:
     summary: str
 
 
-def looks(arms: Sequence[Arm]) -> dict[str, Look]:
+def looks(arms: Sequence[ShownArm]) -> dict[str, Look]:
     """Colour and marker of every arm name, in the order of the plan."""
     found: dict[str, Look] = {}
     own = 0
@@ -91,16 +104,26 @@ def suites(ablation: AblationDirectory) -> list[SuiteView]:
     return [_suite(Bootstrap(scores), ablation, style) for scores in collect(ablation.scores)]
 
 
+def columns(metrics: Sequence[str]) -> list[str]:
+    """Metrics in the order of a table: CP·PF, CP and PF where there are any, then every other one as the scores have it."""
+    first = [name for name in FIRST if name in metrics]
+    return ["cp_pf"] * (len(first) == 2) + first + [name for name in metrics if name not in FIRST]
+
+
 def _suite(boot: Bootstrap, ablation: AblationDirectory, style: Mapping[str, Look]) -> SuiteView:
+    metrics = columns([name for name, values in boot.scores.values.items() if np.isfinite(values).any()]) or ["cp_pf"]
     own = [name for name in style if not style[name].baseline]
-    finding = find(boot, own, ablation.reference_arm)
-    rows = tuple(_row(boot, name, ablation, style[name], finding) for name in [*boot.ranking(own), *_rest(boot, style)])
-    bars = [row.figures["cp_pf"] for row in rows if not row.look.baseline] or [row.figures["cp_pf"] for row in rows]
+    finding = find(boot, own, ablation.reference_arm, metrics[0])
+    ranking = boot.ranking(own, metrics[0]) + boot.ranking([name for name in style if name not in own], metrics[0])
+    others = [name for name in boot.scores.arms if name not in ranking]  # with other metrics than the first
+    rows = tuple(_row(boot, name, ablation, style[name], finding, metrics) for name in [*ranking, *others])
+    bars = [row.lead for row in rows if not row.look.baseline] or [row.lead for row in rows]
     tops = [top for bar in bars for top in (bar.value, bar.high) if math.isfinite(top)]
     return SuiteView(
         boot.scores.suite,
+        tuple(label(name) for name in metrics),
         rows,
-        max(tops, default=1.0) or 1.0,
+        top if (top := max(tops, default=0.0)) > 0 else 1.0,
         finding,
         tuple(_planes(rows)),
         _subjects(boot.scores.suite, ablation),
@@ -134,17 +157,20 @@ def _used(component: Any) -> str:
     return str(component.get("use", "")) if isinstance(component, dict) else str(component or "")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
 
-def _rest(boot: Bootstrap, style: Mapping[str, Look]) -> list[str]:
-    return boot.ranking([name for name in style if style[name].baseline])
-
-
-def _row(boot: Bootstrap, name: str, ablation: AblationDirectory, look: Look, finding: Finding | None) -> TableRow:
+def _row(
+    boot: Bootstrap,
+    name: str,
+    ablation: AblationDirectory,
+    look: Look,
+    finding: Finding | None,
+    metrics: Sequence[str],
+) -> TableRow:
     arm = next(arm for arm in ablation.arms if arm.name == name)
     return TableRow(
         arm=name,
         look=look,
-        figures={metric: boot.estimate(name, metric) for metric in FIGURES},
-        seeds=boot.per_seed(name, "cp_pf"),
+        figures={metric: boot.estimate(name, metric) for metric in metrics},
+        seeds=boot.per_seed(name, metrics[0]),
         steps=arm.steps,
         parameters=arm.parameters,
         best=finding is not None and name == finding.winner,
@@ -155,7 +181,9 @@ def _planes(rows: Sequence[TableRow]) -> list[tuple[str, str, str]]:
     points = [
         PlanePoint(row.arm, row.figures["cp"], row.figures["pf"], row.look.colour, row.look.marker, row.look.baseline)
         for row in rows
-        if math.isfinite(row.figures["cp"].value) and math.isfinite(row.figures["pf"].value)
+        if {"cp", "pf"} <= row.figures.keys()
+        and math.isfinite(row.figures["cp"].value)
+        and math.isfinite(row.figures["pf"].value)
     ]
     if not points:
         return []

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from dynaip.atomic import replacing_folder
+from dynaip.atomic import check_folder, replacing_folder
 from dynaip.errors import DynaIPError
 
 ADAPTER, OPTIMIZER, STATE, MANIFEST = "adapter.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
@@ -90,8 +90,10 @@ def prune(root: Path, keep: int) -> None:
 
 
 def found(root: Path) -> list[Path]:
-    """Checkpoint folders, oldest first."""
+    """Checkpoint folders, oldest first; ``InputError`` if a file lies where one should be."""
     folders = [folder for folder in root.glob("step-*") if _NAME.fullmatch(folder.name)] if root.is_dir() else []
+    for folder in folders:
+        check_folder(folder)
     return sorted(folders, key=step_of)
 
 

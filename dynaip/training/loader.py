@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +24,14 @@ BLOCK = 16
 
 MEMORY_SHARE = 0.5
 """Share of the machine's memory that encoded pairs may take."""
+
+
+GRACE = 15
+"""Seconds that a loading process goes on after it was asked to stop."""
+
+
+class LoaderDied(DynaIPError):
+    """A process that loads pairs is gone."""
 
 
 @dataclass
@@ -78,12 +87,12 @@ class PairLoader:
         self.kept: dict[int, Encoded] = {}
         self.size: tuple[int, int] | None = None
 
-    def batches(self, start: int, end: int) -> Iterator[Batch]:
+    def batches(self, start: int, end: int) -> Generator[Batch]:
         """Yield the batches with the numbers ``start`` to ``end`` (excluded)."""
         plan = [self.order.at(number) for number in range(start, end)]
-        loaded = None if self.caching else self._read(plan)
-        for indices in plan:
-            yield self._stacked(indices, loaded)
+        with closing(self._read([] if self.caching else plan)) as loaded:
+            for indices in plan:
+                yield self._stacked(indices, None if self.caching else loaded)
 
     def fill(self, start: int, end: int, *, on_progress: Callable[[int, int], None] | None = None) -> None:
         """Encode ahead everything that these batches will ask for, if it is kept at all."""
@@ -130,16 +139,10 @@ class PairLoader:
             num_workers=self.workers,
             collate_fn=list,
             multiprocessing_context=self._start_method() if self.workers else None,
+            worker_init_fn=_outlive_sigterm,
         )
-        try:
+        with deaths_told():
             yield from loader
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
-                raise
-            raise DynaIPError(
-                f"a process that loads pairs died ({error}): start again with --resume, with fewer training.workers if "
-                "memory ran out"
-            ) from error
 
     def _start_method(self) -> str:
         """A component of a notebook cell exists in this process alone, so that only a copy of the process has it."""
@@ -188,6 +191,26 @@ class PairLoader:
             if place in self.kept:
                 return self.kept[place]
         raise DynaIPError("no pair can be used")
+
+
+@contextmanager
+def deaths_told() -> Generator[None]:
+    """Say in one line that a loading process died; torch raises that wherever this process happens to be."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        said = " ".join(str(error).split())
+        raise LoaderDied(
+            f"a process that loads pairs died ({said}): start again with --resume, with fewer training.workers if memory "
+            "ran out"
+        ) from error
+
+
+def _outlive_sigterm(worker: int) -> None:
+    """Schedulers ask every process of a job to stop: the training finishes its step first, and ends its workers then."""
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE))
 
 
 def _stack(rows: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -6,25 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dynaip.atomic import write_text
-from dynaip.config import ExperimentConfig, load_saved
+from dynaip import atomic
+from dynaip.adapter.files import CONFIG, WEIGHTS, read_weights
+from dynaip.config import ExperimentConfig, TrainingConfig, load_saved
 from dynaip.config.differences import differences
-from dynaip.errors import InputError, MismatchError
+from dynaip.errors import DynaIPError, InputError, MismatchError
 from dynaip.runs import Run
 from dynaip.training import checkpoints
 
-MAY_CHANGE = {
-    "steps",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "sample_every",
-    "log_every",
-    "workers",
-    "threads",
-    "max_bad_steps",
-    "max_bad_share",
-}
-"""Fields of ``training`` that a resumed run may have changed; so may ``evaluation`` and the place of plugin files."""
+FREE = {"evaluation", "plugins", *(f"training.{name}" for name in TrainingConfig.may_change())}
+"""What a resumed run may have changed."""
 
 
 def check_folder(run: Run, config: ExperimentConfig, *, resume: bool) -> None:
@@ -35,20 +26,40 @@ def check_folder(run: Run, config: ExperimentConfig, *, resume: bool) -> None:
         return
     if not resume:
         raise InputError(f"{run.path} holds a run already: add --resume to go on with it, or choose another folder")
-    before = load_saved(run.config).resolved()
-    for path, old, new in differences(before, config.resolved()):
-        top, _, rest = path.partition(".")
-        if top not in {"evaluation", "plugins"} and not (top == "training" and rest in MAY_CHANGE):
+    _check_places(run)
+    for path, old, new in differences(load_saved(run.config).resolved(), config.resolved()):
+        if path not in FREE and path.partition(".")[0] not in FREE:
             raise MismatchError(
                 f"{run.path}: {path} was {old!r} and is now {new!r}; a resumed run keeps it: set it back, or "
                 "choose another folder"
             )
 
 
+def _check_places(run: Run) -> None:
+    """Refuse at once what would end the training when it comes to write."""
+    for folder in (run.checkpoints, run.adapter, run.samples):
+        atomic.check_folder(folder)
+    for file in (run.config, run.metrics, run.order, run.quarantine):
+        if file.is_dir():
+            raise InputError(f"{file} is a folder, and a file has to be there: move it elsewhere")
+    checkpoints.found(run.checkpoints)
+
+
 def finished(run: Run, steps: int) -> bool:
-    """Whether the run's adapter is there and has been trained for ``steps`` steps at least."""
+    """Whether the run's adapter is, weight by weight, that of its newest checkpoint, after ``steps`` steps at least.
+
+    A process that is killed between its last checkpoint and its adapter leaves an adapter that is absent or older.
+    """
     reached = checkpoints.found(run.checkpoints)
-    return (run.adapter / "config.json").is_file() and bool(reached) and checkpoints.step_of(reached[-1]) >= steps
+    if not reached or checkpoints.step_of(reached[-1]) < steps:
+        return False
+    try:
+        trained = checkpoints.load(reached[-1]).adapter
+        json.loads((run.adapter / CONFIG).read_text(encoding="utf-8"))
+        stored = read_weights(run.adapter / WEIGHTS)
+    except (DynaIPError, OSError, ValueError):
+        return False
+    return stored.keys() == trained.keys() and all(stored[name].equal(value) for name, value in trained.items())
 
 
 def cut_log(path: Path, step: int) -> None:
@@ -62,7 +73,7 @@ def cut_log(path: Path, step: int) -> None:
                 kept.append(line)
         except (ValueError, KeyError, TypeError):
             break
-    write_text(path, "".join(line + "\n" for line in kept))
+    atomic.write_text(path, "".join(line + "\n" for line in kept))
 
 
 def append_log(path: Path, entry: dict[str, Any]) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from math import isfinite, nan
 from pathlib import Path
@@ -17,7 +16,7 @@ from accelerate import Accelerator, PartialState  # pyright: ignore[reportMissin
 from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
-from dynaip.adapter.files import start_from
+from dynaip.adapter.files import fill, start_from
 from dynaip.adapter.model import DynaIP
 from dynaip.config import ExperimentConfig, TrainingConfig
 from dynaip.contracts import Backbone, PairSource
@@ -25,10 +24,12 @@ from dynaip.device import choose
 from dynaip.errors import DynaIPError, Interrupted
 from dynaip.registry import registry
 from dynaip.runs import Run
+from dynaip.signals import interruptible, noting
 from dynaip.training import checkpoints
 from dynaip.training.data import Order, PairDataset, Quarantine
 from dynaip.training.encoding import base_type, encode, encode_text, freeze
-from dynaip.training.loader import Batch, PairLoader
+from dynaip.training.identity import Identity, check, identity
+from dynaip.training.loader import Batch, LoaderDied, PairLoader, deaths_told
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
 from dynaip.training.resume import append_log, check_folder, cut_log, finished
@@ -51,13 +52,16 @@ class Trainer:
     dyna: DynaIP
     loader: PairLoader
     optimizer: torch.optim.Optimizer
+    identity: Identity
+    """What checkpoints of this training belong to."""
     warn: Warn = to_stderr
     empty: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Encodings of the empty prompt."""
     step: int = 0
     skipped: int = 0
     skipped_in_row: int = 0
-    stopping: bool = False
+    asked: Callable[[], bool] = lambda: False
+    """Whether somebody wants the training to stop after the step at hand."""
     saved: int = -1
     """Step of the newest checkpoint of this process."""
     started: float = field(default_factory=time.monotonic)
@@ -85,33 +89,45 @@ class Trainer:
         )
         optimizer = cast(torch.optim.Optimizer, accelerator.prepare(optimizer))
         loader = _loader(config, run, accelerator, (pipe, backbone, dyna), warn)
-        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, warn)
+        marks = identity(config, pipe, dyna)
+        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, warn)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def fit(self, on_progress: OnProgress | None = None) -> None:
         """Train up to ``training.steps``; ``Interrupted`` after SIGTERM, with everything saved."""
-        settings, tell = self.config.training, on_progress or _silent
+        try:
+            with noting() as self.asked, torch.random.fork_rng(devices=[]), deaths_told():
+                self._steps(on_progress or _silent)
+        except LoaderDied:
+            if self.asked():  # whoever asked us to stop asked our workers, too
+                raise self._stopped() from None
+            raise
+
+    def _steps(self, tell: OnProgress) -> None:
+        settings = self.config.training
         first, last = (step * settings.gradient_accumulation for step in (self.step, settings.steps))
-        with self._asked_to_stop(), torch.random.fork_rng(devices=[]):
-            self.loader.fill(first, last, on_progress=lambda done, total: self._prepared(tell, done, total))
-            self.empty = encode_text([""], self.pipe, self.backbone)
-            self.dyna.train()
-            batches = self.loader.batches(first, last)
+        self.loader.fill(first, last, on_progress=lambda done, total: self._prepared(tell, done, total))
+        self.empty = encode_text([""], self.pipe, self.backbone)
+        self.dyna.train()
+        with closing(self.loader.batches(first, last)) as batches:
             while self.step < settings.steps:
                 report, ids, stop = self._one_step(batches)
                 tell(report)
                 self._write_down(report, ids)
                 if stop:
                     self.save()
-                    raise Interrupted(f"stopped at step {self.step}; go on with --resume (run folder {self.run.path})")
-        if self.saved != self.step:
-            self.save()
+                    raise self._stopped()
+        self.save()
 
     def _prepared(self, tell: OnProgress, done: int, total: int) -> None:
         tell(Preparation(done, total))
-        if self.stopping:
-            raise Interrupted(f"stopped while pairs were encoded; go on with --resume (run folder {self.run.path})")
+        if self.asked():
+            raise self._stopped()
+
+    def _stopped(self) -> Interrupted:
+        place = f"at step {self.step}" if self.step else "before the first step"
+        return Interrupted(f"stopped {place}; go on with --resume (run folder {self.run.path})")
 
     def _one_step(self, batches: Iterator[Batch]) -> tuple[StepReport, list[str], bool]:
         settings, losses, ids = self.config.training, list[float](), list[str]()
@@ -126,7 +142,7 @@ class Trainer:
             batch = next(batches)
             losses.append(update.add(self._loss(batch, self.step * parts + part)))
             ids += batch.ids
-        outcome = update.finish(stop=self.stopping)
+        outcome = update.finish(stop=self.asked())
         self._count(outcome)
         loss = sum(losses) / parts if outcome.applied else nan
         seconds = time.monotonic() - self.started
@@ -192,15 +208,23 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         weights = {name: value.detach().cpu().contiguous() for name, value in self.dyna.state_dict().items()}
-        state = {"skipped": self.skipped, "skipped_in_row": self.skipped_in_row}
+        state: dict[str, Any] = {"skipped": self.skipped, "skipped_in_row": self.skipped_in_row}
+        state |= {"identity": self.identity}
         state |= {"seconds": time.monotonic() - self.started, "scaler": self._scaler_state()}
         made = checkpoints.Checkpoint(self.step, weights, checkpoints.optimizer_tensors(self._inner()), state)
         checkpoints.save(self.run.checkpoints, made, keep=self.config.training.keep_checkpoints)
 
     def restore(self) -> bool:
-        """Go back to the newest complete checkpoint; False if there is none. Logs are cut to its step."""
+        """Go back to the newest complete checkpoint; False if there is none. Logs are cut to its step.
+
+        Raises ``MismatchError`` naming the field if the checkpoint belongs to other models or parts.
+        """
         main = self.accelerator.is_main_process
         found = checkpoints.latest(self.run.checkpoints, warn=self.warn if main else _silent)
+        if found:
+            place = f"{self.run.checkpoints}, step {found.step}"
+            check(found.state.get("identity", {}), self.identity, place)
+            fill(self.dyna, found.adapter, place)
         self.accelerator.wait_for_everyone()
         if main:
             checkpoints.set_aside(self.run.checkpoints, found.step if found else 0)
@@ -208,7 +232,6 @@ class Trainer:
                 cut_log(log, found.step if found else 0)
         if found is None:
             return False
-        self.dyna.load_state_dict(found.adapter)
         checkpoints.restore_optimizer(self._inner(), found.optimizer)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(found.state["scaler"])
@@ -232,23 +255,6 @@ class Trainer:
             sample_grid(self.dyna, self.pipe, self.config.evaluation, self.run.samples / f"step-{self.step:06d}.png")
             self.dyna.train()
 
-    @contextmanager
-    def _asked_to_stop(self) -> Generator[None]:
-        """SIGTERM ends the training after the step at hand."""
-
-        def note(number: int, frame: Any) -> None:
-            self.stopping = True
-
-        try:
-            before = signal.signal(signal.SIGTERM, note)
-        except ValueError:  # not in the main thread: nobody can signal us there
-            yield
-            return
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
 
 def train(
     config: ExperimentConfig,
@@ -263,8 +269,9 @@ def train(
     Raises ``InputError`` if the folder holds a run already (without ``resume``) or is in use, ``MismatchError`` naming
     the field if a resumed run's config changed, ``Interrupted`` after SIGTERM.
     """
-    target, state = Run(Path(run)), PartialState(cpu=_on_cpu())
-    with target.locked() if state.is_main_process else nullcontext():
+    target, state = Run(Path(run).expanduser()), PartialState(cpu=_on_cpu())
+    early = f"stopped; nothing that was trained is lost: go on with --resume (run folder {target.path})"
+    with interruptible(early), target.locked() if state.is_main_process else nullcontext():
         if state.is_main_process:
             check_folder(target, config, resume=resume)
             target.quarantine.unlink(missing_ok=True)

@@ -72,3 +72,46 @@ def test_a_variable_that_names_nothing_is_refused(monkeypatch: pytest.MonkeyPatc
 def test_a_generating_pipeline_is_float32_on_a_cpu_alone() -> None:
     assert device.default_dtype(torch.device("cpu")) == torch.float32
     assert device.default_dtype(torch.device("cuda")) == torch.bfloat16
+
+
+class Backbone:
+    """Loads a pipeline that notes where it was brought."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def load(self, *, device: object, dtype: torch.dtype) -> Backbone:
+        self.told.append(f"load {device} {dtype}")
+        return self
+
+    def enable_model_cpu_offload(self, device: torch.device) -> None:
+        self.told.append(f"model {device}")
+
+    def enable_sequential_cpu_offload(self, device: torch.device) -> None:
+        self.told.append(f"sequential {device}")
+
+
+@pytest.mark.parametrize(
+    ("way", "told"),
+    [
+        ("none", ["load cuda torch.bfloat16"]),
+        ("model", ["load cpu torch.bfloat16", "model cuda"]),
+        ("sequential", ["load cpu torch.bfloat16", "sequential cuda"]),
+    ],
+)
+def test_parts_that_are_not_at_work_leave_the_device(
+    way: str, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(device.OFFLOAD, "none")
+    device.use("auto", way)
+    backbone = Backbone()
+    device.load_on(backbone, torch.device("cuda"))
+    assert backbone.told == told
+
+
+def test_nothing_is_offloaded_from_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(device.OFFLOAD, "model")
+    with pytest.raises(InputError, match="this device is a CPU: leave it out"):
+        device.load_on(Backbone(), torch.device("cpu"))
+    with pytest.raises(InputError, match="offload 'half' must be one of none, model, sequential"):
+        device.use("auto", "half")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -35,3 +36,22 @@ def test_load_is_the_function_in_any_order_of_imports() -> None:
         "assert dynaip.load() == 'loaded'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from dynaip import DynaIP, Reference, load, register",
+        "import dynaip\ndynaip.load('microworld')",
+        "from dynaip.registry import registry\n"
+        "for each in registry().components(): registry().target(each.component.kind, each.qualified)",
+    ],
+)
+def test_others_warn_of_nothing_when_we_import_them(code: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        environment.pop(name, None)
+    code += "\nimport logging\nlogging.getLogger('others').warning('heard')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line and "Loading " not in line]
+    assert (done.stdout, lines) == ("", ["heard"])

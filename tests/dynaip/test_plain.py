@@ -31,7 +31,26 @@ def test_names_are_words(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../x", "a/b", "a\\b", "a..b", "=cmd", "a b", "é", "a\x1b", "a\n", "x" * 121, "a:b", "@x"]
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "a\\b",
+        "a..b",
+        "=cmd",
+        "a b",
+        "é",
+        "a\x1b",
+        "a\n",
+        "x" * 121,
+        "a:b",
+        "@x",
+        ".a",
+        "-rf",
+    ],
 )
 def test_whatever_is_more_than_a_word_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=r"^arm .* is no name: write letters") as caught:

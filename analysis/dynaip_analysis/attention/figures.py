@@ -94,7 +94,7 @@ def _words(axes: Any, found: BranchMaps, words: Sequence[str]) -> None:
         return
     share = np.nan_to_num(found.share["text"])
     shown = np.sort(np.argsort(-share, kind="stable")[:BARS])
-    labels = [_short(words[k]) if k < len(words) else str(k) for k in shown]
+    labels = [_short(words[k]) if k < len(words) else str(k) for k in map(int, shown)]
     axes.barh(range(len(shown)), share[shown], color=canvas.BRANCH_COLOURS["text"], height=0.7)
     axes.set_yticks(range(len(shown)), labels, fontsize=7, parse_math=False)
     axes.invert_yaxis()

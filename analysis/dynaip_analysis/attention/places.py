@@ -78,7 +78,8 @@ def _view(recording: Recording, found: BranchMaps, token: tuple[int, int], name:
         words = found.by_query["text"]
         text = np.tensordot(onto[: len(words)], words, axes=1) / max(float(onto[: len(words)].sum()), 1e-30)
     if image is not None:
-        patch = tuple(int(each) for each in np.unravel_index(int(np.nanargmax(image)), image.shape))
+        row, column = np.unravel_index(int(np.nanargmax(image)), image.shape)
+        patch = int(row), int(column)
         looking = found.by_query["image"][:, patch[0], patch[1]].reshape(grid)
         back = looking / max(float(np.nanmean(looking)), 1e-30)
     return PlaceViews(token, image, text, joint / joint.mean(), patch, back, float(onto.sum()))

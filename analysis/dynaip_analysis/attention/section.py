@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from math import isfinite
 from pathlib import Path
@@ -80,10 +80,10 @@ class AttentionSection(RunSection[AttentionConfig]):
             ) as found:
                 bench.generate(batch, decoupling=bench.every_branch)
             maps += [
-                _looked_at(bench, found, k, case, number) for k, case in enumerate(batch) for number in _masked(case)
+                _looked_at(bench, found, k, case, number) for k, case in enumerate(batch) for number, _ in _masked(case)
             ]
-        places = [(case, number) for case in known for number in _masked(case)]
-        masks = [mask_seen_by(bench.dyna.encoder, case.references[number].mask()) for case, number in places]
+        places = [(case, number) for case in known for number, _ in _masked(case)]
+        masks = [mask_seen_by(bench.dyna.encoder, mask()) for case in known for _, mask in _masked(case)]
         names = [case.id for case, _ in places]
         if len(known) < 2 or not all(maps):
             why = (
@@ -116,9 +116,9 @@ BATCH = 8
 """Cases that are recorded together for the agreement with masks."""
 
 
-def _masked(case: Case) -> list[int]:
-    """References of a case whose subject's place is known."""
-    return [number for number, each in enumerate(case.references) if each.mask is not None]
+def _masked(case: Case) -> list[tuple[int, Callable[[], Any]]]:
+    """References of a case whose subject's place is known, and what tells it."""
+    return [(number, each.mask) for number, each in enumerate(case.references) if each.mask is not None]
 
 
 def _looked_at(bench: Workbench, recording: Recording, sample: int, case: Case, number: int) -> Mapping[str, Any]:

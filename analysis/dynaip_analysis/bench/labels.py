@@ -73,8 +73,8 @@ def labelled_cases(cases: Sequence[Case], columns: Sequence[str] = ()) -> Labell
     combination of concept-specific values are one identity, else one picture is one. None if the cases know nothing of their
     references.
     """
-    known = [_subject(case).get("reference") for case in cases]
-    if not cases or not all(known):
+    known = [row for case in cases if (row := _subject(case).get("reference"))]
+    if not cases or len(known) < len(cases):
         return None
     names = [name for name in known[0] if len({row[name] for row in known}) > 1]
     named = [column.partition("_") for column in columns]

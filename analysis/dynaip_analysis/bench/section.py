@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from dynaip.contracts.section import AnalysisRequest, ReportSection, SectionContent
 from dynaip.errors import InputError
 from dynaip.images import load_image
-from dynaip.report.directory import AblationDirectory, Arm
+from dynaip.report.directory import AblationDirectory, ShownArm
 from dynaip.report.tables import read_mapping
 from dynaip_analysis.bench.config import SectionConfig
 
@@ -51,7 +51,7 @@ def choose(directory: Path, wanted: str | None = None) -> list[Chosen]:
     return [*shipped[:1], *trained[:1]]
 
 
-def _chosen(arm: Arm) -> Chosen:
+def _chosen(arm: ShownArm) -> Chosen:
     run = (
         (arm.run or arm.name) if arm.baseline else str(arm.adapter_folder.parent if arm.adapter_folder else arm.folder)
     )

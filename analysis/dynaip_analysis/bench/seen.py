@@ -13,7 +13,7 @@ from dynaip.contracts import VisualEncoder
 
 
 @torch.no_grad()
-def seen_by(encoder: Any, picture: Image.Image, *, beside: float = 1.0) -> Image.Image:
+def seen_by(encoder: VisualEncoder, picture: Image.Image, *, beside: float = 1.0) -> Image.Image:
     """A picture cut, padded and resized as the encoder's ``preprocess`` does it, in the picture's own colours (ours).
 
     Normalisation is taken back by what a black and a white picture of the same size become. Where those two are alike the
@@ -27,7 +27,7 @@ def seen_by(encoder: Any, picture: Image.Image, *, beside: float = 1.0) -> Image
     return Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0))
 
 
-def mask_seen_by(encoder: Any, mask: Any) -> NDArray[np.float64]:
+def mask_seen_by(encoder: VisualEncoder, mask: Any) -> NDArray[np.float64]:
     """A mask of a picture (height x width, 0 to 1 or bool) where the encoder sees it; padding is outside."""
     grey = Image.fromarray((np.asarray(mask, dtype=np.float64).clip(0, 1) * 255).round().astype(np.uint8))
     return np.asarray(seen_by(encoder, grey, beside=0.0), dtype=np.float64)[..., 0] / 255

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dynaip.adapter.model import DynaIP
 from dynaip.contracts import Case
 from dynaip.errors import DynaIPError
 from dynaip.training import checkpoints
@@ -112,7 +113,7 @@ def carried_rows(found: Carried, families: Mapping[str, str]) -> list[dict[str, 
 
 
 @contextmanager
-def weights_of(dyna: Any, weights: Mapping[str, Any]) -> Iterator[None]:
+def weights_of(dyna: DynaIP, weights: Mapping[str, Any]) -> Iterator[None]:
     """The adapter with other weights (of a checkpoint, say); its own are back afterwards, bit for bit."""
     own = {name: value.detach().clone() for name, value in dyna.state_dict().items()}
     dyna.load_state_dict(dict(weights))

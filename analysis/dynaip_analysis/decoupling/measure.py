@@ -9,7 +9,8 @@ from typing import Any
 from PIL import Image
 
 from dynaip.ablation.statistics import Bootstrap, collect
-from dynaip.contracts import Case
+from dynaip.adapter.model import DynaIP
+from dynaip.contracts import Branch, Case
 
 POLICIES: Mapping[str, str | None] = {
     "neither": None,
@@ -20,7 +21,7 @@ POLICIES: Mapping[str, str | None] = {
 """What is shown -> the policy that an adapter trained through both branches gets at inference; None: no reference."""
 
 
-NEEDS: Mapping[str, tuple[str, ...]] = {
+NEEDS: Mapping[str, tuple[Branch, ...]] = {
     "image branch": ("image",),
     "text branch": ("text",),
     "both branches": ("image", "text"),
@@ -31,13 +32,12 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 METRICS = ("cp", "pf", "leak")
 
 
-def served(dyna: Any) -> dict[str, str | None]:
+def served(dyna: DynaIP) -> dict[str, str | None]:
     """The policies of ``POLICIES`` that an adapter can serve: one that was trained through one branch has no other."""
-    attention = getattr(dyna, "attention", None)
     return {
         name: policy
         for name, policy in POLICIES.items()
-        if attention is None or all(attention.serves(branch) for branch in NEEDS.get(name, ()))
+        if all(dyna.attention.serves(branch) for branch in NEEDS.get(name, ()))
     }
 
 

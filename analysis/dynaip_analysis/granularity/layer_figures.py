@@ -264,5 +264,5 @@ def _thumbnail(image: Image.Image) -> Image.Image:
     image = image.convert("RGB")
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     square = Image.new("RGB", (max(image.size), max(image.size)), "white")
-    square.paste(image, tuple((square.width - edge) // 2 for edge in image.size))
+    square.paste(image, ((square.width - image.width) // 2, (square.height - image.height) // 2))
     return square

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from dynaip.adapter.model import DynaIP
 from dynaip.config import ComponentSpec
 from dynaip.contracts import VisualEncoder
 from dynaip.registry import registry
@@ -36,7 +36,7 @@ RIDGE = 1e-4
 BATCH = 32
 
 
-def every_layer(dyna: Any) -> VisualEncoder:
+def every_layer(dyna: DynaIP) -> VisualEncoder:
     """The adapter's encoder with one level for every layer, ``"0"`` being what enters the first.
 
     Encoders that tell no number of layers, or whose levels cannot be chosen, are read at the levels that they have.

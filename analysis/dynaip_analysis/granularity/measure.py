@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dynaip.ablation.statistics import Estimate
+from dynaip.adapter.model import DynaIP
 from dynaip_analysis.drawing import canvas
 
 GAMMAS = (0.5, 2.0, 4.0)
@@ -43,7 +44,7 @@ def settings(levels: Sequence[str], gammas: Sequence[float] = GAMMAS) -> list[Se
     return [*own, *alone, *weighed, Setting(WITHOUT, dict.fromkeys(levels, 0.0))]
 
 
-def check_steering(dyna: Any) -> None:
+def check_steering(dyna: DynaIP) -> None:
     """Raise the fusion's own ``ConfigError`` now if it refuses coefficients, not at the first pass of a generation."""
     fusion, first = dyna.fusion, next(iter(dyna.encoder.levels))
     width = dyna.model_signature["condition_width"] if getattr(fusion, "uses_condition", False) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dynaip.ablation.statistics import Bootstrap, collect
+from dynaip.adapter.attention import BRANCHES
 from dynaip.contracts import Branch, Case
 from dynaip.errors import InputError
+from dynaip_analysis.bench.workbench import Workbench
 from dynaip_analysis.drawing import canvas
 from dynaip_analysis.interventions.intervention import ALWAYS, Intervention, Kind, Window, intervene
 
@@ -68,7 +70,7 @@ class Sweep:
 
     def table(self) -> pd.DataFrame:
         """The mean over cases of every metric, one row a cell, the untouched run first."""
-        return pd.DataFrame(self.scores).groupby("cell", sort=False).mean(numeric_only=True)
+        return cast(pd.DataFrame, pd.DataFrame(self.scores).groupby("cell", sort=False).mean(numeric_only=True))
 
     def __repr__(self) -> str:
         cases = len({row["case"] for row in self.scores})
@@ -83,7 +85,7 @@ UNTOUCHED = "untouched"
 
 
 def sweep(
-    bench: Any, cases: Sequence[Case], *, kind: Kind = "drop", factor: float = 0.0, windows: int = 3, shown: int = 1,
+    bench: Workbench, cases: Sequence[Case], *, kind: Kind = "drop", factor: float = 0.0, windows: int = 3, shown: int = 1,
     branches: Sequence[Branch] = (), blocks: Sequence[int] | None = None, decoupling: Any = None,
 ) -> Sweep:  # fmt: skip
     """Generate and score the cases with the term changed at one address after the other.
@@ -115,7 +117,9 @@ def _addresses(
     seen: Collection[tuple[Branch, int, float]], branches: Sequence[Branch], blocks: Sequence[int] | None
 ) -> tuple[list[Branch], list[int]]:
     """Branches and blocks to change; ``InputError`` for those to which nothing is added anyway."""
-    open_branches, open_blocks = sorted({branch for branch, _, _ in seen}), sorted({block for _, block, _ in seen})
+    there = {branch for branch, _, _ in seen}
+    open_branches: list[Branch] = [branch for branch in BRANCHES if branch in there]
+    open_blocks = sorted({block for _, block, _ in seen})
     for branch in branches:
         if branch not in open_branches:
             raise InputError(
@@ -139,7 +143,7 @@ def swapped(cases: Sequence[Case], partners: Sequence[Case]) -> list[Case]:
 
 
 def _scored(
-    bench: Any, cases: Sequence[Case], partners: Sequence[Case], kind: Kind, name: str, made: Sequence[Image.Image],
+    bench: Workbench, cases: Sequence[Case], partners: Sequence[Case], kind: Kind, name: str, made: Sequence[Image.Image],
     base: Sequence[Image.Image],
 ) -> list[dict[str, Any]]:  # fmt: skip
     own = bench.score(cases, made) or [{} for _ in cases]

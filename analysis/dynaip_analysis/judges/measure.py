@@ -95,7 +95,7 @@ def _centred(row: Floats) -> Floats:
     ranks = np.full(len(row), np.nan)
     known = np.isfinite(row)
     ranks[known] = rankdata(row[known])
-    return ranks - (np.nanmean(ranks) if known.any() else 0.0)
+    return ranks - (float(np.nanmean(ranks)) if known.any() else 0.0)
 
 
 def _agreement(ranks: Sequence[Mapping[str, Floats]], one: str, other: str, seed: int) -> Agreement:

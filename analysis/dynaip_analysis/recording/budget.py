@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dynaip.errors import InputError
 from dynaip_analysis.recording.reduction import CHUNK
@@ -15,10 +16,10 @@ UNKNOWN_STEPS = 64
 
 
 @dataclass(frozen=True)
-class Layout:
+class Arrays:
     """Arrays that one group of steps holds: name -> its axes with their labels, block first."""
 
-    arrays: Mapping[str, Mapping[str, Sequence[Hashable]]]
+    arrays: Mapping[str, Mapping[str, Sequence[Any]]]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Sizes of an array's axes."""
@@ -31,7 +32,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RecordingPlan:
     """How a recording keeps within its budget (ours)."""
 
     what: str
@@ -65,8 +66,8 @@ class Plan:
 
 
 def make_plan(
-    what: str, layout: Layout, steps: int | None, budget: int, scratch: int = 0, copies: int = 4
-) -> Plan:  # fmt: skip
+    what: str, layout: Arrays, steps: int | None, budget: int, scratch: int = 0, copies: int = 4
+) -> RecordingPlan:  # fmt: skip
     """Fit a layout, ``copies`` of a chunk and ``scratch`` bytes into ``budget``.
 
     ``InputError`` with the sizes if a single step does not fit.
@@ -80,9 +81,9 @@ def make_plan(
             "give more, or record fewer blocks, branches or samples, or the mean over heads"
         )
     if steps is None:
-        return Plan(what, budget, per_step, chunk, work, None, min(room, UNKNOWN_STEPS), 1)
+        return RecordingPlan(what, budget, per_step, chunk, work, None, min(room, UNKNOWN_STEPS), 1)
     stride = -(-steps // min(room, steps))
-    return Plan(what, budget, per_step, chunk, work, steps, -(-steps // stride), stride)
+    return RecordingPlan(what, budget, per_step, chunk, work, steps, -(-steps // stride), stride)
 
 
 def parse_bytes(size: float | str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +12,12 @@ from torch.nn.functional import pad
 
 from dynaip.adapter.words import places_of
 from dynaip.errors import InputError
-from dynaip_analysis.recording.budget import Layout, Plan, make_plan
+from dynaip_analysis.recording.budget import Arrays, RecordingPlan, make_plan
 from dynaip_analysis.recording.joint import JointEvent
 from dynaip_analysis.recording.maps import Branches, Map, region_on, token_at
 from dynaip_analysis.recording.reduction import mass_on, rows_from
 from dynaip_analysis.recording.reference_maps import Facts, Heads, check_heads
-from dynaip_analysis.recording.store import Store
+from dynaip_analysis.recording.store import Store, device_for
 
 WORK = 8
 """Chunks that are held at once: two buffers, queries and keys of some heads, and what the parts of a product take."""
@@ -62,20 +62,22 @@ class JointRequest:
         return [*self.words, *self.regions, *self.points]
 
 
-def joint_layout(request: JointRequest, facts: Facts, blocks: Sequence[int], text_tokens: int) -> Layout:
+def joint_layout(request: JointRequest, facts: Facts, blocks: Sequence[int], text_tokens: int) -> Arrays:
     """Arrays of one step: sums of rows and columns by branch, and the passes of each block."""
-    base: dict[str, Sequence[Hashable]] = {"block": list(blocks), "sample": range(facts.samples)}
+    base: dict[str, Sequence[Any]] = {"block": list(blocks), "sample": range(facts.samples)}
     head = {"head": range(facts.heads)} if request.heads == "each" else {}
-    arrays: dict[str, dict[str, Sequence[Hashable]]] = {"passes": {"block": list(blocks)}}
+    arrays: dict[str, dict[str, Sequence[Any]]] = {"passes": {"block": list(blocks)}}
     targets = [*request.words, *request.regions]
     for branch, count in (("text", text_tokens), ("image", facts.grid[0] * facts.grid[1])):
         arrays[f"{branch}.rows"] = {**base, **head, "query": request.names, "key": range(count)}
         if targets:
             arrays[f"{branch}.columns"] = {**base, **head, "key": targets, "query": range(count)}
-    return Layout(arrays)
+    return Arrays(arrays)
 
 
-def joint_plan(request: JointRequest, facts: Facts, blocks: Sequence[int], text_tokens: int, budget: int) -> Plan:
+def joint_plan(
+    request: JointRequest, facts: Facts, blocks: Sequence[int], text_tokens: int, budget: int
+) -> RecordingPlan:
     """Fit a recording of joint attention into ``budget`` bytes; ``InputError`` if one step does not fit."""
     steps = facts.steps if facts.steps is None else -(-facts.steps // request.every)
     tokens = text_tokens + facts.grid[0] * facts.grid[1]
@@ -89,7 +91,7 @@ class JointKeeper:
 
     def __init__(
         self, request: JointRequest, facts: Facts, blocks: Sequence[int], text_tokens: int, budget: int,
-        words: Sequence[Sequence[str]],
+        words: Sequence[Sequence[str]], device: torch.device | None = None,
     ) -> None:  # fmt: skip
         self.request = request
         self.facts = facts
@@ -97,8 +99,9 @@ class JointKeeper:
         self.targets = torch.stack([_weights(request, tokens, facts, text_tokens) for tokens in words])
         """Samples x groups x (X + T): words, regions, points."""
         self.columns = len(request.words) + len(request.regions)
-        self.plan: Plan = joint_plan(request, facts, blocks, text_tokens, budget)
-        self.store = Store(joint_layout(request, facts, blocks, text_tokens), self.plan)
+        self.plan: RecordingPlan = joint_plan(request, facts, blocks, text_tokens, budget)
+        layout = joint_layout(request, facts, blocks, text_tokens)
+        self.store = Store(layout, self.plan, device_for(self.plan, device))
         self.progress = 0.0
 
     def check(self, found: Facts) -> None:
@@ -124,7 +127,7 @@ class JointKeeper:
 
     def _add_heads(self, event: JointEvent, head: slice, query: Tensor, key: Tensor) -> None:
         own = self.targets.shape[-1]  # tokens of an edited image behind the image's own are keys, but no targets
-        targets = self.targets.to(query.device)
+        self.targets = targets = self.targets.to(query.device)
         options = {"mask": event.mask, "each_head": True, "chunk": self.plan.chunk}
         self._add(event.block, "rows", head, rows_from(query[:, :, :own], key, targets, **options)[..., :own])
         if self.columns:
@@ -139,7 +142,7 @@ class JointKeeper:
         for branch, part in (("text", slice(self.text_tokens)), ("image", slice(self.text_tokens, None))):
             target = sums[f"{branch}.{name}"][block]
             target = target[:, head] if each else target
-            target += values[..., part].cpu().numpy()
+            target += self.store.given(values[..., part])
 
     def results(self, words: Sequence[Sequence[str]]) -> dict[str, Branches]:
         """``columns`` and ``rows`` by branch; a word that a sample's prompt does not have is NaN there."""
@@ -149,7 +152,7 @@ class JointKeeper:
         found: dict[str, Branches] = {}
         for address, named in self.store.means(weights).items():
             branch, name = address.split(".")
-            missing = (self.targets.sum(dim=-1) == 0).numpy()[:, : self.columns if name == "columns" else None]
+            missing = (self.targets.sum(dim=-1) == 0).cpu().numpy()[:, : self.columns if name == "columns" else None]
             values = named.values
             for sample, group in zip(*missing.nonzero(), strict=True):
                 values[(slice(None), slice(None), sample, ..., group, slice(None))] = float("nan")

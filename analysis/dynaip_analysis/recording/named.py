@@ -23,7 +23,7 @@ class Named:
     """Values (numpy, one dimension an axis) with the labels of every axis in order; NaN means never seen."""
 
     values: np.ndarray
-    axes: Mapping[str, Sequence[Hashable]]
+    axes: Mapping[str, Sequence[Any]]
 
     def __post_init__(self) -> None:
         lengths = tuple(len(labels) for labels in self.axes.values())
@@ -64,7 +64,7 @@ class Named:
         rest = {name: labels for name, labels in self.axes.items() if name != axis}
         return self._with(np.take(self.values, self._index(axis, wanted), axis=at), rest)
 
-    def _with(self, values: np.ndarray, axes: Mapping[str, Sequence[Hashable]]) -> Self:
+    def _with(self, values: np.ndarray, axes: Mapping[str, Sequence[Any]]) -> Self:
         return replace(self, values=values, axes=axes)
 
     def mean(self, *axes: str) -> Self:

@@ -19,9 +19,9 @@ from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.events import PassEvent, ReferenceEvent
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.words import places_of, tokens_of
-from dynaip.contracts import FusedReference
+from dynaip.contracts import Branch, FusedReference
 from dynaip.errors import InputError
-from dynaip_analysis.recording.budget import Plan, parse_bytes, told
+from dynaip_analysis.recording.budget import RecordingPlan, parse_bytes, told
 from dynaip_analysis.recording.joint import JointEvent, JointListener
 from dynaip_analysis.recording.joint_maps import JointKeeper, JointRequest, joint_plan
 from dynaip_analysis.recording.recording import Recording
@@ -175,7 +175,7 @@ class _Session:
             facts = facts_of(self.dyna, event)
             if self.reference_keeper is None:
                 self._words_of(call.batch)
-                self.reference_keeper = ReferenceKeeper(request, facts, self.budget)
+                self.reference_keeper = ReferenceKeeper(request, facts, self.budget, device_of(self.dyna))
                 self._tell(self.reference_keeper.plan)
                 for progress in self.closed:
                     self.reference_keeper.weigh(progress, {})
@@ -189,7 +189,9 @@ class _Session:
         call, facts = event.call, facts_of(self.dyna, event)
         if self.joint_keeper is None:
             words = self._words_of(call.batch)
-            self.joint_keeper = JointKeeper(joint, facts, self.joint_blocks, facts.queries["text"], self.budget, words)
+            text = facts.queries["text"]
+            device = device_of(self.dyna)
+            self.joint_keeper = JointKeeper(joint, facts, self.joint_blocks, text, self.budget, words, device)
             self._tell(self.joint_keeper.plan)
         self.joint_keeper.check(facts)
         self.passes += 1
@@ -198,7 +200,7 @@ class _Session:
             listener.skipped = call.negative_rows
             listener.text_tokens = self.joint_keeper.text_tokens
 
-    def _tell(self, plan: Plan) -> None:
+    def _tell(self, plan: RecordingPlan) -> None:
         self.recording.plans.append(plan)
         if plan.stride > 1:
             logger.warning("%s", plan.words())
@@ -245,7 +247,7 @@ class _Session:
 def estimate(
     dyna: DynaIP, *, size: tuple[int, int], steps: int, samples: int = 1, references: int = 1, text_tokens: int = 512,
     attention: AttentionRequest | None = None, joint: JointRequest | None = None, budget: float | str = "512MB",
-) -> Plan:  # fmt: skip
+) -> RecordingPlan:  # fmt: skip
     """What recording such a run will need, without running it; ``size`` is (height, width) in pixels.
 
     Tells of reference attention, or of joint attention if ``joint`` is given alone; with both, and for all of them in
@@ -257,7 +259,7 @@ def estimate(
     rows, columns = dyna.encoder.grid
     with torch.no_grad():
         tokens = dyna.fuse(dyna.features([Image.new("RGB", (columns, rows))])).tokens
-    served = [branch for branch in BRANCHES if dyna.attention.serves(branch)]
+    served: list[Branch] = [branch for branch in BRANCHES if dyna.attention.serves(branch)]
     facts = Facts(
         steps=steps, samples=samples, references=range(references), blocks=dyna.open_blocks(served),
         queries={"image": grid[0] * grid[1], "text": text_tokens}, keys=int(tokens.shape[1]),
@@ -268,6 +270,12 @@ def estimate(
         chosen = chosen_blocks("joint attention", joint.blocks, blocks)
         return joint_plan(joint, facts, chosen, text_tokens, parse_bytes(budget))
     return reference_plan(attention or AttentionRequest(), facts, parse_bytes(budget))
+
+
+def device_of(dyna: DynaIP) -> torch.device | None:
+    """The accelerator that the transformer runs on, also where blocks are brought there one by one; None on a CPU."""
+    device = getattr(dyna.pipe, "_execution_device", None) or next(dyna.transformer.parameters()).device
+    return None if device.type in ("cpu", "meta") else device
 
 
 def chosen_blocks(what: str, wanted: Collection[int] | None, there: Sequence[int]) -> list[int]:

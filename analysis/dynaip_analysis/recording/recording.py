@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dynaip.contracts import FusedReference
-from dynaip_analysis.recording.budget import Plan
+from dynaip_analysis.recording.budget import RecordingPlan
 from dynaip_analysis.recording.maps import Branches, Map
 from dynaip_analysis.recording.named import load, save
 
@@ -52,7 +52,7 @@ class Recording:
     """Rows and columns of the image tokens."""
     words: list[list[str]] = field(default_factory=list[list[str]])
     """Text tokens of every sample's prompt."""
-    plans: list[Plan] = field(default_factory=list[Plan])
+    plans: list[RecordingPlan] = field(default_factory=list[RecordingPlan])
     """What the recording was estimated to need, and how it was fitted into the budget."""
 
     def maps(self) -> Iterator[tuple[str, str, Map]]:
@@ -106,7 +106,7 @@ class Recording:
         path = Path(path)
         arrays, extra = load(path)
         words = [list(tokens) for tokens in extra.get("words", [])]
-        plans = [Plan(**plan) for plan in extra.get("plans", [])]
+        plans = [RecordingPlan(**plan) for plan in extra.get("plans", [])]
         recording = cls(grid=tuple(extra["grid"]) if extra["grid"] else None, words=words, plans=plans)
         for name, array in arrays.items():
             part, branch = name.split(".")

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from dynaip.adapter.attention import BRANCHES
+from dynaip.adapter.events import ReferenceEvent
 from dynaip.contracts import Branch
 from dynaip.errors import InputError
-from dynaip_analysis.recording.budget import Layout, Plan, make_plan
+from dynaip_analysis.recording.budget import Arrays, RecordingPlan, make_plan
 from dynaip_analysis.recording.maps import Branches, Map, region_on
 from dynaip_analysis.recording.reduction import CHUNK, Workspace, spans, weights_and_entropy
-from dynaip_analysis.recording.store import Store
+from dynaip_analysis.recording.store import Store, device_for
 
 Heads = Literal["mean", "each"]
 Weighting = Literal["even", "share"]
@@ -61,7 +63,7 @@ class Facts:
     steps: int | None
     samples: int
     references: Sequence[int]
-    blocks: Mapping[str, Sequence[int]]
+    blocks: Mapping[Branch, Sequence[int]]
     """Branch -> blocks whose branch may be open."""
     queries: Mapping[str, int]
     """Branch -> tokens."""
@@ -74,12 +76,12 @@ class Facts:
     """Rows and columns of the encoder's patches."""
 
 
-def layout_of(request: AttentionRequest, facts: Facts) -> Layout:
+def layout_of(request: AttentionRequest, facts: Facts) -> Arrays:
     """Arrays of one step: sums of maps, entropy, energy, share, and how often each query was seen."""
-    arrays: dict[str, dict[str, Sequence[Hashable]]] = {}
+    arrays: dict[str, dict[str, Sequence[Any]]] = {}
     for branch in _branches(request, facts):
         blocks = _blocks(request, facts, branch)
-        base: dict[str, Sequence[Hashable]] = {
+        base: dict[str, Sequence[Any]] = {
             "block": blocks, "sample": range(facts.samples), "reference": list(facts.references)
         }  # fmt: skip
         head, query = {"head": range(facts.heads)}, {"query": range(facts.queries[branch])}
@@ -95,14 +97,14 @@ def layout_of(request: AttentionRequest, facts: Facts) -> Layout:
         for name in ("share", "seen", *(["mass"] if request.weighting == "share" else [])):
             arrays[f"{branch}.{name}"] = {**base, **query}
         arrays[f"{branch}.weight"] = arrays[f"{branch}.passes"] = {"block": blocks}
-    return Layout(arrays)
+    return Arrays(arrays)
 
 
-def _branches(request: AttentionRequest, facts: Facts) -> list[str]:
+def _branches(request: AttentionRequest, facts: Facts) -> list[Branch]:
     return [branch for branch in BRANCHES if branch in request.branches and _blocks(request, facts, branch)]
 
 
-def _blocks(request: AttentionRequest, facts: Facts, branch: str) -> list[int]:
+def _blocks(request: AttentionRequest, facts: Facts, branch: Branch) -> list[int]:
     return [block for block in facts.blocks.get(branch, ()) if request.blocks is None or block in request.blocks]
 
 
@@ -112,7 +114,7 @@ COUNTED_BY = {
 """What each sum is divided by; maps that are weighed by the share, by the sum of their weights."""
 
 
-def reference_plan(request: AttentionRequest, facts: Facts, budget: int) -> Plan:
+def reference_plan(request: AttentionRequest, facts: Facts, budget: int) -> RecordingPlan:
     """Fit a recording of reference attention into ``budget`` bytes; ``InputError`` if one step does not fit."""
     scratch = 4 * facts.samples * facts.keys * facts.width  # a copy of the keys in float32
     return make_plan("reference attention", layout_of(request, facts), facts.steps, budget, scratch)
@@ -121,11 +123,13 @@ def reference_plan(request: AttentionRequest, facts: Facts, budget: int) -> Plan
 class ReferenceKeeper:
     """Hears every reference term and adds to the sums of its step."""
 
-    def __init__(self, request: AttentionRequest, facts: Facts, budget: int) -> None:
+    def __init__(
+        self, request: AttentionRequest, facts: Facts, budget: int, device: torch.device | None = None
+    ) -> None:  # fmt: skip
         self.request = request
         self.facts = facts
-        self.plan: Plan = reference_plan(request, facts, budget)
-        self.store = Store(layout_of(request, facts), self.plan)
+        self.plan: RecordingPlan = reference_plan(request, facts, budget)
+        self.store = Store(layout_of(request, facts), self.plan, device_for(self.plan, device))
         self.branches = _branches(request, facts)
         # Looked up at every event: block and reference by their labels.
         self.places = {
@@ -134,7 +138,7 @@ class ReferenceKeeper:
         }
         self.masks = self._masks()
         self.mass = "mass" if request.weighting == "share" else "seen"
-        self.later = Later(self.plan.chunk)
+        self.later = Later(self.store, self.plan.chunk)
         self.work = Workspace()
         self.heard = False
         """Whether any reference term came."""
@@ -147,8 +151,8 @@ class ReferenceKeeper:
         return torch.from_numpy(np.stack(rows)).float()
 
     @torch.no_grad()
-    def see(self, event: Any) -> None:
-        """Add one event (``dynaip.adapter.events.ReferenceEvent``) to the sums of its step."""
+    def see(self, event: ReferenceEvent) -> None:
+        """Add one event to the sums of its step."""
         branch = event.branch
         if branch not in self.branches or event.block not in self.places[branch][0]:
             return
@@ -169,7 +173,7 @@ class ReferenceKeeper:
         own = {name: sums[f"{branch}.{name}"] for name in COUNTED_BY if f"{branch}.{name}" in sums}
         self._add_attention(own, block, at, event, share if self.request.weighting == "share" else None)
 
-    def weigh(self, progress: float, weights: Mapping[str, Mapping[int, float]]) -> None:
+    def weigh(self, progress: float, weights: Mapping[Branch, Mapping[int, float]]) -> None:
         """Note what a pass weighs: branch -> block -> g_b; blocks that are not named are closed and weigh 0."""
         sums = self.store.at(progress)
         for branch in self.branches:
@@ -205,7 +209,7 @@ class ReferenceKeeper:
                     f"the {branch} branch was closed when the recording began and is open now: open another record(...) for it"
                 )
 
-    def _check(self, event: Any, at: _Place) -> None:
+    def _check(self, event: ReferenceEvent, at: _Place) -> None:
         if event.key.shape[2] != self.facts.keys or at.rows.max() >= self.facts.samples:
             raise InputError("the passes of a recording differ in size: open another record(...) for the second one")
         if tuple(event.grid) != tuple(self.facts.grid):
@@ -221,7 +225,7 @@ class ReferenceKeeper:
             at.add_rows(sums[f"{branch}.terms"][block], 1.0)
 
     def _add_attention(
-        self, sums: Mapping[str, Any], block: int, at: _Place, event: Any, mass: Tensor | None
+        self, sums: Mapping[str, Any], block: int, at: _Place, event: ReferenceEvent, mass: Tensor | None
     ) -> None:  # fmt: skip
         """Some queries at a time with all their heads, so that the mean over heads is whole when it is added."""
         key, (rows, heads, queries) = event.key.float(), event.query.shape[:3]
@@ -266,18 +270,30 @@ def _norms(values: Tensor) -> Tensor:
     return torch.linalg.vector_norm(values, dim=-1, dtype=torch.float32)
 
 
+_HOST: Any = WeakTensorKeyDictionary()
+"""Indices as the host knows them: they stay the same tensors through a generation, and are read from a device once."""
+
+
+def _on_host(index: Tensor) -> Any:
+    if index.device.type == "cpu":
+        return index.numpy()
+    if index not in _HOST:
+        _HOST[index] = index.cpu().numpy()
+    return _HOST[index]
+
+
 class _Place:
-    """Where an event's rows and queries belong in arrays of samples x references x ... x queries (x keys)."""
+    """Where an event's rows and queries belong in sums over samples x references x ... x queries (x keys)."""
 
     def __init__(self, event: Any, reference: int) -> None:
-        self.rows = event.samples.cpu().numpy()
-        index = event.queries_index
-        self.columns = np.arange(event.query.shape[2]) if index is None else index.cpu().numpy()
+        self.rows = _on_host(event.samples)
+        self.index = event.queries_index
+        self.columns = np.arange(event.query.shape[2]) if self.index is None else _on_host(self.index)
         self.span = _span(self.rows)
         self.reference = reference
 
     def add(self, array: Any, values: Any, part: slice = slice(None), *, keys: bool = False) -> None:
-        """Add values (b x ... x t (x M)) of some of the queries in place."""
+        """Add values (b x ... x t (x M), or a number) of some of the queries in place."""
         own, columns = array[:, self.reference], self.columns[part]
         rest = (slice(None),) if keys else ()
         middle = (slice(None),) * (own.ndim - 2 - keys)
@@ -285,13 +301,16 @@ class _Place:
         if span is not None and self.span is not None:
             own[(self.span, *middle, span, *rest)] += values
             return
-        for row, each in zip(self.rows, np.broadcast_to(values, (len(self.rows), *np.shape(values)[1:])), strict=True):
-            target = own[(row, *middle)]
-            target[(..., columns, *rest)] += each
+        if isinstance(array, Tensor) and self.index is not None:
+            columns = self.index[part]  # where the sums lie: no copy of the index in every step
+        for place, row in enumerate(self.rows):
+            target = own[(int(row), *middle)]
+            target[(..., columns, *rest)] += values if np.ndim(values) == 0 else values[place]
 
     def add_rows(self, array: Any, values: Any) -> None:
         """Add values (b x ..., or a number) in place."""
-        array[self.rows, self.reference] += values
+        for place, row in enumerate(self.rows):
+            array[int(row), self.reference] += values if np.ndim(values) == 0 else values[place]
 
 
 def _span(index: Any) -> slice | None:
@@ -302,18 +321,19 @@ def _span(index: Any) -> slice | None:
 
 
 class Later:
-    """Copies from a GPU run beside its work: sums are added once they have arrived; on a CPU at once."""
+    """Adds to sums: at once where they lie on the device of what is added, else once a copy beside the run has arrived."""
 
-    def __init__(self, room: int = CHUNK) -> None:
+    def __init__(self, store: Store, room: int = CHUNK) -> None:
+        self.store = store
         self.room = room
         """Bytes that may wait on the host."""
         self.waiting = 0
         self.queue: deque[tuple[Any, Tensor, Callable[[Any], None]]] = deque()
 
     def do(self, values: Tensor, add: Callable[[Any], None]) -> None:
-        """Call ``add`` with the values as an array, now or soon."""
-        if not values.is_cuda:
-            add(values.cpu().numpy())
+        """Call ``add`` with the values in the form of the sums, now or soon."""
+        if not values.is_cuda or self.store.device is not None:
+            add(self.store.given(values))
             return
         host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
         host.copy_(values, non_blocking=True)

@@ -271,7 +271,7 @@ def _interval(low: float, high: float) -> str:
 
 def _bars(axes: Any, summaries: Summaries, levels: Levels) -> None:
     names = list(dict.fromkeys(name for own in sorted(levels.values(), key=len, reverse=True) for name in own))
-    for row, (adapter, summary) in enumerate(reversed(summaries.items())):
+    for row, (adapter, summary) in enumerate(reversed([*summaries.items()])):
         start = 0.0
         for level, mean, low, high in zip(levels[adapter], summary.mean, summary.low, summary.high, strict=True):
             axes.barh(row, mean, left=start, color=canvas.colour_of_level(names.index(level)), height=0.55)
@@ -282,7 +282,7 @@ def _bars(axes: Any, summaries: Summaries, levels: Levels) -> None:
             start += mean
     for k, name in enumerate(names):
         axes.bar(0, 0, color=canvas.colour_of_level(k), label=name)
-    axes.set_yticks(range(len(summaries)), list(reversed(summaries)))
+    axes.set_yticks(range(len(summaries)), list(reversed([*summaries])))
     axes.set(xlim=(0, 1), ylim=(-0.6, len(summaries) - 0.4), xlabel="mean weight")
     axes.set_title("Mean weight of each level", pad=26)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(names), fontsize=8, handlelength=1, borderpad=0)
@@ -292,7 +292,7 @@ def _bars(axes: Any, summaries: Summaries, levels: Levels) -> None:
 
 def _information(axes: Any, summaries: Summaries, levels: int) -> None:
     most = np.log(max(levels, 2))
-    for row, summary in enumerate(reversed(summaries.values())):
+    for row, summary in enumerate(reversed([*summaries.values()])):
         within, between = summary.within_images, summary.between_images
         axes.barh(row, within, color=LIGHT.ink, height=0.55, label="patch within its image" if row == 0 else None)
         axes.barh(row, between, left=within, color=LIGHT.quiet, height=0.55, label="image" if row == 0 else None)

@@ -15,6 +15,7 @@ from dynaip.contracts import Backbone
 from dynaip.errors import InputError, MissingDependency
 from dynaip.models import resolve
 from dynaip.prompts import PromptLimit, token_count
+from dynaip.quiet import quiet_imports
 from dynaip.suggest import one_line
 
 from ..shared.latents import packed, scaled
@@ -48,7 +49,6 @@ class PipelineBackbone(Backbone, Generic[Options]):
 
     def load(self, *, device: Any, dtype: Any) -> Any:
         """Load the pipeline that the config names; a quantised or mapped one stays where diffusers put it."""
-        import diffusers
         from diffusers.utils import logging
 
         if logging.get_verbosity() >= logging.ERROR:
@@ -62,7 +62,7 @@ class PipelineBackbone(Backbone, Generic[Options]):
             "quantization_config": config.quantization and quantization(config.quantization),
         }
         options = {key: value for key, value in options.items() if value is not None}
-        loader: Any = getattr(diffusers, self.pipeline or "DiffusionPipeline")
+        loader = _diffusers_class(self.pipeline or "DiffusionPipeline")
         try:
             pipe = loader.from_pretrained(where, dtype=dtype, **options)
         except ImportError as error:
@@ -76,10 +76,8 @@ class PipelineBackbone(Backbone, Generic[Options]):
 
     def condition_width(self) -> int | None:
         """Width of the pooled prompt, from the transformer's config; None for models that have no pooled prompt."""
-        import diffusers
-
         where = resolve(self.config.model, "pipeline")
-        kind: Any = getattr(diffusers, self.transformer)
+        kind = _diffusers_class(self.transformer)
         try:
             config = kind.load_config(where, subfolder="transformer", revision=self.config.revision)
         except OSError as error:
@@ -178,6 +176,14 @@ def quantization(config: QuantizationConfig) -> Any:
         raise MissingDependency(f"backbone.quantization: {one_line(error)}") from error
     except (ValueError, TypeError) as error:
         raise InputError(f"backbone.quantization: {one_line(error)}") from error
+
+
+def _diffusers_class(name: str) -> Any:
+    """A class of diffusers, whose modules are imported when a name of theirs is asked for."""
+    with quiet_imports():
+        import diffusers
+
+        return getattr(diffusers, name)
 
 
 @contextmanager

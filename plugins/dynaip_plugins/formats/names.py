@@ -56,7 +56,7 @@ def renamed(tensors: Mapping[str, Tensor], names: Mapping[str, str], what: str) 
     return {mine: tensors[theirs] for mine, theirs in names.items()}
 
 
-def token_count(rows: int, width: int, what: str) -> int:
+def projected_tokens(rows: int, width: int, what: str) -> int:
     """M: how many tokens of ``width`` a projection of so many rows makes."""
     if rows % width:
         raise InputError(f"this is no {what} file: its projection has {rows} rows, no multiple of {width}")

@@ -11,7 +11,7 @@ from dynaip.config import ComponentConfig
 from dynaip.contracts import AdapterFormat, ForeignAdapter
 
 from .exact import plain_tensors
-from .names import FLUX_DEV, blocks_of, ours, renamed, table, token_count
+from .names import FLUX_DEV, blocks_of, ours, projected_tokens, renamed, table
 
 
 class PlainFormat(AdapterFormat):
@@ -35,7 +35,7 @@ class PlainFormat(AdapterFormat):
         blocks = blocks_of(tensors, f"{self.pairs['to_k']}.weight", self.what)
         weights = renamed(tensors, self.names(blocks), self.what)
         width, token_width = weights[ours("image", 0, "to_k.weight")].shape
-        tokens = token_count(len(weights["fusion.proj.weight"]), token_width, self.what)
+        tokens = projected_tokens(len(weights["fusion.proj.weight"]), token_width, self.what)
         return ForeignAdapter(
             encoder={"use": "clip_embedding"},
             fusion={"use": "projection", "tokens": tokens},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, PositiveInt
 
@@ -13,7 +13,11 @@ class GatedConfig(ComponentConfig):
     """Options of the fusion `gated`."""
 
     hidden: PositiveInt | None = None
-    """Width of the hidden layer; None takes that of the tokens. A field of this name takes part in parameter matching."""
+    """Width of the hidden layer; None takes that of the tokens."""
+
+    def widened(self, hidden: int) -> Self:
+        """Take part in parameter matching: the same fusion with a hidden layer of another width."""
+        return self.model_copy(update={"hidden": hidden})
 
 
 class PatchConfig(ComponentConfig):

@@ -31,6 +31,7 @@ class Adapter:
     """Stands for an adapter: four patches, two levels, two branches, one block."""
 
     encoder = SimpleNamespace(grid=(2, 2), levels=LEVELS)
+    attention = SimpleNamespace(serves=lambda branch: True)
 
     def __init__(self) -> None:
         self.fusion = torch.nn.Identity()

@@ -48,7 +48,8 @@ def test_paired_differences_to_both_branches() -> None:
 def test_an_adapter_of_one_branch_is_compared_with_no_reference() -> None:
     attention = SimpleNamespace(serves=lambda branch: branch == "image")
     assert list(measure.served(SimpleNamespace(attention=attention))) == ["neither", "image branch"]
-    assert measure.served(SimpleNamespace()) == measure.POLICIES
+    whole = SimpleNamespace(serves=lambda branch: True)
+    assert measure.served(SimpleNamespace(attention=whole)) == measure.POLICIES
     scores = [row for row in comparison().scores if row["branch"] in ("neither", "image branch")]
     rows = {(row["branch"], row["metric"]): row for row in measure.differences(scores)}
     assert rows["image branch", "cp"]["difference"] == pytest.approx(0.5)

@@ -41,8 +41,19 @@ def weights_of(sent: Any) -> Tensor:
     return exponents / exponents.sum(-1, keepdim=True)
 
 
+WHERE: list[torch.device | None] = [None]
+
+
+@pytest.fixture(params=[None, torch.device("cpu")], ids=["arrays", "tensors"], autouse=True)
+def _where(request: Any) -> Any:
+    """Sums are kept in the host's arrays, or in tensors on the device that computes."""
+    WHERE[0] = request.param
+    yield
+    WHERE[0] = None
+
+
 def kept(*sent: Any, request: AttentionRequest | None = None, budget: int = 10**8, **changes: Any) -> dict[str, Any]:
-    keeper = ReferenceKeeper(request or AttentionRequest(), facts(**changes), budget)
+    keeper = ReferenceKeeper(request or AttentionRequest(), facts(**changes), budget, WHERE[0])
     for each in sent:
         keeper.see(each)
     return keeper.results()
@@ -74,7 +85,7 @@ def test_each_head() -> None:
 def test_chunks_change_nothing() -> None:
     sent, request = event(2), AttentionRequest(heads="each", masks={"left": (0.0, 0.0, 0.5, 1.0)})
     for wanted in (request, AttentionRequest()):
-        whole, small = ReferenceKeeper(wanted, FACTS, 10**8), ReferenceKeeper(wanted, FACTS, 10**8)
+        whole, small = ReferenceKeeper(wanted, FACTS, 10**8, WHERE[0]), ReferenceKeeper(wanted, FACTS, 10**8, WHERE[0])
         object.__setattr__(small.plan, "chunk", 1)
         for keeper in (whole, small):
             keeper.see(sent)

@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from dynaip.ablation.execute import ablate
+from dynaip.ablation.folder import AblationFolder
 from dynaip.ablation.plan import make_plan
 from dynaip.config import load_ablation
 from dynaip.errors import InputError
@@ -46,7 +49,8 @@ def test_a_failed_arm_does_not_stop_the_others(ablation_file: Write, tmp_path: P
     result = ablate(config, tmp_path / "out")
     assert [name.rpartition("-")[0] for name in result.failed] == ["broken"]
     assert set(result.results["arm"]) == {"fine"}
-    assert f"<p>failed: {result.failed[0]}</p>" in result._repr_html_()
+    [(name, why)] = result.failed.items()
+    assert f"<p>failed: {name}: {escape(why)}</p>" in result._repr_html_()
     status = next((tmp_path / "out" / "arms").glob("broken-*")) / "status.json"
     assert "does not fit the 2 double-stream blocks" in json.loads(status.read_text())["error"]
 
@@ -66,20 +70,28 @@ def test_another_plan_is_refused(ablation_file: Write, tmp_path: Path) -> None:
     assert len(again.results) == 2
 
 
-def test_damaged_files_are_made_again_or_named(ablation_file: Write, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def test_damaged_files_are_made_again_and_said(ablation_file: Write, tmp_path: Path) -> None:
+    out = AblationFolder(tmp_path / "out")
     config = load_ablation(ablation_file({"axes": {}, "arms": [{"name": "one"}]}))
-    before = ablate(config, out).results
-    scores = out / "arms" / make_plan(config).arms[0].folder / "scores.parquet"
-    scores.write_bytes(scores.read_bytes()[:100])
-    (out / "results.csv").write_text("garbage")
-    pd.testing.assert_frame_equal(ablate(config, out).results, before)
-    (out / "plan.yaml").write_text("arms: [")
-    pd.testing.assert_frame_equal(ablate(config, out).results, before)
-    (out / "plan.yaml").write_text("arms: [")
+    before = ablate(config, out.path).results
+    arm = out.arm(make_plan(config).arms[0].folder)
+    sample = sorted(arm.samples.rglob("*.png"))[0]
+    whole = {path: path.read_bytes() for path in (sample, out.case_table, sorted(out.cases.rglob("*.png"))[0])}
+    cut = {path: content[:-30] for path, content in whole.items()}
+    broken = {arm.scores: b"PAR1 nothing PAR1", out.plan: b"arms: [", out.results: b"garbage"}
+    for damage in (cut, broken, {arm.status: b"{"}):
+        for file, content in damage.items():
+            file.write_bytes(content)
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            pd.testing.assert_frame_equal(ablate(config, out.path).results, before)
+        for file in damage.keys() - {out.results}:  # which is written on every call
+            assert any(f"{file} is damaged" in str(each.message) for each in heard), file
+    assert {path: path.read_bytes() for path in whole} == whole
+    out.plan.write_text("arms: [")
     other = load_ablation(ablation_file({"axes": {}, "arms": [{"name": "two"}]}))
     with pytest.raises(InputError, match=r"plan.yaml is damaged, and other arms lie beside it"):
-        ablate(other, out)
+        ablate(other, out.path)
 
 
 def test_mistakes_are_found_before_anything_is_written(ablation_file: Write, tmp_path: Path) -> None:
@@ -134,3 +146,42 @@ def test_killed_hard_and_resumed_gives_the_same_results(
     resumed = ablate(config, out)
     assert not resumed.failed
     pd.testing.assert_frame_equal(resumed.results, straight)
+
+
+def workers_of(out: Path) -> list[int]:
+    """Processes that work on an ablation."""
+    found = subprocess.run(["pgrep", "-f", f"dynaip.ablation {out}"], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_ablation_that_ends_in_its_first_second_leaves_no_worker(
+    ablation_file: Write, tmp_path: Path, number: signal.Signals
+) -> None:
+    """The workers are still importing; SIGTERM is passed on and ends as "resume me", SIGKILL cannot be."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "dynaip.cli", "ablate", str(ablation_file()), "-o", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not workers_of(out) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process.poll() is None
+    process.send_signal(number)
+    assert process.wait(60) == (75 if number == signal.SIGTERM else -number)
+    deadline = time.monotonic() + 30
+    while (left := workers_of(out)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left
+
+
+def test_an_arm_that_is_killed_names_the_signal(ablation_file: Write, tmp_path: Path) -> None:
+    out = AblationFolder(tmp_path / "out")
+    config = load_ablation(ablation_file({"axes": {}, "arms": [{"name": "one"}]}))
+
+    def kill(name: str, what: str) -> None:
+        if what == "started":
+            os.kill(workers_of(out.path)[0], signal.SIGKILL)
+
+    [(name, why)] = ablate(config, out.path, on_change=kill).failed.items()
+    assert "killed by SIGKILL" in why
+    assert out.arm(name).error() == why

@@ -11,6 +11,7 @@ import torch
 from dynaip.ablation.matching import count, match_parameters
 from dynaip.config import ComponentConfig, ComponentSpec
 from dynaip.contracts import FeatureFusion, FusedReference
+from dynaip.notes import Note
 from dynaip.registry import Component, registry
 
 WIDTHS, D, C = {"low": 96, "mid": 112, "high": 128}, 128, 48
@@ -76,9 +77,14 @@ class Deaf(ComponentConfig):
 
     hidden: int | None = None
 
+    def widened(self, hidden: int) -> Deaf:
+        return self.model_copy(update={"hidden": hidden})
+
 
 class Small(ComponentConfig):
-    """Has no width to change."""
+    """Does not say how it widens, whatever its options are called."""
+
+    hidden: int | None = None
 
 
 class DeafFusion(FeatureFusion):
@@ -103,6 +109,17 @@ def strangers() -> Generator[None]:
 @pytest.mark.usefixtures("strangers")
 def test_fusions_that_cannot_grow_are_left_and_counted() -> None:
     specs = {"deaf": spec("deaf"), "small": spec("small"), "hmoe": spec("hmoe")}
-    matched, counts = match_parameters(specs, widths=WIDTHS, dim=D, condition_dim=C)
+    with pytest.warns(Note, match="fusion (deaf|small) stays at 128 parameters") as told:
+        matched, counts = match_parameters(specs, widths=WIDTHS, dim=D, condition_dim=C)
+    assert len(told) == 2
     assert matched == specs
     assert counts == {"deaf": D, "small": D, "hmoe": parameters("hmoe")}
+
+
+def test_one_linear_layer_stays_one_linear_layer() -> None:
+    specs = {"one": spec("projection"), "two": spec({"use": "projection", "hidden": 64}), "hmoe": spec("hmoe")}
+    with pytest.warns(Note, match="fusion projection stays at"):
+        matched, counts = match_parameters(specs, widths=WIDTHS, dim=D, condition_dim=C)
+    assert matched["one"] == specs["one"]
+    assert matched["two"].config.model_dump(exclude={"hidden"}) == specs["two"].config.model_dump(exclude={"hidden"})
+    assert abs(counts["two"] / counts["hmoe"] - 1) < 0.01

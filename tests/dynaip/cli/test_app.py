@@ -260,3 +260,16 @@ def test_a_config_is_shown_without_control_characters(run: Run, tmp_path: Path) 
     assert code == 0
     assert TURN not in out
     assert "u202e" in out.lower()
+
+
+def test_too_little_memory_is_one_line_that_says_what_needs_less() -> None:
+    import torch
+
+    code, line = explain(
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. If reserved but unallocated …")
+    )
+    assert code == 1
+    assert line.startswith(
+        "dynaip: CUDA out of memory. Tried to allocate 2.00 GiB. Less is needed with a smaller batch"
+    )
+    assert all(each in line for each in ("gradient_checkpointing", "quantization", "--offload model"))

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from dynaip.cli.app import main
 from dynaip.config import (
     AblationConfig,
     ExperimentConfig,
+    TrainingConfig,
     load_ablation,
     load_any,
     load_experiment,
@@ -227,3 +229,99 @@ def test_a_qualified_name_settles_an_ambiguous_one(write, experiment: dict[str, 
         load_experiment(write("a.yaml", experiment))
     for change in ("fusion=other:hmoe", "fusion.use=other:hmoe", "fusion={use: other:hmoe, hidden: 5}"):
         assert load_experiment(write("a.yaml", experiment), [change]).fusion.use == "other:hmoe"
+
+
+def test_all_mistakes_are_told_misspelt_names_first(write: Any, experiment: dict[str, Any]) -> None:
+    wrong = {key: value for key, value in experiment.items() if key != "backbone"} | {
+        "fusion": {"use": "hmoe", "routr": "token", "hidden": "many"},
+        "encoder": "clpi",
+        "training": {"stesp": 4, "batch_size": -3},
+        "learning_rte": 1,
+        "adapter": {"site": "atention", "blocks": {"a": 1}},
+    }
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(write("own.yaml", wrong))
+    lines = str(caught.value).split("\n")
+    expected = [
+        ("adapter.site", "Did you mean attention?"),
+        ("encoder", "Did you mean clip?"),
+        ("fusion.routr", "Did you mean router?"),
+        ("learning_rte", "Did you mean training.learning_rate?"),
+        ("training.stesp", "Did you mean steps?"),
+        ("adapter.blocks", "must be 'all', not"),
+        ("fusion.hidden", "valid integer"),
+        ("training.batch_size", "greater than 0"),
+        ("backbone", "missing"),
+        ("training.steps", "missing"),
+    ]
+    assert len(lines) == len(expected)
+    for path, words in expected:
+        (line,) = [each for each in lines if f"own.yaml: {path}: " in each]
+        assert words in line
+    ranks = ["Did you mean" in line for line in lines]
+    assert ranks == sorted(ranks, reverse=True)
+    assert all("is missing" in line for line in lines[-2:])
+
+
+def test_mistakes_of_an_ablation_its_base_and_its_arms_are_told_together(
+    write: Any, experiment: dict[str, Any]
+) -> None:
+    write("base.yaml", experiment | {"fusion": {"use": "hmoe", "routr": 1}})
+    with pytest.raises(ConfigError, match=r"routr.*router\?[^$]*sedes.*seeds\?"):
+        load_ablation(write("many.yaml", {"base": "base.yaml", "axes": {"fusion": ["hmoe"]}, "sedes": [1]}))
+    write("base.yaml", experiment)
+    axes = {"fusion": ["hmeo", "concat", {"use": "concat", "wdth": 1}]}
+    with pytest.raises(InputError) as caught:
+        load_ablation(write("many.yaml", {"base": "base.yaml", "axes": axes}))
+    assert [line.partition(":")[0] for line in str(caught.value).split("\n")] == ["arm hmeo", "arm concat_1"]
+
+
+def test_the_command_line_prints_a_line_for_each(write: Any, experiment: dict[str, Any], capsys: Any) -> None:
+    file = write("own.yaml", experiment | {"fusoin": 1, "adpater": 2})
+    assert main(["check", str(file)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("dynaip: ") and "Did you mean" in line for line in lines)
+
+
+def test_relative_paths_of_a_recipe_belong_to_the_working_directory(
+    write: Any, experiment: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = write("installed/recipes/own/dynaip.yaml", experiment | {"source": {"use": "pairs", "folder": "pairs"}})
+    monkeypatch.setattr("dynaip.config.loading.RECIPES", tmp_path / "installed" / "recipes")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert load_experiment("own/dynaip").resolved()["source"]["folder"] == str(tmp_path / "here" / "pairs")
+    assert load_experiment(recipe).resolved()["source"]["folder"] == str(tmp_path / "here" / "pairs")
+    based = write("elsewhere/mine.yaml", {"base": "own/dynaip"})
+    assert load_experiment(based).resolved()["source"]["folder"] == str(tmp_path / "here" / "pairs")
+    given = write("elsewhere/other.yaml", {"base": "own/dynaip", "source": {"folder": "more"}})
+    assert load_experiment(given).resolved()["source"]["folder"] == str(tmp_path / "elsewhere" / "more")
+
+
+def test_a_mark_on_an_option_says_whether_training_depends_on_it(write: Any, experiment: dict[str, Any]) -> None:
+    config = load_experiment(write("own.yaml", experiment))
+    before = config.training.model_dump()
+    other: dict[type, Any] = {
+        bool: lambda value: not value,
+        int: lambda value: value + 3,
+        float: lambda value: value / 2 + 0.1,
+    }
+    for name, value in before.items():
+        if type(value) not in other:
+            continue
+        changed = config.training.model_copy(update={name: other[type(value)](value)})
+        same = config.model_copy(update={"training": changed}).training_hash() == config.training_hash()
+        assert not same or name in TrainingConfig.may_change(), name
+        habit = name in {
+            "checkpoint_every",
+            "keep_checkpoints",
+            "sample_every",
+            "log_every",
+            "workers",
+            "cache",
+            "cache_size",
+        }
+        assert same == habit, name
+    assert TrainingConfig.may_change() >= {"cache", "cache_size", "steps", "threads", "max_bad_share", "max_bad_steps"}
+    assert not TrainingConfig.may_change() & {"seed", "batch_size", "learning_rate", "initial"}

@@ -45,7 +45,6 @@ def test_a_name_and_a_mapping_mean_the_same() -> None:
         ),
         ({"router": "image"}, ConfigError, r"^fusion: write the name of a fusion, or \{use: NAME"),
         (3, ConfigError, r"^fusion: write the name of a fusion"),
-        ({"use": "hmoe", "a": 1, "b": 2}, ConfigError, r"\(and 1 more\)$"),
     ],
 )
 def test_mistakes_name_path_and_remedy(raw: object, error: type[Exception], words: str) -> None:

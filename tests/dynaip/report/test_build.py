@@ -185,5 +185,5 @@ def test_an_interval_bar_ends_where_its_column_ends() -> None:
 
 def test_a_report_that_cannot_be_written_is_one_line(small: Path) -> None:
     (small / "report.html").mkdir()
-    with pytest.raises(InputError, match="the report cannot be written"):
+    with pytest.raises(InputError, match=r"report.html is a folder, and a file has to be there"):
         build_report(small)

@@ -7,9 +7,11 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from dynaip.report.pictures import LONGEST, figure, picture, printed_width
+from dynaip.errors import InputError
+from dynaip.report.pictures import LONGEST, figure, printed_width, thumbnail
 
 
 def decoded(uri: str) -> Image.Image:
@@ -19,7 +21,7 @@ def decoded(uri: str) -> Image.Image:
 def test_small_pictures_stay_pixel_for_pixel(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    uri = picture(tmp_path / "a.png")
+    uri, _ = thumbnail(tmp_path / "a.png")
     assert uri is not None
     assert uri.startswith("data:image/png;base64,")
     np.testing.assert_array_equal(np.asarray(decoded(uri)), pixels)
@@ -27,7 +29,7 @@ def test_small_pictures_stay_pixel_for_pixel(tmp_path: Path) -> None:
 
 def test_large_pictures_become_small(tmp_path: Path) -> None:
     Image.new("RGB", (2000, 1000), "teal").save(tmp_path / "a.png")
-    uri = picture(tmp_path / "a.png")
+    uri, _ = thumbnail(tmp_path / "a.png")
     assert uri is not None
     assert decoded(uri).size == (LONGEST, LONGEST // 2)
     assert len(uri) < 20_000
@@ -35,12 +37,16 @@ def test_large_pictures_become_small(tmp_path: Path) -> None:
 
 def test_what_is_no_picture_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"<svg onload=alert(1)>")
-    assert picture(tmp_path / "a.png") is None
-    assert picture(tmp_path / "missing.png") is None
-    assert picture(None) is None
+    Image.effect_noise((40, 40), 50).save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:-40])
+    assert thumbnail(tmp_path / "a.png") == (None, "damaged")
+    assert thumbnail(tmp_path / "cut.png") == (None, "damaged")
+    assert thumbnail(tmp_path / "missing.png") == (None, "missing")
+    assert thumbnail(None) == (None, "missing")
     (tmp_path / "a.html").write_text("<p>")
-    assert figure(tmp_path / "a.html") is None
-    assert figure(tmp_path / "missing.svg") is None
+    for name, why in (("a.html", "neither PNG nor SVG"), ("missing.svg", "cannot be read"), ("cut.png", "is damaged")):
+        with pytest.raises(InputError, match=why):
+            figure(tmp_path / name)
 
 
 def test_figures_are_shown_as_large_as_they_were_set(tmp_path: Path) -> None:

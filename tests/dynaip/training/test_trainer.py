@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import copy
 import json
+import multiprocessing
+import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
-from dynaip.errors import DynaIPError, InputError, MismatchError
+from dynaip.errors import DynaIPError, InputError, Interrupted, MismatchError
 from dynaip.runs import Run
 from dynaip.training import trainer as trainer_module
+from dynaip.training.loader import PairLoader
 from dynaip.training.trainer import StepReport, Trainer
 
 Train = Callable[..., Path]
@@ -191,6 +196,80 @@ def test_a_finished_run_has_nothing_to_do(train: Train, tmp_path: Path) -> None:
     train(run, resume=True, warn=said.append)
     assert said == [f"{run} has its 6 steps already: nothing to do"]
     assert (run / "adapter" / "adapter.safetensors").stat().st_mtime_ns == weights
+
+
+def test_an_adapter_that_is_older_than_the_checkpoints_is_written_again(
+    train: Train, same_weights: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four steps, then eight, killed between the last checkpoint and the adapter."""
+    straight = train(tmp_path / "straight", training={"steps": 8})
+    run = train(tmp_path / "run", training={"steps": 4})
+
+    def killed(self: Any, folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer_module.DynaIP, "save_pretrained", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(run, resume=True, training={"steps": 8})
+    assert not same_weights(straight, run)
+    said: list[str] = []
+    train(run, resume=True, training={"steps": 8}, warn=said.append)
+    assert said == []
+    assert same_weights(straight, run)
+    train(run, resume=True, training={"steps": 8}, warn=said.append)
+    assert said == [f"{run} has its 8 steps already: nothing to do"]
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_loading_process_that_dies_while_this_one_computes(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    """torch raises its death wherever the main process is; here that is in the middle of a report of progress."""
+    monkeypatch.setattr(PairLoader, "_start_method", lambda self: "fork")
+
+    def compute(report: Any) -> None:
+        if asked:  # a scheduler asks every process of a job
+            os.kill(os.getpid(), signal.SIGTERM)
+        for child in multiprocessing.active_children():
+            os.kill(cast(int, child.pid), signal.SIGKILL)
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            time.sleep(0.001)
+
+    kind, message = (Interrupted, r"stopped .*--resume") if asked else (DynaIPError, r"loads pairs died .*--resume")
+    with pytest.raises(kind, match=message) as caught:
+        train(tmp_path / "run", training={"cache": False, "workers": 1}, on_progress=compute)
+    assert "\n" not in str(caught.value)
+
+
+def test_loading_processes_outlive_a_request_to_stop(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM to every process of the job: the step at hand is finished and saved all the same."""
+    monkeypatch.setattr(PairLoader, "_start_method", lambda self: "fork")
+
+    def ask(report: Any) -> None:
+        if report.step == 3:
+            for pid in (os.getpid(), *(cast(int, child.pid) for child in multiprocessing.active_children())):
+                os.kill(pid, signal.SIGTERM)
+            time.sleep(0.3)
+
+    with pytest.raises(Interrupted, match="stopped at step 4"):
+        train(tmp_path / "run", training={"cache": False, "workers": 1}, on_progress=ask)
+    assert [folder.name for folder in sorted((tmp_path / "run" / "checkpoints").iterdir())][-1] == "step-000004"
+
+
+def test_asked_to_stop_while_models_load(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same_weights: Any
+) -> None:
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer_module, "identity", lambda *args: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(30))
+        with pytest.raises(Interrupted, match=r"--resume"):
+            train(run)
+    train(run, resume=True)
+    assert same_weights(train(tmp_path / "straight"), run)
 
 
 def test_more_steps_go_on_where_the_run_ended(train: Train, same_weights: Any, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from dynaip.contracts import Benchmark, Case, CaseReference
 from dynaip.errors import InputError
 from dynaip.suggest import did_you_mean
 from dynaip_plugins.microworld.world.render import pictures, subject_mask
-from dynaip_plugins.microworld.world.scenes import Scene, another_context, labels, prompt, region, sample_scene
+from dynaip_plugins.microworld.world.scenes import another_context, labels, prompt, region, sample_scene
 
 from .config import MicroworldBenchmarkConfig
 
@@ -40,6 +39,11 @@ class MicroworldBenchmark(Benchmark):
         scene = sample_scene(rng, SUBJECTS[suite], "test")
         shown = [another_context(rng, scene, k) for k in range(len(scene.subjects))]
         several = len(scene.subjects) > 1
+        # What the oracle should read in a subject's region, and what the reference shows.
+        subjects = [
+            {"region": region(scene, k), "labels": labels(scene, k), "reference": labels(alone, 0)}
+            for k, alone in enumerate(shown)
+        ]
         references = tuple(
             CaseReference(
                 image,
@@ -56,10 +60,5 @@ class MicroworldBenchmark(Benchmark):
             references=references,
             seed=int(rng.integers(2**31)),
             size=(64, 64),
-            truth={"subjects": [_truth(scene, k, shown[k]) for k in range(len(scene.subjects))]},
+            truth={"subjects": subjects},
         )
-
-
-def _truth(scene: Scene, number: int, shown: Scene) -> dict[str, Any]:
-    """What the oracle should read in a subject's region, and what the reference shows."""
-    return {"region": region(scene, number), "labels": labels(scene, number), "reference": labels(shown, 0)}

@@ -8,11 +8,12 @@ import subprocess
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Lock, current_thread, main_thread
+from threading import RLock, current_thread, main_thread
 from typing import Any
 
 from dynaip.contracts import Executor, Job
 from dynaip.errors import Interrupted
+from dynaip.signals import with_parent
 
 from .config import LocalConfig
 
@@ -24,7 +25,7 @@ class LocalExecutor(Executor):
         self.config = config
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.stopped = False
-        self.lock = Lock()
+        self.lock = RLock()  # a signal may come while one is being passed on
 
     def run(self, jobs: Sequence[Job], *, on_change: Callable[[Job, str], None]) -> dict[str, int]:
         """Run all jobs; exit codes by name (-signal for a job that was killed)."""
@@ -33,24 +34,23 @@ class LocalExecutor(Executor):
         return {job.name: code for job, code in zip(jobs, codes, strict=True)}
 
     def _run(self, job: Job, on_change: Callable[[Job, str], None]) -> int:
-        if self.stopped:
-            return -signal.SIGTERM
+        with self.lock:  # no job may start between a signal and its being passed on
+            if self.stopped:
+                return -signal.SIGTERM
+            job.log.parent.mkdir(parents=True, exist_ok=True)
+            with job.log.open("ab") as log:
+                process = self.running[job.name] = subprocess.Popen(
+                    job.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment()
+                )
         on_change(job, "started")
-        job.log.parent.mkdir(parents=True, exist_ok=True)
-        with job.log.open("ab") as log:
-            process = subprocess.Popen(
-                job.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self._environment()
-            )
-            with self.lock:
-                self.running[job.name] = process
-            code = process.wait()
+        code = process.wait()
         with self.lock:
             del self.running[job.name]
         on_change(job, "finished" if code == 0 else "failed")
         return code
 
     def _environment(self) -> dict[str, str]:
-        environment = dict(os.environ)
+        environment = os.environ | with_parent()
         if self.config.threads:
             for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
                 environment[name] = str(self.config.threads)

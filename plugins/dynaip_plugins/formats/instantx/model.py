@@ -15,7 +15,7 @@ from dynaip.config import ComponentConfig
 from dynaip.contracts import AdapterFormat, ForeignAdapter
 from dynaip.errors import InputError
 
-from ..names import FLUX_DEV, blocks_of, ours, renamed, table, token_count
+from ..names import FLUX_DEV, blocks_of, ours, projected_tokens, renamed, table
 
 WHAT = "InstantX IP-Adapter"
 EPS = 1e-5
@@ -35,7 +35,7 @@ class InstantXFormat(AdapterFormat):
         weights = renamed(tensors, names(blocks), WHAT)
         width, token_width = weights[ours("image", 0, "to_k.weight")].shape
         hidden = len(weights["fusion.proj.0.weight"])
-        tokens = token_count(len(weights["fusion.proj.2.weight"]), token_width, WHAT)
+        tokens = projected_tokens(len(weights["fusion.proj.2.weight"]), token_width, WHAT)
         return ForeignAdapter(
             encoder={"use": "siglip_embedding"},
             fusion={"use": "projection", "tokens": tokens, "hidden": hidden},

@@ -54,7 +54,10 @@ class OracleMetric(Metric):
         for place, (row, subject) in enumerate(subjects):
             several = len(cases[row].truth["subjects"]) > 1
             scored[row].append(_score({name: values[place] for name, values in shown.items()}, subject, several))
-        return [_mean(parts) for parts in scored]
+        return [
+            {name: float(np.mean([part.get(name, np.nan) for part in parts])) for name in self.columns}
+            for parts in scored
+        ]
 
 
 def _pixels(images: Sequence[Image.Image]) -> Tensor:
@@ -68,16 +71,9 @@ def _score(shown: Mapping[str, int], subject: Mapping[str, Any], several: bool) 
     prompted = [*PROMPTED, *(["count"] if several else [])]
     values = {f"cp_{name}": float(shown[name] == wanted[name]) for name in IDENTITY}
     values |= {f"pf_{name}": float(shown[name] == wanted[name]) for name in prompted}
-    values |= {f"leak_{name}": _above_chance(name, shown[name] == reference[name]) for name in UNPROMPTED}
+    for name in UNPROMPTED:
+        chance = 1 / len(ATTRIBUTES[name])
+        values[f"leak_{name}"] = (float(shown[name] == reference[name]) - chance) / (1 - chance)
     for score, names in (("cp", IDENTITY), ("pf", prompted), ("leak", UNPROMPTED)):
         values[score] = float(np.mean([values[f"{score}_{name}"] for name in names]))
     return values
-
-
-def _above_chance(name: str, same: bool) -> float:
-    chance = 1 / len(ATTRIBUTES[name])
-    return (float(same) - chance) / (1 - chance)
-
-
-def _mean(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([part.get(name, np.nan) for part in parts])) for name in OracleMetric.columns}
