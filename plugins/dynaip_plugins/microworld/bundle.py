@@ -41,13 +41,14 @@ class MicroworldBundle:
         device: str = "auto",
         stages: Sequence[str] = (),
         compiled: bool = False,
+        eager: bool = False,
         beside: bool = False,
         waits: bool = False,
     ) -> list[str]:
         """Make the models again into ``out``, going on where it was broken off; the stages that ran.
 
-        ``minutes`` ends trainings by the clock, ``beside`` gives every stage a process of its own, ``waits`` lets a stage
-        wait for what another process makes.
+        ``minutes`` ends trainings by the clock, ``eager`` leaves captured graphs out, ``beside`` gives every stage a process
+        of its own, ``waits`` lets a stage wait for what another process makes.
         """
         import torch
 
@@ -56,7 +57,7 @@ class MicroworldBundle:
         from .making import stages as building
 
         torch.set_num_threads(threads)
-        order = building.Order(out, seed, scale, minutes, str(choose(device)), compiled, waits=waits)
+        order = building.Order(out, seed, scale, minutes, str(choose(device)), compiled, eager, waits=waits)
         if beside or waits:
             return building.build(replace(order, report=building.Lines()), stages, beside=beside)
         with building.bars() as progress:

@@ -32,12 +32,13 @@ def build(
     stage: Annotated[list[str] | None, typer.Option(help="Only this stage. Repeatable.")] = None,
     beside: Annotated[bool, typer.Option("--beside", help="Every stage in a process of its own.")] = False,
     waits: Annotated[bool, typer.Option("--waits", help="Wait for what another process makes.", hidden=True)] = False,
+    eager: Annotated[bool, typer.Option("--eager", help="Step by step, without captured graphs.")] = False,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the base: a minute or two at first.")] = False,
 ) -> None:
     """Make all embedded models again from a seed."""
     ran = MicroworldBundle().build(
         out, seed=seed, scale=scale, minutes=minutes, threads=threads, device=device, stages=stage or [],
-        compiled=compiled, beside=beside, waits=waits,
+        compiled=compiled, eager=eager, beside=beside, waits=waits,
     )  # fmt: skip
     echo(f"built {', '.join(ran) or 'nothing: everything was complete'}; wrote {out}")
 

@@ -43,6 +43,8 @@ class Schedule:
     seconds: float | None = None
     checkpoint_seconds: float = 300.0
     log_every: int = 25
+    graphs: bool = True
+    """Whether an accelerator's step is captured as a graph."""
 
     def share(self, step: int, elapsed: float) -> float:
         """Share of the training that lies behind after `step` steps and `elapsed` seconds."""
@@ -183,7 +185,7 @@ class Training:
         """Train to the schedule's end (or step `until`); raises `FloatingPointError` where steps stop being finite."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.model.train()
-        graphed = self.device.type == "cuda"
+        graphed = self.device.type == "cuda" and self.schedule.graphs
         before, started = self.elapsed, time.monotonic()
         update = self._captured(objective) if graphed and not self.done else lambda: self._update(objective)
         saved, noted, skipped = started, (self.step, time.monotonic()), 0.0

@@ -41,7 +41,7 @@ class Order:
     """What to build, where, how large and how.
 
     `scale` shortens trainings and pools alike; `minutes` lets the clock end trainings instead of their numbers of steps;
-    `waits` says that other processes make what a stage needs.
+    `compiled` compiles the base's blocks, `eager` leaves graphs out; `waits` says that other processes make what a stage needs.
     """
 
     out: Path
@@ -50,6 +50,7 @@ class Order:
     minutes: float | None = None
     device: str = "cpu"
     compiled: bool = False
+    eager: bool = False
     report: Report | None = None
     waits: bool = False
 
@@ -69,6 +70,7 @@ class Order:
             schedule,
             steps=max(2, round(schedule.steps * self.scale)),
             seed=schedule.seed + 1000 * self.seed,
+            graphs=not self.eager,
             seconds=None if self.minutes is None else self.minutes * 60 * SHARES[name],
         )
 
@@ -225,7 +227,7 @@ def _beside(order: Order, stages: Sequence[str]) -> None:
     """One process a stage; raises `DynaIPError` naming those that failed, when all have ended."""
     options = ["--seed", str(order.seed), "--scale", str(order.scale), "--device", order.device, "--waits"]
     options += ["--minutes", str(order.minutes)] if order.minutes is not None else []
-    options += ["--compile"] if order.compiled else []
+    options += [f"--{name}" for name, on in (("compile", order.compiled), ("eager", order.eager)) if on]
     line = [sys.executable, "-m", "dynaip.cli", "microworld", "build", str(order.out), *options]
     running = {name: subprocess.Popen([*line, "--stage", name]) for name in stages}
     failed = [name for name, process in running.items() if process.wait() != 0]

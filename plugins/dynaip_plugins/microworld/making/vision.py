@@ -16,6 +16,7 @@ from transformers import CLIPModel
 
 from dynaip.adapter.differentiable import differentiable_attention
 
+from ..models.flux import causal_mask
 from ..models.vision import create
 from ..world.render import paint
 from ..world.table import draw_table
@@ -57,13 +58,14 @@ class Learner(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.clip = create()
+        self.register_buffer("causal", causal_mask(), persistent=False)
 
     def forward(self, images: Tensor, ids: Tensor) -> Tensor:
         """Contrast of images [B,3,128,128] in [-1, 1] with captions `ids` [B,24]."""
         clip = self.clip
         with halves(images.device), differentiable_attention(images.device):
             seen = clip.vision_model(pixel_values=images)
-            texts = clip.text_projection(clip.text_model(input_ids=ids).pooler_output)
+            texts = clip.text_projection(clip.text_model(input_ids=ids, attention_mask=self.causal).pooler_output)
             patches = clip.vision_model.post_layernorm(seen.last_hidden_state[:, 1:].mean(1))
             whole, parts = (clip.visual_projection(each) for each in (seen.pooler_output, patches))
         scale = clip.logit_scale.clamp(max=4.6052).exp()

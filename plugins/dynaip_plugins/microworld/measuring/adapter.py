@@ -22,11 +22,11 @@ from ..models.adapter import experiment
 ARMS = ("adapter", "without_reference")
 
 
-def measure(folder: Path, count: int) -> dict[str, object]:
+def measure(folder: Path, count: int, device: str = "cpu") -> dict[str, object]:
     """CP, PF and leak of the adapter in ``folder``, and of the base without reference, on ``count`` cases a suite."""
     sizes = f"evaluation.benchmark={{use: microworld, single: {count}, multi2: {count}, multi3: {count}}}"
     config = experiment(folder, [sizes])
-    pipe = registry().build(config.backbone).load(device="cpu", dtype=torch.float32)
+    pipe = registry().build(config.backbone).load(device=device, dtype=torch.float32)
     dyna = DynaIP.build(config, pipe.transformer).eval()
     weights = folder / "adapter" / WEIGHTS
     fill(dyna, read_weights(weights), str(weights))

@@ -124,7 +124,7 @@ def measure(folder: Path, count: int = 200, device: str = "cpu") -> dict[str, ob
         if subjects <= 2:
             report[f"base_{subjects}_dense"] = measure_base(pipe, oracle, subjects, True, count)
     if (folder / "adapter").is_dir():
-        report["adapter"] = adapter.measure(folder, count)
+        report["adapter"] = adapter.measure(folder, count, device)
     return report
 
 

@@ -35,22 +35,22 @@ class Base(nn.Module):
                 **ends,
             )
         )
-        self.t5 = T5EncoderModel(
-            T5Config(
-                vocab_size=size,
-                d_model=TEXT_WIDTH,
-                d_kv=HEAD_WIDTH,
-                d_ff=2 * TEXT_WIDTH,
-                num_layers=2,
-                num_heads=TEXT_HEADS,
-                relative_attention_num_buckets=16,
-                relative_attention_max_distance=MAX_TOKENS,
-                dropout_rate=0.0,
-                feed_forward_proj="gated-gelu",
-                decoder_start_token_id=tokens.PAD,
-                **ends,
-            )
+        t5 = T5Config(
+            vocab_size=size,
+            d_model=TEXT_WIDTH,
+            d_kv=HEAD_WIDTH,
+            d_ff=2 * TEXT_WIDTH,
+            num_layers=2,
+            num_heads=TEXT_HEADS,
+            relative_attention_num_buckets=16,
+            relative_attention_max_distance=MAX_TOKENS,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+            decoder_start_token_id=tokens.PAD,
+            **ends,
         )
+        # Fused kernels give no gradient to a bias of position on every device; at 24 tokens two products are as fast.
+        self.t5 = T5EncoderModel._from_config(t5, attn_implementation="eager")
         self.transformer = FluxTransformer2DModel(
             patch_size=1,
             in_channels=4 * autoencoder.LATENT_CHANNELS,
@@ -68,6 +68,8 @@ class Base(nn.Module):
         cos, sin = self.transformer.pos_embed(ids)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
+        self.register_buffer("causal", causal_mask(), persistent=False)
+        self.register_buffer("open", torch.zeros(1, 1, 1, MAX_TOKENS), persistent=False)
 
     @classmethod
     def of(cls, pipeline: FluxPipeline) -> Base:
@@ -81,12 +83,14 @@ class Base(nn.Module):
         """Velocity of packed latents [B,64,32] at times in [0, 1] under token ids [B,24], and the image tokens [B,64,d]
         between double and single blocks.
 
-        The pass of `FluxTransformer2DModel`, but that positions are turned into rotations once.
+        The pass of `FluxTransformer2DModel`, but that positions are turned into rotations once, and that masks are given:
+        transformers would make them anew, in a way that a captured graph cannot repeat.
         """
         flux, rotary = self.transformer, (self.cos, self.sin)
         image = flux.x_embedder(latents_BTC)
-        text = flux.context_embedder(self.t5(ids_BX).last_hidden_state)
-        condition = flux.time_text_embed(time_B * 1000, self.clip(ids_BX).pooler_output)
+        text = flux.context_embedder(self.t5(ids_BX, attention_mask=self.open).last_hidden_state)
+        pooled = self.clip(ids_BX, attention_mask=self.causal).pooler_output
+        condition = flux.time_text_embed(time_B * 1000, pooled)
         given = {"temb": condition, "image_rotary_emb": rotary}
         for block in flux.transformer_blocks:
             text, image = block(hidden_states=image, encoder_hidden_states=text, **given)
@@ -94,6 +98,11 @@ class Base(nn.Module):
         for block in flux.single_transformer_blocks:
             text, image = block(hidden_states=image, encoder_hidden_states=text, **given)
         return flux.proj_out(flux.norm_out(image, condition)), middle
+
+
+def causal_mask() -> Tensor:
+    """Which tokens of a prompt each token of a CLIP text encoder sees: those up to itself. [1,1,24,24] bool."""
+    return torch.ones(1, 1, MAX_TOKENS, MAX_TOKENS, dtype=torch.bool).tril()
 
 
 def image_ids(grid: int = GRID) -> Tensor:
