@@ -38,6 +38,10 @@ class MismatchError(InputError):
     """Adapter and model (or checkpoint and config) do not fit; the message names the field and both values."""
 
 
+class NotFinite(DynaIPError):
+    """What the model painted holds values that are not finite (NaN or infinite); it is no picture and never saved as one."""
+
+
 class BadSample(DynaIPError):
     """A sample of a dataset cannot be used; the message is the reason. Loaders quarantine it."""
 

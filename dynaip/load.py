@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from dynaip.adapter.files import BESIDE_PIPELINE, saved_beside
+from dynaip.adapter.files import BESIDE_PIPELINE, backbone_of, saved_beside
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.reference import Reference
-from dynaip.config import ComponentSpec
 from dynaip.device import choose, load_on
+from dynaip.evaluation.runs import options_of
 from dynaip.models import local_folder
+from dynaip.painting import paint, tell_of_prompts
 from dynaip.registry import registry
 
 
@@ -24,6 +25,8 @@ class Loaded:
 
     pipe: Any
     dyna: DynaIP
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Options of the pipeline's call that the run was evaluated with, such as steps and guidance."""
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.pipe, self.dyna))
@@ -37,13 +40,39 @@ class Loaded:
         *references: Reference,
         seed: int = 0,
         size: tuple[int, int] | None = None,
-        granularity: Mapping[str, float] | None = None,
-        decoupling: str | None = None,
         **options: Any,
     ) -> Image.Image:
-        """Paint one image of (height, width) pixels with the references; ``options`` go to the pipeline's call."""
-        with self.dyna.references(*references, granularity=granularity, decoupling=decoupling):
-            return self.dyna.backbone.generate(self.pipe, [prompt], seeds=[seed], size=size, **options)[0]
+        """Paint one image of (height, width) pixels as ``paint`` does."""
+        return self.paint(prompt, *references, seeds=[seed], size=size, **options)[0]
+
+    def paint(
+        self,
+        prompt: str,
+        *references: Reference,
+        seeds: Sequence[int],
+        size: tuple[int, int] | None = None,
+        granularity: Mapping[str, float] | None = None,
+        decoupling: Any = None,
+        layout: Any = None,
+        subjects: Sequence[Any] | None = None,
+        guidance: float | None = None,
+        **options: Any,
+    ) -> list[Image.Image]:
+        """Paint an image a seed with the references, as the command line does: with the run's own options of generation.
+
+        ``granularity``, ``decoupling``, ``layout`` and ``subjects`` are those of ``dyna.references``; ``guidance`` is the
+        scale of classifier-free guidance; further ``options`` go to the pipeline's call and before the run's own (None
+        leaves the run's own out). Raises ``InputError`` for a size that the model cannot paint or an option that it lacks.
+        """
+        guided = {} if guidance is None else self.dyna.backbone.guided(guidance)
+        given = {"negative_prompt": guided.pop("negative_prompt", None), **self.options, **guided, **options}
+        given = {name: value for name, value in given.items() if value is not None}
+        tell_of_prompts(self.pipe, self.dyna.backbone, [prompt], given)
+        return paint(
+            self.pipe, self.dyna.backbone, [prompt] * len(seeds), seeds=seeds, size=size, dyna=self.dyna,
+            references=references, options=given, granularity=granularity, decoupling=decoupling, layout=layout,
+            subjects=subjects,
+        )  # fmt: skip
 
 
 def load(
@@ -59,17 +88,13 @@ def load(
     first one are attached, too: ``DynaIP.all_on(pipe)``.
     """
     where = choose(device)
-    dyna = DynaIP.from_pretrained(name, revision=revision)
-    backbone = dyna.backbone
     folder = local_folder(name, "adapter", revision=revision)
-    further: list[Path] = []
-    if (folder / BESIDE_PIPELINE).is_dir() and (folder / "model_index.json").is_file():
-        spec = dyna.specs.backbone
-        here = spec.config.model_copy(update={"model": str(folder)})
-        backbone = registry().build(ComponentSpec(spec.kind, spec.use, here))
-        further = saved_beside(folder / BESIDE_PIPELINE)
+    options = options_of(folder)  # first: a run that cannot be read is refused before its models are loaded
+    dyna = DynaIP.from_pretrained(name, revision=revision)
+    spec = backbone_of(name, revision=revision)
+    backbone = registry().build(spec) if spec != dyna.specs.backbone else dyna.backbone
     pipe = load_on(backbone, where, dtype)
     dyna.attach(pipe, attention_backend=attention_backend)
-    for each in further:
+    for each in saved_beside(folder / BESIDE_PIPELINE):
         DynaIP.from_pretrained(each).attach(pipe, beside=True)
-    return Loaded(pipe, dyna)
+    return Loaded(pipe, dyna, options)

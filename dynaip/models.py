@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dynaip.config import ComponentSpec
 from dynaip.errors import InputError
+from dynaip.paths import missing
 from dynaip.registry import registry
 from dynaip.suggest import did_you_mean
 
@@ -27,7 +28,8 @@ def resolve(name: str | Path, part: str) -> Path | str:
     if _HUB_ID.fullmatch(str(name)):
         return str(name)
     known = ", ".join(bundles) or "none"
-    raise InputError(f"{name}: no such folder, no bundle ({known}) and no hub id.{did_you_mean(str(name), bundles)}")
+    hint = did_you_mean(str(name), bundles) or missing(name)
+    raise InputError(f"{name}: no such folder, no bundle ({known}) and no hub id.{hint}")
 
 
 def bundle_folder(name: str, part: str) -> Path:
@@ -50,5 +52,5 @@ def local_folder(name: str | Path, part: str, *, revision: str | None = None) ->
         return Path(snapshot_download(found, revision=revision))
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
         raise InputError(
-            f"{found}: not a folder here, and the hub does not give it ({type(error).__name__})"
+            f"{found}: not a folder here, and the hub does not give it ({type(error).__name__}).{missing(name)}"
         ) from error

@@ -16,16 +16,30 @@ class Note(UserWarning):
     """Something asked for did not happen as asked: a prompt was cut, a picture was cropped or enlarged."""
 
 
+_CAUGHT: ContextVar[list[tuple[str, str]] | None] = ContextVar("caught notes", default=None)
 _GATHERED: ContextVar[dict[str, list[str]] | None] = ContextVar("gathered notes", default=None)
 
 
 def tell(line: str, *, kind: str = "") -> None:
     """Warn with one plain line. Lines of one ``kind`` inside ``gathered()`` become a single one, with their number."""
-    gathered = _GATHERED.get()
-    if gathered is None or not kind:
-        warnings.warn(line, Note, stacklevel=2)
+    gathered, caught = _GATHERED.get(), _CAUGHT.get()
+    if caught is not None:
+        caught.append((kind, line))
+    elif gathered is None or not kind:
+        warnings.warn(one_plain_line(line), Note, stacklevel=2)
     else:
         gathered.setdefault(kind, []).append(line)
+
+
+@contextmanager
+def caught() -> Generator[list[tuple[str, str]]]:
+    """Collect what is told inside as (kind, line), for somebody who passes it on."""
+    lines: list[tuple[str, str]] = []
+    token = _CAUGHT.set(lines)
+    try:
+        yield lines
+    finally:
+        _CAUGHT.reset(token)
 
 
 @contextmanager

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dynaip.notes import tell
+
+LISTED = 8
+"""Unknown words that a note names."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,18 @@ def tell_cut(limits: Iterable[PromptLimit], prompts: Iterable[str]) -> None:
     """Tell of prompts that are cut, in one note for all of them."""
     if line := cut(limits, prompts):
         tell(line)
+
+
+def tell_unknown(tokenizer: Any, prompts: Iterable[str]) -> None:
+    """Tell which words a text encoder has never seen (a model of the full size knows nearly all)."""
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if unknown is None:
+        return
+    words = dict.fromkeys(word for prompt in prompts for word in re.findall(r"[^\s,.;:!?]+", prompt))
+    lost = [word for word in words if unknown in tokenizer(word, add_special_tokens=False).input_ids]
+    if lost:
+        more = f" and {len(lost) - LISTED} more words" if len(lost) > LISTED else ""
+        tell(f"the text encoder does not know {', '.join(lost[:LISTED])}{more}")
 
 
 def token_count(tokenizer: Any, text: str) -> int:

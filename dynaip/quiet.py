@@ -39,3 +39,25 @@ def quiet_imports() -> Generator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+@contextmanager
+def overheard(*libraries: str) -> Generator[list[str]]:
+    """Collect what libraries warn of, instead of showing it: some of it is a fault that we have to tell ourselves."""
+    lines: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    loggers = [logging.getLogger(name) for name in libraries]
+    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers[:], logger.propagate = [Collector()], False
+        logger.setLevel(logging.WARNING)
+    try:
+        yield lines
+    finally:
+        for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+            logger.handlers[:], logger.propagate = handlers, propagate
+            logger.setLevel(level)

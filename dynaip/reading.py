@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from PIL import Image
+from safetensors import safe_open
 
 from dynaip.config.yaml_text import read as read_yaml
 from dynaip.errors import InputError
@@ -54,14 +55,12 @@ def table(path: Path) -> list[Row]:
     if not path.exists():
         return []
     try:
-        return _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
+        if path.suffix == ".csv":
+            return _read_csv(path)
+        parquet: Any = importlib.import_module("pyarrow.parquet")
+        return parquet.read_table(path, page_checksum_verification=True).to_pylist()
     except Exception as error:  # readers of tables raise whatever the bytes make of them
         raise InputError(f"{path} is damaged: {_why(error)}") from error
-
-
-def _read_parquet(path: Path) -> list[Row]:
-    parquet: Any = importlib.import_module("pyarrow.parquet")
-    return parquet.read_table(path, page_checksum_verification=True).to_pylist()
 
 
 def _read_csv(path: Path) -> list[Row]:
@@ -91,6 +90,15 @@ def check_picture(path: Path) -> None:
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing") from error
     except Exception as error:  # Pillow raises whatever the bytes make of it
+        raise InputError(f"{path} is damaged: {_why(error)}") from error
+
+
+def check_tensors(path: Path) -> None:
+    """Raise ``InputError`` in one line if a safetensors file is missing, cut off, or no such file; no weight is read."""
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except Exception as error:  # safetensors gives whatever is wrong as an error of its own
         raise InputError(f"{path} is damaged: {_why(error)}") from error
 
 

@@ -64,6 +64,16 @@ class Run:
         return self.path / "samples"
 
     @property
+    def pairs(self) -> Path:
+        """Digests of the pairs that the run trains on."""
+        return self.path / "pairs.json"
+
+    @property
+    def notes(self) -> Path:
+        """One JSON line for everything that was told of the pairs."""
+        return self.path / "notes.jsonl"
+
+    @property
     def quarantine(self) -> Path:
         """One JSON line for every pair that cannot be used, with the reason."""
         return self.path / "quarantine.jsonl"
@@ -125,17 +135,18 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "versions": _versions(),
         "command": sys.argv,
         "git": _commit(),
     }
 
 
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+def _versions() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _commit() -> str | None:

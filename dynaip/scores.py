@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 KEYS = ["case", "suite", "seed"]
 """Columns that say which case a row is of; every other one is a metric."""
+RESERVED = frozenset({*KEYS, "arm", "n", "cp_pf", "mean_cp_pf"})
+"""Names that tables give themselves: a metric's column of such a name is numbered."""
 
 
 def to_csv(table: pd.DataFrame) -> str:

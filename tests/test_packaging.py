@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,15 @@ def test_its_own_tests_pass_from_it(unpacked: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *QUICK]
     done = subprocess.run(command, cwd=unpacked, env=alone, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_wheel_holds_the_three_packages_and_stays_small(tmp_path: Path) -> None:
+    builder = pytest.importorskip("hatchling.builders.wheel").WheelBuilder(str(ROOT))
+    (wheel,) = builder.build(directory=str(tmp_path), versions=["standard"])
+    assert Path(wheel).stat().st_size < 20e6
+    with zipfile.ZipFile(wheel) as file:
+        held = set(file.namelist())
+    for base in (ROOT / "dynaip", ROOT / "plugins" / "dynaip_plugins", ROOT / "analysis" / "dynaip_analysis"):
+        files = (path for path in base.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        assert not [path for path in files if str(path.relative_to(base.parent)) not in held]
+    assert {name.split("/")[0].split("-")[0] for name in held} == {"dynaip", "dynaip_plugins", "dynaip_analysis"}

@@ -59,7 +59,11 @@ def find(
     headline = (
         f"{winner} has the highest {label(metric)}, {describe(lead)}; {_verdict(gap, ranking[1], 'the runner-up ')}"
     )
-    details = [*_undecided(boot, winner, ranking, metric), *_against(boot, winner, reference, ranking, metric)]
+    close = [name for name in ranking[2:] if not boot.difference(winner, name, metric).decided]
+    details = [f"Nor can it be told apart from {_list(close)}."] if close else []
+    if reference in ranking and reference not in (winner, ranking[1]):
+        against = boot.difference(winner, reference, metric)
+        details.append(f"Against {reference}, the first arm: {_verdict(against, reference, '')}")
     return Finding(suite, headline, tuple(details), winner, gap.decided, metric)
 
 
@@ -68,18 +72,6 @@ def _verdict(gap: Difference, other: str, role: str) -> str:
     if gap.decided:
         return f"that is {amount} over {role}{other}: the interval excludes zero."
     return f"it cannot be told apart from {role}{other}: the difference is {amount}."
-
-
-def _undecided(boot: Bootstrap, winner: str, ranking: Sequence[str], metric: str) -> list[str]:
-    close = [name for name in ranking[2:] if not boot.difference(winner, name, metric).decided]
-    return [f"Nor can it be told apart from {_list(close)}."] if close else []
-
-
-def _against(boot: Bootstrap, winner: str, reference: str | None, ranking: Sequence[str], metric: str) -> list[str]:
-    if reference is None or reference not in ranking or reference in (winner, ranking[1]):
-        return []
-    gap = boot.difference(winner, reference, metric)
-    return [f"Against {reference}, the first arm: {_verdict(gap, reference, '')}"]
 
 
 def _list(names: Sequence[str], joint: str = "or") -> str:

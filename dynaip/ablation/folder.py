@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dynaip.atomic import write_json
 from dynaip.errors import InputError
-from dynaip.reading import check_picture, mapping, read_mapping, read_rows, table
+from dynaip.reading import check_picture, check_tensors, mapping, read_mapping, read_rows, table
 from dynaip.runs import Run
 
+WEIGHTS = "adapter.safetensors"
 FINISHED, FAILED, RUNNING, WAITING, MISSING = "finished", "failed", "running", "waiting", "missing"
 """States of an arm; an arm that waits was asked to stop and goes on where it was."""
 
@@ -43,7 +44,7 @@ class ArmFolder(Run):
         return self.state() == FINISHED and bool(read_rows(self.scores))
 
     def damage(self) -> list[str]:
-        """What of a finished arm has to be made again, a line each: its scores, and the images behind them.
+        """What of a finished arm has to be made again, a line each: its scores, the images behind them, its adapter.
 
         Where the folder of images is gone altogether somebody made room, and it is left alone.
         """
@@ -55,17 +56,19 @@ class ArmFolder(Run):
             return [str(error)]
         if not {"case", "suite", "seed"} <= (rows[0] if rows else {}).keys():
             return [f"{self.scores} is missing or has no cases"]
+        weights = self.adapter / WEIGHTS
         pictures = [self.samples / str(row["case"]) / f"{row['seed']}.png" for row in rows if self.samples.is_dir()]
-        return [line for path in pictures if (line := _damaged(path))]
+        checks = [(check_picture, path) for path in pictures] + [(check_tensors, weights)] * weights.exists()
+        return [line for check, path in checks if (line := _damaged(check, path))]
 
     def mark(self, state: str, **details: Any) -> None:
         """Note the arm's state."""
         write_json(self.status, {"state": state, **details}, indent=None)
 
 
-def _damaged(picture: Path) -> str:
+def _damaged(check: Callable[[Path], None], path: Path) -> str:
     try:
-        check_picture(picture)
+        check(path)
     except InputError as error:
         return str(error)
     return ""
@@ -97,7 +100,8 @@ class Group:
     def read(cls, path: Path) -> Group:
         """Read what ``write`` wrote."""
         found = mapping(path)
-        return cls(**found | {"arms": [GroupArm(**arm) for arm in found["arms"]]})
+        arms = [GroupArm(**arm) for arm in found.pop("arms")]
+        return cls(arms=arms, **found)
 
     def write(self, path: Path) -> None:
         """Write the group as JSON."""

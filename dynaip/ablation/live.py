@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dynaip.ablation.folder import FINISHED, AblationFolder, Group
+from dynaip.errors import InputError
 from dynaip.reading import last_entry, read_mapping
 
 
@@ -33,8 +34,9 @@ def watching(directory: Path) -> Generator[Callable[[str, str], None]]:
             while not done.wait(1.0):
                 for name, task in list(tasks.items()):
                     if not progress.tasks[task].finished:
-                        share, details = progress_of(directory, name)
-                        progress.update(task, completed=share, details=details)
+                        with suppress(InputError):  # a file that is being damaged is no reason to stop looking
+                            share, details = progress_of(directory, name)
+                            progress.update(task, completed=share, details=details)
 
         watcher = Thread(target=poll, daemon=True)
         watcher.start()
@@ -57,7 +59,8 @@ def progress_of(directory: Path, name: str) -> tuple[float, str]:
     finished = sum(folder.arm(arm.folder).state() == FINISHED for arm in group.arms)
     steps = group.steps or 0
     last = last_entry(folder.training(str(group.training)).metrics) if steps else {}
-    step, loss = last.get("step", 0), last.get("loss")
+    step = found if isinstance(found := last.get("step"), int) else 0
+    loss = found if isinstance(found := last.get("loss"), float) else None
     share = (step / steps * 0.8 if steps else 0.0) + (0.2 if steps else 1.0) * finished / max(len(group.arms), 1)
     if steps and step < steps:
         return share, f"step {step}/{steps}" + (f", loss {loss:.3f}" if loss is not None else "")

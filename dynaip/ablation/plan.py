@@ -14,6 +14,8 @@ from dynaip.config.experiment import fingerprint
 from dynaip.config.yaml_text import dump
 from dynaip.errors import InputError
 from dynaip.plain import name_from
+from dynaip.registry import registry
+from dynaip.training.sizes import settled
 
 BASE = "base"
 """The baseline without any reference."""
@@ -95,7 +97,7 @@ def _arm_entry(arm: Arm) -> dict[str, Any]:
 def make_plan(ablation: AblationConfig, *, limit: int | None = None) -> Plan:
     """Expand an ablation; ``limit`` cuts the cases of every suite. Raises ``InputError`` if an arm cannot be evaluated."""
     drafts = [
-        Arm(settings.name, seed, _limited(ablation.experiment(settings.settings, seed), limit))
+        Arm(settings.name, seed, ablation.experiment(settings.settings, seed))
         for seed in ablation.seeds
         for settings in ablation.expand()
     ]
@@ -103,10 +105,14 @@ def make_plan(ablation: AblationConfig, *, limit: int | None = None) -> Plan:
         raise InputError(
             f"ablation {ablation.name}: its experiments have no evaluation section, so nothing can be compared"
         )
+    if limit is not None:
+        drafts = [replace(arm, config=_limited(arm.config, limit)) for arm in drafts]
     _check_names(drafts, ablation.baselines)
     if ablation.match_parameters:
         drafts = _matched(drafts)
     arms, trainings = _served(drafts)
+    for config in trainings.values():
+        settled(config)  # a size that cannot be painted is no matter for the first worker
     baselines = [Arm(_baseline_name(run), 0, drafts[0].config, run=run) for run in ablation.baselines]
     return Plan(
         ablation.name,
@@ -119,12 +125,9 @@ def make_plan(ablation: AblationConfig, *, limit: int | None = None) -> Plan:
     )
 
 
-def _limited(config: ExperimentConfig, limit: int | None) -> ExperimentConfig:
-    if limit is None or config.evaluation is None:
-        return config
-    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"limit": limit})}).named(
-        config.name
-    )
+def _limited(config: ExperimentConfig, limit: int) -> ExperimentConfig:
+    evaluation = config.evaluation and config.evaluation.model_copy(update={"limit": limit})
+    return config.model_copy(update={"evaluation": evaluation}).named(config.name)
 
 
 def _baseline_name(run: str) -> str:
@@ -147,16 +150,17 @@ def _check_names(drafts: Sequence[Arm], baselines: Sequence[str]) -> None:
 def _served(drafts: Sequence[Arm]) -> tuple[list[Arm], dict[str, ExperimentConfig]]:
     """Give each arm its training (its own, or another arm's that can serve its policy), and the configs to train by hash."""
     own = [arm.config.training_hash() for arm in drafts]
-    taken = [next((key for key in _alternatives(arm.config) if key in own), None) for arm in drafts]
+    lenders = [[key for key in _alternatives(arm.config) if key in own] for arm in drafts]
     # An adapter is only borrowed from an arm that does not borrow itself.
     trainings: dict[str, ExperimentConfig] = {}
-    for arm, key, other in zip(drafts, own, taken, strict=True):
-        if other is None:
+    for arm, key, others in zip(drafts, own, lenders, strict=True):
+        if not others:
             trainings.setdefault(key, arm.config)
+    trained = set(trainings)
     arms: list[Arm] = []
-    for arm, key, other in zip(drafts, own, taken, strict=True):
-        if other in trainings:
-            why, key = "an adapter trained with other branch weights serves this policy at inference", str(other)
+    for arm, key, others in zip(drafts, own, lenders, strict=True):
+        if other := next((each for each in others if each in trained), None):
+            why, key = "an adapter trained with other branch weights serves this policy at inference", other
         elif own.count(key) > 1:
             why = "several arms differ only in what happens at inference"
         else:
@@ -184,7 +188,11 @@ def _matched(drafts: Sequence[Arm]) -> list[Arm]:
         place = _surroundings(arm)
         fusions.setdefault(place, {})[fingerprint(arm.config.fusion.dump())] = arm.config.fusion
         if place not in contexts:
-            contexts[place] = _fusion_context(arm.config)
+            contexts[place] = {
+                "widths": registry().build(arm.config.encoder).widths,
+                "dim": arm.config.adapter.token_width,
+                "condition_dim": registry().build(arm.config.backbone).condition_width(),
+            }
     largest = max(count(fusion, **contexts[place]) for place, specs in fusions.items() for fusion in specs.values())
     matched = {place: match_parameters(specs, **contexts[place], target=largest)[0] for place, specs in fusions.items()}
 
@@ -199,14 +207,3 @@ def _surroundings(arm: Arm) -> str:
     """Whatever a fusion's size depends on besides its own options."""
     config = arm.config
     return fingerprint([config.encoder.dump(), config.backbone.dump(), config.adapter.token_width])
-
-
-def _fusion_context(config: ExperimentConfig) -> dict[str, Any]:
-    """What a fusion is built with; the encoder is built to learn its widths."""
-    from dynaip.registry import registry
-
-    return {
-        "widths": registry().build(config.encoder).widths,
-        "dim": config.adapter.token_width,
-        "condition_dim": registry().build(config.backbone).condition_width(),
-    }

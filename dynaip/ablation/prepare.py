@@ -43,15 +43,16 @@ def prepare(plan: Plan, cases: Sequence[Case], folder: AblationFolder) -> None:
 
 
 def _check(plan: Plan, folder: AblationFolder) -> None:
+    same = {entry.name for entry in folder.arms.glob("*")} == {arm.folder for arm in plan.arms}
     if not folder.plan.exists():
-        if any(not entry.name.startswith(".") for entry in folder.path.iterdir()):
+        if not same and any(not entry.name.startswith(".") for entry in folder.path.iterdir()):
             raise InputError(f"{folder.path} is not empty and holds no ablation: choose another folder with -o")
         return
     try:
         old, new = ({each["folder"]: each for each in some["arms"]} for some in (mapping(folder.plan), plan.resolved()))
     except (InputError, AttributeError, TypeError, KeyError) as error:
-        if {entry.name for entry in folder.arms.glob("*")} == {arm.folder for arm in plan.arms}:
-            tell(f"{folder.plan} is damaged; it is written again")  # the folders' names hold the hashes of the arms
+        if same:  # the folders' names hold the hashes of the arms
+            tell(f"{folder.plan} is damaged; it is written again")
             return
         raise InputError(
             f"{folder.plan} is damaged, and other arms lie beside it: choose another folder with -o"

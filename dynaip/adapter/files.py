@@ -76,6 +76,16 @@ def load(cls: type[Model], run: str | Path, *, revision: str | None = None) -> M
     return adapter.eval()
 
 
+def backbone_of(run: str | Path, *, revision: str | None = None) -> ComponentSpec:
+    """The backbone of a RUN, read from its files alone: that of the pipeline where an adapter was saved with one."""
+    folder = local_folder(run, "adapter", revision=revision)
+    file = find(run, revision=revision) / CONFIG
+    spec = ComponentSpec.parse("backbone", _split(_read(file)["backbone"])[0], f"{file}: backbone")
+    if file.parent == folder / BESIDE_PIPELINE and (folder / "model_index.json").is_file():
+        return ComponentSpec(spec.kind, spec.use, spec.config.model_copy(update={"model": str(folder)}))
+    return spec
+
+
 def start_from(adapter: Adapter, run: str | Path) -> None:
     """Give a new adapter the weights of a trained one; K, V of a branch that the latter lacks stay at their start.
 

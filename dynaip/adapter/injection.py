@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from dynaip.adapter.layout import LayoutFinder
+from dynaip.adapter.places import Kept
 from dynaip.adapter.slots import Gathered, Group, Slot, gather, plan
 from dynaip.contracts import DecouplingPolicy, ForwardPass, Phase
-
-Kept = dict[tuple[str, int], tuple[Tensor, Tensor]]
-"""Keys and values by (name of the pair, reference)."""
 
 
 @dataclass

@@ -10,17 +10,19 @@ import inspect
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from dynaip.adapter.attention import BRANCHES, KeyValue, ReferenceAttention, split_heads
+from dynaip.adapter import caches, noticed
+from dynaip.adapter.attention import BRANCHES, ReferenceAttention, split_heads
 from dynaip.adapter.backends import backend_of
+from dynaip.adapter.compiled import Doors, forget_compiled
 from dynaip.adapter.events import PassEvent, ReferenceEvent
-from dynaip.adapter.injection import Injection, Kept
+from dynaip.adapter.injection import Injection
 from dynaip.adapter.passes import PassMarks, calling_pipeline
+from dynaip.adapter.places import Place
 from dynaip.adapter.slots import Gathered, Group, Slot, looking, spread
 from dynaip.adapter.terms import (
     gathered_queries,
@@ -33,33 +35,12 @@ from dynaip.adapter.terms import (
 )
 from dynaip.contracts import Backbone, BlockSite, Branch, ForwardPass, Phase
 from dynaip.errors import MismatchError
+from dynaip.promises import check_weights
 
 Site = Literal["attention", "projection", "residual"]
 Span = Literal["off", "image_tokens", "all_tokens"]
 BlockScale = Callable[[Branch, int, float], "float | Sequence[float]"]
 """(branch, block, progress) -> factor of g_b: one for all references, or one a reference by its place in the list."""
-
-
-@dataclass
-class _Place:
-    """One chosen block: what its hooks read and hold.
-
-    Modules of the block belong to the transformer, which may be deleted. Hooks read no number of the block, so that compiled
-    blocks share one graph.
-    """
-
-    number: int
-    single: bool
-    query_layout: Literal["BTHd", "BHTd"]
-    pairs: Mapping[Branch, KeyValue]
-    weights: dict[Branch, float] = field(default_factory=dict[Branch, float])
-    """g_b of the branches that are open in this pass."""
-    factors: dict[Branch, Sequence[float]] = field(default_factory=dict[Branch, "Sequence[float]"])
-    """Factors of the weights, one a reference, where an intervention tells references apart."""
-    kept: Kept = field(default_factory=dict[Any, Any])
-    """Keys and values by (name of the pair, reference)."""
-    queries: dict[Branch, Tensor] = field(default_factory=dict[Branch, Tensor])
-    """Held from the query's norm to the end of the attention, the projection or the block."""
 
 
 class Injector:
@@ -76,7 +57,7 @@ class Injector:
         self.backbone = backbone
         self.attention = attention
         self.places = [
-            _Place(
+            Place(
                 number=number,
                 single=block.kind == "single",
                 query_layout=block.query_layout,
@@ -110,13 +91,25 @@ class Injector:
         self.numbers = list(numbers)
         self.targets: list[weakref.ref[nn.Module]] = []
         """What carries hooks and may be wrapped by a LoRA; norms never are."""
-        self.handles = [transformer.register_forward_pre_hook(self._before, with_kwargs=True), *self._hook(sites)]
-        forget_compiled(transformer)
+        self.inside = 0
+        """How many doors of compiled code the running pass has come through."""
+        self.doors = Doors(self)
+        self.own = [
+            transformer.register_forward_pre_hook(self._before, with_kwargs=True),
+            transformer.register_forward_hook(self._after),
+        ]
+        self.hooks = self._hook(sites)
+        forget_compiled()
 
     @property
     def transformer(self) -> nn.Module | None:
         """The transformer that carries the hooks; None once it is deleted."""
         return self._transformer()
+
+    @property
+    def handles(self) -> list[Any]:
+        """Every hook that is on the transformer."""
+        return [*self.own, *self.hooks]
 
     # -- hooks ---------------------------------------------------------------------------------------------------------
 
@@ -124,6 +117,7 @@ class Injector:
         handles: list[Any] = []
         self.targets = [weakref.ref(module) for module in self._wrappable(sites)]
         for place, block in zip(self.places, sites, strict=True):
+            place.stand_at(block)
             for branch, module in block.queries.items():
                 handles.append(module.register_forward_hook(self._hold(place, branch)))
             if self.site == "residual":
@@ -148,17 +142,18 @@ class Injector:
         blocks = self.backbone.blocks(transformer)
         sites = [blocks[number] for number in self.numbers]
         if any(held() is not module for held, module in zip(self.targets, self._wrappable(sites), strict=True)):
-            for handle in self.handles[1:]:
+            for handle in self.hooks:
                 handle.remove()
-            self.handles[1:] = self._hook(sites)
+            self.hooks = self._hook(sites)
             forget_compiled(transformer)
 
     def remove(self) -> None:
         """Take every hook away and forget everything that was held."""
         for handle in self.handles:
             handle.remove()
-        self.handles = []
+        self.own, self.hooks = [], []
         transformer = self.transformer
+        self.doors.close(transformer)
         if transformer is not None:
             self.marks.remove(transformer)
         self.injection = None
@@ -170,8 +165,7 @@ class Injector:
         if self.injection is not None and self.injection.finder is not None:
             self.injection.finder.call = None
         for place in self.places:
-            place.weights, place.factors, place.kept = {}, {}, {}
-            place.queries.clear()
+            place.close()
 
     @contextmanager
     def active(self, injection: Injection) -> Generator[Injection]:
@@ -184,8 +178,30 @@ class Injector:
             self.marks.forget()
             self.injection = outer
             self._close()
+            for place in self.places:
+                place.forget()
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """A call of compiled code begins: what its own hooks would do is done outside of it."""
+        if not self.inside:
+            self._start(module, args, kwargs)
+        self.inside += 1
+
+    def leave(self, *, failed: bool) -> None:
+        """The call has ended."""
+        self.inside = max(0, self.inside - 1)
+        if not (self.inside or failed or self.call is None):
+            noticed.check(self.places, self.call)
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self.inside:
+            self._start(module, args, kwargs)
+
+    def _after(self, module: nn.Module, args: Any, output: Any) -> None:
+        if not self.inside and self.call is not None:
+            noticed.check(self.places, self.call)
+
+    def _start(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Read the pass, decide which branches of which blocks are open, and make tokens if they are missing."""
         self._close()
         injection = self.injection if self.injection and self.injection.samples else None
@@ -198,7 +214,7 @@ class Injector:
         if self.pass_observers:
             self._tell(injection, call)
 
-    def _read(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], phase: Phase) -> ForwardPass:
+    def _read(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], phase: Phase) -> ForwardPass:
         """Read the pass; in training nobody guides."""
         context = self.marks.read(args, kwargs) if phase == "inference" else None
         if not self.reads_pipe:
@@ -207,7 +223,12 @@ class Injector:
         return self.backbone.read_pass(module, args, kwargs, context, pipe=pipe)
 
     def _begin(
-        self, injection: Injection, call: ForwardPass, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        injection: Injection,
+        call: ForwardPass,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
     ) -> None:
         """Open the branches of a pass that sees references."""
         if call.batch % injection.samples:
@@ -215,8 +236,9 @@ class Injector:
                 f"references are given for {injection.samples} prompts, but the batch holds {call.batch} images: "
                 "give one list of references a prompt, or one flat list for all of them"
             )
+        cached = caches.meet(module, self.places, self.site)
         if not injection.looks(call) and self._open(injection, call):
-            self.backend, self.writes = backend_of(module), self._may_write(module)
+            self.backend, self.writes = backend_of(module), self._may_write(cached)
             latents = cast(Tensor, kwargs.get("hidden_states", args[0] if args else None))
             injection.prepare(call, latents.device)
             self.call = call if injection.slots else None
@@ -241,7 +263,7 @@ class Injector:
                     found[kind][place.number] = weight * sum(factors) / len(factors)
         return found
 
-    def _kinds(self, place: _Place, branch: Branch) -> tuple[Branch, ...]:
+    def _kinds(self, place: Place, branch: Branch) -> tuple[Branch, ...]:
         """What the tokens are that a branch's query serves: in a single-stream block, both kinds."""
         both = place.single and branch == "image" and self.span == "all_tokens"
         return ("image", "text") if both else (branch,)
@@ -261,6 +283,7 @@ class Injector:
             given = injection.policy.weights(
                 injection.phase, block=place.number, blocks=self.blocks, progress=call.progress
             )
+            check_weights(f"decoupling {type(injection.policy).__name__}", given)
             for branch in place.pairs:
                 weight = given.image if branch == "image" else given.text
                 scale = 1.0 if self.block_scale is None else self.block_scale(branch, place.number, call.progress)
@@ -283,16 +306,18 @@ class Injector:
                     if address not in place.kept:
                         place.kept[address] = project(place.pairs[branch], slot, like)
 
-    def _hold(self, place: _Place, branch: Branch) -> Callable[..., None]:
+    def _hold(self, place: Place, branch: Branch) -> Callable[..., None]:
         def hold(module: nn.Module, args: Any, output: Tensor) -> None:
-            if self.call is not None and branch in place.weights:
+            if place.reuses:
+                place.latest[branch] = output
+            elif self.call is not None and branch in place.weights:
                 place.queries[branch] = output
 
         return hold
 
-    def _add(self, place: _Place, positions: Mapping[Branch, int]) -> Callable[..., Any]:
+    def _add(self, place: Place, positions: Mapping[Branch, int]) -> Callable[..., Any]:
         def add(module: nn.Module, args: Any, output: Any) -> Any:
-            if self.call is None or not place.weights:
+            if self.call is None or not place.weights or caches.leads_alone(place):
                 return None
             outputs = list(output) if isinstance(output, tuple) else [output]
             for branch, position in positions.items():
@@ -301,7 +326,7 @@ class Injector:
 
         return add
 
-    def _add_before(self, place: _Place, branch: Branch) -> Callable[..., Any]:
+    def _add_before(self, place: Place, branch: Branch) -> Callable[..., Any]:
         def add(module: nn.Module, args: tuple[Any, ...]) -> Any:
             if self.call is None or branch not in place.weights:
                 return None
@@ -311,16 +336,21 @@ class Injector:
 
     # -- the term ------------------------------------------------------------------------------------------------------
 
-    def _added(self, place: _Place, branch: Branch, output: Tensor) -> Tensor:
+    def _added(self, place: Place, branch: Branch, output: Tensor) -> Tensor:
         """``output`` (B x tokens x d) plus the term of every reference; ``output`` itself if there is none."""
-        query = place.queries.pop(branch, None)
-        if query is None:
+        if branch not in place.weights:
             return output
-        skipped = cast(ForwardPass, self.call).negative_rows
-        query = split_heads(query, place.pairs[branch].heads, place.query_layout)[skipped:]
-        positive = output[skipped:]
-        # The stream of a single-stream block at site `residual` has given its text tokens away already.
-        offset = query.shape[2] - positive.shape[1]
+        call = cast(ForwardPass, self.call)
+        query = place.latest.get(branch) if place.reuses else place.queries.pop(branch, None)
+        query = None if query is None else split_heads(query, place.pairs[branch].heads, place.query_layout)
+        # The stream of a single-stream block at site `residual` may have given its text tokens away already.
+        offset = 0 if query is None else query.shape[2] - output.shape[1]
+        if query is None or len(query) != len(output) or offset not in (0, call.text_tokens if place.single else 0):
+            place.added[branch] = False
+            return output
+        place.added[branch] = True
+        skipped = call.negative_rows
+        query, positive = query[skipped:], output[skipped:]
         parts: list[Tensor] = []
         for start, end, tokens in self._windows(place, branch, positive.shape[1], offset):
             part = positive[:, start:end]
@@ -332,12 +362,11 @@ class Injector:
         positive = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         return torch.cat([output[:skipped], positive]) if skipped else positive
 
-    def _may_write(self, module: nn.Module) -> bool:
+    def _may_write(self, cached: bool) -> bool:
         """Whether terms may be written into what the attention gave: nobody else needs it as it was."""
-        cached = bool(getattr(module, "is_cache_enabled", False))
         return self.site == "attention" and not (torch.is_grad_enabled() or self.observers or cached)
 
-    def _windows(self, place: _Place, branch: Branch, length: int, offset: int) -> list[tuple[int, int, Branch | None]]:
+    def _windows(self, place: Place, branch: Branch, length: int, offset: int) -> list[tuple[int, int, Branch | None]]:
         """Split a stream into (start, end, what its tokens are); None for tokens that see no reference.
 
         A double-stream block keeps text and image apart. A single-stream block holds text, then image tokens; behind them
@@ -355,7 +384,7 @@ class Injector:
         ]
         return [span for span in spans if span[0] < span[1]]
 
-    def _sum(self, place: _Place, branch: Branch, query: Tensor, output: Tensor, tokens: Branch) -> Tensor:
+    def _sum(self, place: Place, branch: Branch, query: Tensor, output: Tensor, tokens: Branch) -> Tensor:
         injection = cast(Injection, self.injection)
         groups = injection.regional if tokens == "image" else injection.everywhere
         gathered = injection.gathered if tokens == "image" and branch not in place.factors else []
@@ -376,12 +405,12 @@ class Injector:
             total = self._sum_gathered(place, branch, query, total, call)
         return total
 
-    def _keys(self, place: _Place, branch: Branch, slot: Slot, query: Tensor) -> tuple[Tensor, Tensor]:
+    def _keys(self, place: Place, branch: Branch, slot: Slot, query: Tensor) -> tuple[Tensor, Tensor]:
         kept = place.kept.get((self.attention.name(branch), slot.number))
         key, value = kept or project(place.pairs[branch], slot, query)
         return key.to(query), value.to(query)
 
-    def _sum_gathered(self, place: _Place, branch: Branch, query: Tensor, output: Tensor, call: Gathered) -> Tensor:
+    def _sum_gathered(self, place: Place, branch: Branch, query: Tensor, output: Tensor, call: Gathered) -> Tensor:
         slots, weight = cast(list[Slot], cast(Injection, self.injection).slots), place.weights[branch]
         pairs = [
             tuple(spread(part, group) for part in self._keys(place, branch, slots[number], query))
@@ -395,7 +424,7 @@ class Injector:
         return scatter_gathered(output, term, factor, call, in_place=self.writes)
 
     def _observe_gathered(
-        self, place: _Place, weight: float, call: Gathered, parts: tuple[Tensor, Tensor, Tensor], term: Tensor, output: Tensor
+        self, place: Place, weight: float, call: Gathered, parts: tuple[Tensor, Tensor, Tensor], term: Tensor, output: Tensor
     ) -> None:  # fmt: skip
         """Tell of every reference of a gathered call, one after the other."""
         query, key, value = parts
@@ -408,7 +437,7 @@ class Injector:
             start = end
 
     def _observe(
-        self, place: _Place, weight: float, tokens: Branch, slot: Slot, group: Group,
+        self, place: Place, weight: float, tokens: Branch, slot: Slot, group: Group,
         parts: tuple[Tensor, Tensor, Tensor], term: Tensor, output: Tensor,
     ) -> None:  # fmt: skip
         call = cast(ForwardPass, self.call)
@@ -433,12 +462,6 @@ class Injector:
         )
         for observer in list(self.observers):
             observer(event)
-
-
-def forget_compiled(transformer: nn.Module) -> None:
-    """Compiled code does not look for hooks where it met none: without this they would be left out without a word."""
-    if any(getattr(module, "_compiled_call_impl", None) is not None for module in transformer.modules()):
-        torch.compiler.reset()
 
 
 def _factor(factors: Sequence[float] | None, number: int) -> float:

@@ -16,15 +16,17 @@ from dynaip.adapter import attached, files, hub
 from dynaip.adapter.attached import adapters_on
 from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.backends import use_backend
+from dynaip.adapter.compiled import forget_compiled, transformer_of
 from dynaip.adapter.differentiable import differentiable_attention
 from dynaip.adapter.events import PassEvent, ReferenceEvent
 from dynaip.adapter.injection import Injection
-from dynaip.adapter.injector import BlockScale, Injector, forget_compiled
+from dynaip.adapter.injector import BlockScale, Injector
 from dynaip.adapter.layout import AutoLayout, Layout, LayoutFinder
 from dynaip.adapter.parts import Adapter, Specs
 from dynaip.adapter.prepare import layout_finder, slot_maker
 from dynaip.adapter.reference import Reference, as_samples
 from dynaip.adapter.slots import Slot
+from dynaip.adapter.terms import half_products
 from dynaip.config import ComponentSpec, ExperimentConfig
 from dynaip.contracts import Backbone, BlockSite, Branch, DecouplingPolicy, ForwardPass, FusedReference
 from dynaip.errors import InputError
@@ -126,7 +128,7 @@ class DynaIP(Adapter):
         Raises ``InputError`` if this adapter or another one is attached already, ``MismatchError`` naming the field if the
         transformer is not of the kind that the adapter was trained for.
         """
-        transformer = cast(nn.Module, getattr(pipe, "transformer", pipe))
+        transformer = transformer_of(pipe)
         if self.attached:
             raise InputError("this adapter is attached already: detach() it first")
         attached.check_room(transformer, beside, attention_backend)
@@ -140,6 +142,7 @@ class DynaIP(Adapter):
             site=self.specs.adapter.site, span=self.specs.adapter.single_stream,
         )  # fmt: skip
         self._pipe = weakref.ref(pipe)
+        self._meet_compiled()
         attached.add(transformer, self, self._injector)
         return self
 
@@ -151,7 +154,7 @@ class DynaIP(Adapter):
     @staticmethod
     def all_on(pipe: Any) -> list[DynaIP]:
         """Give the adapters that are attached to a pipeline (or its transformer), in the order in which they came."""
-        return cast("list[DynaIP]", adapters_on(getattr(pipe, "transformer", pipe)))
+        return cast("list[DynaIP]", adapters_on(transformer_of(pipe)))
 
     def detach(self) -> None:
         """Take the hooks away: the base is itself again, bit for bit. Detaching twice does nothing."""
@@ -171,6 +174,10 @@ class DynaIP(Adapter):
         if device.type != "meta":
             self.fusion.to(device)
             self.encoder.to(device)
+
+    def _meet_compiled(self) -> None:
+        """Stand before a transformer that is compiled as a whole, since when it may be."""
+        self.injector.doors.open(getattr(self.pipe, "transformer", self.pipe), self.transformer)
 
     def _block_count(self) -> int:
         single = self.model_signature.get("single_blocks", 0) if self.specs.adapter.single_stream != "off" else 0
@@ -209,7 +216,8 @@ class DynaIP(Adapter):
         )  # fmt: skip
         self._finder = finder
         if finder is not None:
-            forget_compiled(cast(nn.Module, hooks.transformer))
+            forget_compiled(hooks.transformer)
+        self._meet_compiled()
         with hooks.active(injection), finder.listening() if finder else nullcontext():
             yield self
 
@@ -231,13 +239,16 @@ class DynaIP(Adapter):
         """
         hooks = self.injector
         made = TrainingPass()
+        base = next(cast(nn.Module, hooks.transformer).parameters())
 
         def make(call: ForwardPass) -> list[Slot]:
-            made.fused = self.fuse(features, condition=call.condition if self.fusion.uses_condition else None)
+            with half_products(base):
+                made.fused = self.fuse(features, condition=call.condition if self.fusion.uses_condition else None)
             tokens = made.fused.tokens
             rows, repeats = list(range(len(keep))), call.batch // len(keep)
             return [Slot(rows, tokens, keep.to(tokens), [None] * len(keep), repeats)]
 
+        self._meet_compiled()
         with hooks.active(Injection(len(keep), self.policy, "training", make)), differentiable_attention(keep.device):
             yield made
 

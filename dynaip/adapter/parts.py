@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dynaip.config import AdapterConfig, ComponentSpec, ExperimentConfig
 from dynaip.contracts import Backbone, Branch, DecouplingPolicy, FeatureFusion, FusedReference, VisualEncoder
 from dynaip.errors import ConfigError, InputError
 from dynaip.images.fit import tell_losses
+from dynaip.promises import check_fused, check_levels, check_pixels
 from dynaip.registry import registry
 from dynaip.suggest import did_you_mean
 
@@ -105,11 +107,14 @@ class Adapter(nn.Module):
 
         Of those that are named it is told what the encoder does not see, or sees heavily enlarged.
         """
-        parameter = next(self.encoder.parameters())
-        pixels = self.encoder.preprocess(images).to(parameter.device, parameter.dtype)
+        device, dtype = home_of(self.encoder)
+        who, pixels = f"encoder {self.specs.encoder.use}", self.encoder.preprocess(images)
+        check_pixels(who, pixels, len(images))
         for image, name in zip(images, names, strict=False):
             tell_losses(image, name, self.encoder.fit, pixels.shape[-1])
-        return {level: values.to(self.device, torch.float32) for level, values in self.encoder(pixels).items()}
+        features = self.encoder(pixels.to(device, dtype))
+        check_levels(who, self.encoder, features, len(images))
+        return {level: values.to(self.device, torch.float32) for level, values in features.items()}
 
     def fuse(
         self,
@@ -120,7 +125,10 @@ class Adapter(nn.Module):
     ) -> FusedReference:
         """Fuse level features (each B x N x C_l) into reference tokens (B x M x D); ``coefficients`` are gamma_l."""
         condition = None if condition is None else condition.to(self.device, torch.float32)
-        return self.fusion(features, coefficients=coefficients, condition=condition)
+        fused = self.fusion(features, coefficients=coefficients, condition=condition)
+        count = len(next(iter(features.values())))
+        check_fused(f"fusion {self.specs.fusion.use}", fused, count, self.specs.adapter.token_width)
+        return fused
 
     def policy_of(self, given: Any) -> DecouplingPolicy:
         """The policy that a name, a spec or a policy means (None: the adapter's own); ``InputError`` if it is not served."""
@@ -142,7 +150,7 @@ class Adapter(nn.Module):
         return policy
 
     def check_levels(self, granularity: Mapping[str, float] | None) -> None:
-        """Refuse coefficients gamma_l of levels that the encoder does not have, and those that are no number from 0 up."""
+        """Refuse gamma_l of levels that the encoder does not have, that are no number from 0 up, or that leave no level."""
         for level, value in (granularity or {}).items():
             if level not in self.encoder.levels:
                 names = list(self.encoder.levels)
@@ -151,6 +159,16 @@ class Adapter(nn.Module):
                 )
             if not value >= 0 or value == float("inf"):
                 raise InputError(f"granularity: {level}={value} must be a number from 0 up")
+        if granularity and not any(granularity.get(level, 1.0) for level in self.encoder.levels):
+            every = ", ".join(self.encoder.levels)
+            raise InputError(f"granularity: all of {every} are 0; give at least one level a value above 0")
+
+
+def home_of(encoder: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where an encoder's pixels belong: device and type of its weights; the CPU and float32 if it has none."""
+    weights = (weight for weight in chain(encoder.parameters(), encoder.buffers()) if weight.is_floating_point())
+    first = next(weights, torch.empty(0))
+    return first.device, first.dtype
 
 
 def chosen_blocks(settings: AdapterConfig, model: Mapping[str, Any]) -> list[int]:

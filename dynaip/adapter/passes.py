@@ -25,7 +25,8 @@ def calling_pipeline() -> Any:
 
     frame = inspect.currentframe()
     while frame is not None:
-        caller = frame.f_locals.get("self")
+        # Reading a frame's locals keeps them alive until it ends, so that none but calls of objects are read.
+        caller = frame.f_locals.get("self") if frame.f_code.co_name == "__call__" else None
         if isinstance(caller, DiffusionPipeline):
             return caller
         frame = frame.f_back

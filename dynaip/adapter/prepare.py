@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dynaip.adapter.compiled import transformer_of
 from dynaip.adapter.layout import AutoLayout, LayoutFinder
 from dynaip.adapter.parts import Adapter
 from dynaip.adapter.reference import Reference, normalised
@@ -97,7 +98,7 @@ def layout_finder(
     if not isinstance(settings, AutoLayout):
         raise InputError(f'layout: {layout!r} must be "auto" or an AutoLayout')
     named = _per_sample(samples, subjects)
-    sites = adapter.backbone.blocks(getattr(pipe, "transformer", pipe))
+    sites = adapter.backbone.blocks(transformer_of(pipe))
     words = any(isinstance(each, str) for sample in named for each in sample)
     text = adapter.backbone.text_stream(pipe) if words else (None, None, 0)
     held = weakref.ref(pipe)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -169,6 +170,7 @@ def with_common_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
+        kwargs = {name: at_home(value) for name, value in kwargs.items()}
         given = {name: kwargs.pop(name) for name in added}
         for file in given.get("plugin") or ():
             registry().load_file(file)
@@ -179,6 +181,13 @@ def with_common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     parameters = list(signature.parameters.values())
     run.__signature__ = signature.replace(parameters=[*parameters, *extra])  # pyright: ignore[reportAttributeAccessIssue]
     return run
+
+
+def at_home(value: Any) -> Any:
+    """Give paths with ``~`` as the shell would have written them: it leaves the one in ``--out=~/x`` as it is."""
+    if isinstance(value, Path):
+        return value.expanduser()
+    return [at_home(each) for each in value] if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
 
 
 _DEFAULTS: dict[str, Any] = {"plugin": None, "debug": False}

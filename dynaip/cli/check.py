@@ -14,8 +14,14 @@ if TYPE_CHECKING:
 def check(file: ConfigName, set_: Overrides = None) -> None:
     """Validate a config and print it resolved, without loading a model."""
     from dynaip.config import AblationConfig, load_any
+    from dynaip.training.sizes import settled
 
     config = load_any(file, set_ or ())
+    arms = (
+        [config.experiment(arm.settings) for arm in config.expand()] if isinstance(config, AblationConfig) else [config]
+    )
+    for experiment in arms:
+        settled(experiment)
     kind = "ablation" if isinstance(config, AblationConfig) else "experiment"
     echo(f"# {kind} {config.name} ({config.hash()}): valid")
     echo(config.to_yaml(), nl=False)

@@ -10,15 +10,22 @@ import typer
 from dynaip.cli.options import Device, Offload, Overrides
 from dynaip.cli.output import echo
 from dynaip.device import use
+from dynaip.scores import RESERVED
 
 if TYPE_CHECKING:
     from dynaip.config import EvaluationConfig
+
+COLUMNS = 9
+"""Scores in one table: more are shown in further ones."""
 
 
 def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a hub id, or microworld.")],
     benchmark: Annotated[
         str | None, typer.Option("--benchmark", help="Benchmark by name; the run's own by default.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="Metric by name, instead of the run's own. Repeatable.")
     ] = None,
     suite: Annotated[list[str] | None, typer.Option("--suite", help="Only this suite. Repeatable.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Cases of every suite, at most.")] = None,
@@ -34,19 +41,28 @@ def evaluate(
 ) -> None:
     """Score a trained adapter and write scores.parquet (one row a case) and the images."""
     use(device, offload)
-    given = {"benchmark": benchmark, "suites": suite, "limit": limit, "seed": seed}
+    given = {"benchmark": benchmark, "metrics": metric, "suites": suite, "limit": limit, "seed": seed}
     from dynaip.evaluation.runs import evaluation_of
 
     config = evaluation_of(run, {key: value for key, value in given.items() if value is not None}, set_ or ())
-    folder = out or (Path(run) if Path(run).is_dir() else Path(f"evaluation-{Path(run).name}"))
+    folder = (
+        out or (Path(run) if Path(run).expanduser().is_dir() else Path(f"evaluation-{Path(run).name}"))
+    ).expanduser()
     table = _evaluate(run, config, folder, decoupling, without_reference)
+    show_scores(table)
+    echo(f"wrote {folder / 'scores.parquet'} and {folder / 'samples'}")
+
+
+def show_scores(table: Any) -> None:
+    """Every column that the metrics gave, some at a time: the scores first, then the parts that they are made of."""
     from dynaip.cli.tables import show_table
 
-    columns = [
-        name for name in ("suite", "n", "cp", "pf", "cp_pf", "mean_cp_pf", "leak", "clip_i", "clip_t") if name in table
-    ]
-    show_table(columns, [[_shown(row[name]) for name in columns] for _, row in table.iterrows()])
-    echo(f"wrote {folder / 'scores.parquet'} and {folder / 'samples'}")
+    names = [name for name in table.columns if name != "suite"]
+    parts = [name for name in names if name not in RESERVED and any(name.startswith(f"{each}_") for each in names)]
+    names = [name for name in names if name not in parts] + parts
+    for start in range(0, len(names), COLUMNS):
+        shown = ["suite", *names[start : start + COLUMNS]]
+        show_table(shown, [[_shown(row[name]) for name in shown] for _, row in table.iterrows()])
 
 
 def _shown(value: Any) -> str:
@@ -57,16 +73,25 @@ def _evaluate(run: str, config: EvaluationConfig, folder: Path, decoupling: str 
     from rich.progress import Progress
 
     import dynaip
+    from dynaip.adapter.files import backbone_of
+    from dynaip.config import ComponentSpec
+    from dynaip.evaluation.scoring import benchmark_cases
     from dynaip.evaluation.scoring import evaluate as score
     from dynaip.scores import summary
+    from dynaip.sizes import check_size
 
+    policy = ComponentSpec.parse("decoupling", decoupling) if decoupling else None
+    cases, base = benchmark_cases(config), backbone_of(run).config
+    for case in cases:
+        if case.size is not None:
+            check_size(base, case.size, f"case {case.id} of {config.benchmark.name}")
     pipe, dyna = dynaip.load(run)
-    if decoupling:
-        dyna.set_policy(decoupling)
+    if policy is not None:
+        dyna.set_policy(policy)
     with Progress() as progress:
         task = progress.add_task("generate", total=None)
         scores = score(
-            config, pipe, dyna.backbone, None if bare else dyna, folder,
+            config, pipe, dyna.backbone, None if bare else dyna, folder, cases=cases,
             on_image=lambda done, total: progress.update(task, completed=done, total=total),
         )  # fmt: skip
     return summary(scores)

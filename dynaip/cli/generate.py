@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from dynaip.cli.options import Device, Offload
 from dynaip.cli.output import echo
+from dynaip.contracts.data import Box
 from dynaip.device import use
 from dynaip.errors import InputError
 
-if TYPE_CHECKING:
-    from dynaip.adapter.layout import Layout
-    from dynaip.adapter.reference import Reference
-
 _SCALE = re.compile(r"^(?P<rest>.+)\*(?P<scale>[^*@]+)$")
-_BOX = re.compile(r"^(?P<rest>.+)@(?P<box>[^@]+)$")
+_REGION = re.compile(r"^(?P<rest>.+)@(?P<region>[^@]+)$")
+_NUMBER = re.compile(r"[-+.\d]+")
 
 
 def generate(
@@ -26,7 +24,9 @@ def generate(
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to paint.")],
     ref: Annotated[
         list[str] | None,
-        typer.Option("--ref", metavar="IMAGE[@l,t,r,b][*scale]", help="A reference; its region and scale. Repeatable."),
+        typer.Option(
+            "--ref", metavar="IMAGE[@l,t,r,b|@MASK][*scale]", help="A reference; its region and scale. Repeatable."
+        ),
     ] = None,
     granularity: Annotated[
         list[str] | None, typer.Option("--granularity", metavar="LEVEL=VALUE", help="Fusion coefficient. Repeatable.")
@@ -49,6 +49,12 @@ def generate(
     attention_backend: Annotated[
         str | None, typer.Option("--attention-backend", help="native, flash, xformers, sage, flex.")
     ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            "--fit", help="How references become square: crop (their middle) or pad; the encoder's own way else."
+        ),
+    ] = None,
     size: Annotated[str | None, typer.Option("--size", metavar="HxW", help="Height x width in pixels.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.png", help="Where to write.")] = Path("out.png"),
     device: Device = "auto",
@@ -64,44 +70,62 @@ def generate(
     coefficients = dict(_coefficient(text) for text in granularity or ())
     pixels = parse_size(size) if size else None
     given = [split_reference(text) for text in ref or ()]
+    import dynaip
+    from dynaip.adapter.files import backbone_of
     from dynaip.adapter.reference import Reference
+    from dynaip.config import ComponentSpec
+    from dynaip.sizes import check_size
 
-    references = [Reference(path, region=box, scale=scale) for path, box, scale in given]
-    options = {"num_inference_steps": steps, "true_cfg_scale": guidance}
-    given_options = {key: value for key, value in options.items() if value is not None}
-    images, layout = _paint(
-        run, prompt, references, seeds=list(range(seed, seed + number)), subjects=subject, size=pixels,
-        granularity=coefficients or None, decoupling=decoupling, backend=attention_backend, options=given_options,
+    if pixels:
+        check_size(backbone_of(run).config, pixels, "--size")
+    policy = ComponentSpec.parse("decoupling", decoupling) if decoupling else None
+    fitted: Any = fit
+    references = [Reference(path, region=region, scale=scale, fit=fitted) for path, region, scale in given]
+    world = dynaip.load(run, attention_backend=attention_backend)
+    seeds = list(range(seed, seed + number))
+    more: dict[str, Any] = {"layout": "auto", "subjects": subject} if subject else {}
+    more |= {} if steps is None else {"num_inference_steps": steps}
+    images = world.paint(
+        prompt, *references, seeds=seeds, size=pixels, granularity=coefficients or None, decoupling=policy,
+        guidance=guidance, **more,
     )  # fmt: skip
-    if pixels and images[0].size[::-1] != pixels:
-        made = "x".join(map(str, images[0].size[::-1]))
-        echo(f"note: the model paints in whole tokens: {made} instead of {size}", err=True)
     for place, image in enumerate(images):
-        path = out if number == 1 else out.with_stem(f"{out.stem}-{seed + place}")
+        path = out if number == 1 else out.with_stem(f"{out.stem}-{seeds[place]}")
         write_image(image, path)
         echo(f"wrote {path}")
-        if layout is not None:
-            write_image(layout.picture(place), path.with_stem(f"{path.stem}-layout"))
+        if world.dyna.layout is not None:
+            write_image(world.dyna.layout.picture(place), path.with_stem(f"{path.stem}-layout"))
             echo(f"wrote {path.with_stem(f'{path.stem}-layout')}")
 
 
-def split_reference(text: str) -> tuple[str, tuple[float, float, float, float] | None, float]:
-    """Split ``IMAGE[@l,t,r,b][*scale]``; a file whose own name holds ``@`` or ``*`` is taken as it is if it exists."""
-    if Path(text).exists():
+def split_reference(text: str) -> tuple[str, Box | str | None, float]:
+    """Split ``IMAGE[@l,t,r,b|@MASK][*scale]``; a file whose own name holds ``@`` or ``*`` is taken as it is if it exists."""
+    if _there(text):
         return text, None, 1.0
-    scale, box, rest = 1.0, None, text
+    scale, region, rest = 1.0, None, text
     if found := _SCALE.match(rest):
         rest, scale = found["rest"], _number(found["scale"], text)
-    if (
-        not Path(rest).exists()
-        and (found := _BOX.match(rest))
-        and (Path(found["rest"]).exists() or "," in found["box"])
-    ):
-        edges = [_number(edge, text) for edge in found["box"].split(",")]
-        if len(edges) != 4:
-            raise InputError(f"--ref {text}: a region is left,top,right,bottom, each within 0 and 1")
-        rest, box = found["rest"], (edges[0], edges[1], edges[2], edges[3])
-    return rest, box, scale
+    found = None if _there(rest) else _REGION.match(rest)
+    if found and (_there(found["rest"]) or "," in found["region"]):
+        rest, region = found["rest"], _region(found["region"], text)
+    return rest, region, scale
+
+
+def _region(written: str, whole: str) -> Box | str:
+    """A box, or the path of a mask."""
+    if "," not in written and not _NUMBER.fullmatch(written.strip()):
+        return written
+    edges = [_number(edge, whole) for edge in written.split(",")]
+    if len(edges) != 4:
+        raise InputError(f"--ref {whole}: a region is left,top,right,bottom, each within 0 and 1, or a mask's file")
+    return edges[0], edges[1], edges[2], edges[3]
+
+
+def _there(text: str) -> bool:
+    try:
+        return Path(text).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long a name, a null byte, nobody's home
+        return False
 
 
 def _number(text: str, whole: str) -> float:
@@ -127,37 +151,6 @@ def parse_size(text: str) -> tuple[int, int]:
     if not found or not int(found[1]) or not int(found[2]):
         raise InputError(f"--size {text}: write height x width in pixels, e.g. 512x768")
     return int(found[1]), int(found[2])
-
-
-def _paint(
-    run: str, prompt: str, references: list[Reference], *, seeds: list[int], subjects: list[str] | None,
-    size: tuple[int, int] | None, granularity: dict[str, float] | None, decoupling: str | None, backend: str | None,
-    options: dict[str, Any],
-) -> tuple[list[Any], Layout | None]:  # fmt: skip
-    """Images, and the layout that was found if subjects are named."""
-    import dynaip
-    from dynaip.evaluation.runs import options_of
-
-    defaults = options_of(run)
-    pipe, dyna = dynaip.load(run, attention_backend=backend)
-    _warn_unknown(pipe, prompt)
-    auto: dict[str, Any] = {"layout": "auto", "subjects": subjects} if subjects else {}
-    with dyna.references(*references, granularity=granularity, decoupling=decoupling, **auto):
-        given = {**defaults, **options}
-        images = dyna.backbone.generate(pipe, [prompt] * len(seeds), seeds=seeds, size=size, **given)
-    return images, dyna.layout
-
-
-def _warn_unknown(pipe: Any, prompt: str) -> None:
-    """Say which words the text encoder has never seen (a model of the full size knows them all)."""
-    tokenizer = getattr(pipe, "tokenizer_2", None) or pipe.tokenizer
-    unknown = getattr(tokenizer, "unk_token_id", None)
-    words = re.findall(r"[^\s,.;:!?]+", prompt)
-    lost = [
-        word for word in words if unknown is not None and unknown in tokenizer(word, add_special_tokens=False).input_ids
-    ]
-    if lost:
-        echo(f"note: the text encoder does not know {', '.join(dict.fromkeys(lost))}", err=True)
 
 
 def check_output(path: Path) -> None:

@@ -49,11 +49,11 @@ def copy(
 
 
 def _write(target: Path, text: str) -> None:
+    from dynaip.atomic import write_text
     from dynaip.errors import InputError
 
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
+        write_text(target, text)
     except OSError as error:
         raise InputError(f"{target} cannot be written: {error.strerror}") from error
 

@@ -22,6 +22,9 @@ def train(
     set_: Overrides = None,
     run: Annotated[Path | None, typer.Option("--run", "-o", help="Run folder; runs/NAME-HASH by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest complete checkpoint.")] = False,
+    allow_changed_data: Annotated[
+        bool, typer.Option("--allow-changed-data", help="Go on though the pairs are not those of before.")
+    ] = False,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Short for -s training.seed=SEED.")] = None,
     device: Device = "auto",
 ) -> None:
@@ -31,12 +34,12 @@ def train(
     overrides = [*(set_ or ()), *([f"training.seed={seed}"] if seed is not None else [])]
     with interruptible("stopped before the first step: start it again with --resume"):
         use(device)
-        folder = _train(file, overrides, run, resume)
+        folder = _train(file, overrides, run, resume, allow_changed_data)
     if _first():
         echo(f"adapter: {folder / 'adapter'}")
 
 
-def _train(file: str, overrides: list[str], run: Path | None, resume: bool) -> Path:
+def _train(file: str, overrides: list[str], run: Path | None, resume: bool, allow_changed_data: bool) -> Path:
     from dynaip.config import load_experiment
 
     config = load_experiment(file, overrides)
@@ -46,7 +49,10 @@ def _train(file: str, overrides: list[str], run: Path | None, resume: bool) -> P
     from dynaip.training import trainer
 
     with Progress(*_columns(), disable=not _first()) as progress:
-        return trainer.train(config, folder, resume=resume, on_progress=_bars(progress), warn=_say(progress))
+        return trainer.train(
+            config, folder, resume=resume, allow_changed_data=allow_changed_data,
+            on_progress=_bars(progress), warn=_say(progress),
+        )  # fmt: skip
 
 
 def _first() -> bool:

@@ -13,7 +13,7 @@ from dynaip.config.loading import (
     parse_experiment,
     recipes,
 )
-from dynaip.registry.options import ComponentConfig, PolicyConfig, Strict
+from dynaip.registry.options import ComponentConfig, PolicyConfig, SourceConfig, Strict
 from dynaip.registry.spec import ComponentSpec, OfKind
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "ExperimentConfig",
     "OfKind",
     "PolicyConfig",
+    "SourceConfig",
     "Strict",
     "TrainingConfig",
     "config_file",

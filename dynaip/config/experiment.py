@@ -81,6 +81,12 @@ class TrainingConfig(Strict):
     """RUN whose adapter training goes on from; None begins as the base."""
     seed: NonNegativeInt = 0
     gradient_accumulation: PositiveInt = 1
+    gradient_checkpointing: Annotated[bool | Literal["auto"], HABIT] = "auto"
+    """Compute blocks again in the backward pass instead of keeping what they made; auto: where memory would not hold it."""
+    compile: Annotated[bool, HABIT] = False
+    """Compile the base's blocks."""
+    deterministic: Annotated[bool, HABIT] = False
+    """Algorithms alone that give the same bits in every run on one machine; slower."""
     checkpoint_every: Annotated[PositiveInt, HABIT] = 500
     """Steps between checkpoints."""
     keep_checkpoints: Annotated[int, HABIT] = Field(2, ge=2)

@@ -56,6 +56,8 @@ class ForwardPass:
     """X; single-stream blocks hold so many text tokens before the image tokens. Recording attention needs it."""
     negative_rows: int = 0
     """Leading rows of the batch that are its negative pass (SD3 runs [negative, positive] at once)."""
+    skipped_blocks: frozenset[int] = frozenset()
+    """Numbers of the blocks that this pass leaves out (SD3's skip-layer guidance)."""
 
 
 class Backbone(ABC):
@@ -116,7 +118,14 @@ class Backbone(ABC):
         size: tuple[int, int] | None = None,
         **options: Any,
     ) -> list[Image.Image]:
-        """Run the unmodified pipeline on a batch, one seed a prompt; ``options`` go to the pipeline's call."""
+        """Run the unmodified pipeline on a batch, one seed a prompt; ``options`` go to the pipeline's call.
+
+        Raises ``NotFinite`` rather than give a picture of values that are not finite.
+        """
+
+    def guided(self, scale: float) -> dict[str, Any]:
+        """Options of the pipeline's call for classifier-free guidance at a scale; 1 is off."""
+        return {"true_cfg_scale": scale}
 
     def prompt_limits(self, pipe: Any, longest: int | None = None) -> Sequence[PromptLimit]:
         """How much of a prompt each text encoder reads; ``longest`` is ``max_sequence_length`` of the call, if given.

@@ -22,6 +22,8 @@ class Pair:
     target: Image.Image
     prompt: str
     subject: str = ""
+    notes: tuple[tuple[str, str], ...] = ()
+    """What was told (``dynaip.notes.tell``) while it was read: kind and line; loaders fill it."""
 
 
 class PairSource(ABC):
@@ -33,6 +35,13 @@ class PairSource(ABC):
     @abstractmethod
     def __getitem__(self, index: int) -> Pair:
         """Load one pair; raises ``BadSample`` with the reason if its files cannot be used."""
+
+    def fingerprint(self) -> Mapping[str, Mapping[str, str]] | None:
+        """Name of each pair, in order -> part (prompt, target, …) -> digest: a resumed run compares them.
+
+        None where that is not cheap: then a few pairs are read and compared.
+        """
+        return None
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,10 @@ class Metric(ABC):
 
     columns: tuple[str, ...]
     """Names of the values that ``score`` gives, e.g. ``("cp", "pf", "leak")``."""
+
+    def to(self, device: Any) -> Metric:
+        """Move the models that it holds, if any, and give it back. Pictures come as PIL images in any case."""
+        return self
 
     @abstractmethod
     def score(self, cases: Sequence[Case], images: Sequence[Image.Image]) -> list[dict[str, float]]:

@@ -22,22 +22,17 @@ def origin(pipe: Any, backbone: Backbone, dyna: DynaIP | None, options: Mapping[
     """Give a function from a case to the fingerprint of all that its image depends on (batch and device aside)."""
     transformer = pipe.transformer
     small = (value for value in transformer.parameters() if value.numel() <= SMALL and value.device.type != "meta")
-    settings = fingerprint(
-        [backbone.signature(transformer), digest(small), _adapter(dyna), repr(sorted(options.items()))]
-    )
+    adapter: list[Any] | None = None
+    if dyna is not None:
+        about = {name: part for name, part in describe(dyna).items() if name not in ("backbone", "dynaip_version")}
+        adapter = [about, type(dyna.policy).__qualname__, digest(dyna.state_dict().values())]
+    settings = fingerprint([backbone.signature(transformer), digest(small), adapter, repr(sorted(options.items()))])
 
     def of(case: Case) -> str:
         references = [[hashlib.sha256(one.image.tobytes()).hexdigest(), one.region] for one in case.references]
         return fingerprint([settings, case.prompt, case.seed, case.size, references if dyna else None])
 
     return of
-
-
-def _adapter(dyna: DynaIP | None) -> list[Any] | None:
-    if dyna is None:
-        return None
-    about = {name: part for name, part in describe(dyna).items() if name not in ("backbone", "dynaip_version")}
-    return [about, type(dyna.policy).__qualname__, digest(dyna.state_dict().values())]
 
 
 def digest(tensors: Iterable[Tensor]) -> str:

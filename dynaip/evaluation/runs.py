@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dynaip.config import EvaluationConfig, load_saved
-from dynaip.config.merge import overridden
+from dynaip.config.merge import overridden, same_name
 from dynaip.errors import InputError
 from dynaip.models import local_folder
 from dynaip.registry.explain import explained
@@ -16,18 +17,28 @@ from dynaip.registry.explain import explained
 def evaluation_of(run: str | Path, given: Mapping[str, Any], overrides: Sequence[str] = ()) -> EvaluationConfig:
     """Read the evaluation settings of a run and change what is given.
 
-    ``given`` are fields of ``evaluation``, ``overrides`` are ``path=value`` as for a config. Raises ``InputError`` if the run
-    names no benchmark and none is given.
+    ``given`` are fields of ``evaluation`` (a benchmark or a metric that the run names itself keeps the run's options),
+    ``overrides`` are ``path=value`` as for a config and go last. Raises ``InputError`` for an override that changes no
+    evaluation, and if neither the run nor what is given names benchmark and metrics.
     """
+    for text in overrides:
+        if text.partition("=")[0].strip().partition(".")[0] != "evaluation":
+            raise InputError(f"-s {text}: an evaluation has options of its own alone: write -s evaluation.NAME=VALUE")
     file = local_folder(run, "adapter") / "config.yaml"
-    if not file.is_file():
-        return _named(run, given, overrides)
-    config = load_saved(file, overrides)
-    if config.evaluation is None:
-        raise InputError(f"{file} has no evaluation section; add benchmark and metrics to it")
-    other = {"suites": None} if "benchmark" in given else {}
-    with explained(EvaluationConfig, "evaluation"):
-        return EvaluationConfig.model_validate(config.evaluation.model_dump(mode="json") | other | dict(given))
+    own = load_saved(file).evaluation if file.is_file() else None
+    flags = [f"evaluation.{name}={json.dumps(value)}" for name, value in _fields(given, own).items()]
+    named = overridden({"evaluation": {}}, [*flags, *overrides])["evaluation"]
+    if own is None and not {"benchmark", "metrics"} <= named.keys():
+        flag = {"benchmark": "--benchmark NAME", "metrics": "--metric NAME"}
+        lacking = " and ".join(text for name, text in flag.items() if name not in named)
+        raise InputError(f"{run} does not say how it is evaluated: add {lacking}")
+    if own is None:
+        with explained(EvaluationConfig, "evaluation"):
+            return EvaluationConfig.model_validate(named)
+    changed = load_saved(file, [*flags, *overrides]).evaluation
+    if changed is None:
+        raise InputError(f"{run}: -s evaluation=null leaves nothing to evaluate")
+    return changed
 
 
 def options_of(run: str | Path) -> dict[str, Any]:
@@ -40,13 +51,12 @@ def options_of(run: str | Path) -> dict[str, Any]:
     return dict(evaluation.options) if evaluation else {}
 
 
-def _named(run: str | Path, given: Mapping[str, Any], overrides: Sequence[str]) -> EvaluationConfig:
-    """Settings for a run without a config of its own, such as an imported adapter: everything has to be named."""
-    named: dict[str, Any] = overridden({"evaluation": dict(given)}, overrides)["evaluation"]
-    if not {"benchmark", "metrics"} <= named.keys():
-        raise InputError(
-            f"{run} has no config.yaml, so benchmark and metrics have to be named: --benchmark NAME "
-            '-s "evaluation.metrics=[{use: clip}]"'
-        )
-    with explained(EvaluationConfig, "evaluation"):
-        return EvaluationConfig.model_validate(named)
+def _fields(given: Mapping[str, Any], own: EvaluationConfig | None) -> dict[str, Any]:
+    """Fields of ``evaluation`` as a config would have them; another benchmark has suites of its own."""
+    fields = dict(given)
+    if "metrics" in fields:
+        known = {spec.name: spec.dump() for spec in own.metrics} if own else {}
+        fields["metrics"] = [known.get(name.partition(":")[2] or name, {"use": name}) for name in fields["metrics"]]
+    if own and "benchmark" in fields and not same_name(own.benchmark.use, fields["benchmark"]):
+        fields = {"suites": None} | fields
+    return fields

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,17 @@ import pandas as pd
 
 from dynaip.adapter.model import DynaIP
 from dynaip.atomic import write_table
-from dynaip.config import EvaluationConfig
+from dynaip.config import ComponentSpec, EvaluationConfig
 from dynaip.contracts import Backbone, Benchmark, Case, Metric
+from dynaip.device import choose
 from dynaip.errors import InputError
-from dynaip.evaluation.generation import generate_cases, painted
+from dynaip.evaluation.generation import painted
 from dynaip.evaluation.origin import origin
+from dynaip.notes import gathered
+from dynaip.painting import generate_cases
+from dynaip.promises import check_cases, check_columns, check_different, check_rows
 from dynaip.registry import registry
+from dynaip.scores import RESERVED
 from dynaip.suggest import did_you_mean
 
 
@@ -31,7 +37,11 @@ def benchmark_cases(config: EvaluationConfig) -> list[Case]:
             raise InputError(
                 f"evaluation.suites: {config.benchmark.name} has no suite {suite}; there are {known}.{hint}"
             )
-    return [case for suite in wanted for case in list(benchmark.cases(suite, seed=config.seed))[: config.limit]]
+    who, cases = f"benchmark {config.benchmark.use}", list[Case]()
+    for suite in wanted:
+        cases += check_cases(who, suite, benchmark.cases(suite, seed=config.seed))[: config.limit]
+    check_different(who, cases)
+    return cases
 
 
 def evaluate(
@@ -41,31 +51,45 @@ def evaluate(
     dyna: DynaIP | None,
     out: Path,
     *,
+    cases: Sequence[Case] | None = None,
     on_image: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Generate what is missing below ``out/samples``, score all cases and write ``out/scores.parquet``.
 
     An image that is there already is used again if case, base, adapter, policy and options are those that made it.
-    The table has one row a case: case, suite, seed, then the metrics' columns. ``dyna`` None leaves the references out.
+    The table has one row a case: case, suite, seed, then the metrics' columns. ``dyna`` None leaves the references out;
+    ``cases`` are those of the evaluation, where they are made already.
     """
-    cases = benchmark_cases(config)
-    images = painted(
-        out / "samples",
-        cases,
-        lambda missing: generate_cases(
-            pipe, backbone, missing, dyna=dyna, batch_size=config.batch_size, options=config.options
-        ),
-        (lambda done: on_image(done, len(cases))) if on_image else None,
-        origin(pipe, backbone, dyna, config.options),
-    )
-    scores = score(config, cases, images)
+    cases = benchmark_cases(config) if cases is None else cases
+    with gathered():
+        images = painted(
+            out / "samples",
+            cases,
+            lambda missing: generate_cases(
+                pipe, backbone, missing, dyna=dyna, batch_size=config.batch_size, options=config.options
+            ),
+            (lambda done: on_image(done, len(cases))) if on_image else None,
+            origin(pipe, backbone, dyna, config.options),
+        )
+        scores = score(config, cases, images)
     write_table(out / "scores.parquet", scores)
     return scores
 
 
 def build_metrics(config: EvaluationConfig) -> list[Metric]:
-    """The metrics of an evaluation; who scores more than once keeps them, since they may hold models."""
-    return [registry().build(spec) for spec in config.metrics]
+    """The metrics of an evaluation, on the device that ``auto`` stands for; each is built once a process."""
+    return [metric_of(spec, choose()) for spec in config.metrics]
+
+
+_BUILT: dict[tuple[Any, ...], Metric] = {}
+
+
+def metric_of(spec: ComponentSpec, device: Any) -> Metric:
+    """A metric on a device, built once a process: its models are loaded once, however often it scores."""
+    key = (registry().target(spec.kind, spec.use), json.dumps(spec.dump(), sort_keys=True), str(device))
+    if key not in _BUILT:
+        _BUILT[key] = registry().build(spec).to(device)
+    return _BUILT[key]
 
 
 def score(
@@ -73,18 +97,23 @@ def score(
 ) -> pd.DataFrame:
     """Score images of cases with every metric of the evaluation; a column that two of them give is numbered: ``clip_i_2``.
 
-    ``metrics`` are those of the evaluation, where they are built already.
+    ``metrics`` are those of the evaluation, where they are built already. Raises ``PluginError`` that names the metric where
+    its rows are not what its columns promise.
     """
     table = pd.DataFrame(
         {"case": [c.id for c in cases], "suite": [c.suite for c in cases], "seed": [c.seed for c in cases]}
     )
-    for metric in build_metrics(config) if metrics is None else metrics:
-        found = pd.DataFrame(metric.score(cases, images), columns=list(metric.columns))
-        names = {name: _free(str(name), table) for name in found}
+    for spec, metric in zip(config.metrics, build_metrics(config) if metrics is None else metrics, strict=True):
+        who = f"metric {spec.use}"
+        columns = check_columns(who, metric.columns)
+        rows = check_rows(who, columns, metric.score(cases, images), cases)
+        found = pd.DataFrame(rows, columns=columns, dtype=float)
+        names = {name: free_name(name, {*RESERVED, *table.columns}) for name in columns}
         table = pd.concat([table, found.rename(columns=names)], axis=1)
     return table
 
 
-def _free(name: str, table: pd.DataFrame) -> str:
+def free_name(name: str, taken: Collection[str]) -> str:
+    """The name itself, or numbered: ``clip_i_2``."""
     numbered = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
-    return next(each for each in numbered if each not in table)
+    return next(each for each in numbered if each not in taken)

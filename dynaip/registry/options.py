@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 
 
 class Located(str):
@@ -35,6 +35,11 @@ class Strict(BaseModel):
         use_attribute_docstrings=True,
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _unwrap_numbers(cls, given: Any) -> Any:
+        return _unwrapped(given)
+
 
 class ComponentConfig(Strict):
     """The options of a component; every component's config derives from it.
@@ -55,6 +60,18 @@ class ComponentConfig(Strict):
     def widened(self, hidden: int) -> Self | None:
         """Give the same fusion with hidden layers of this width, for parameter matching; None (the default) if it has none."""
         return None
+
+
+class SourceConfig(ComponentConfig):
+    """The options of a source whose targets have a size that can be chosen. (A source's config need not derive from it.)"""
+
+    def target_size(self) -> tuple[int, int] | None:
+        """Height and width of the targets in pixels; None if the config leaves that open."""
+        return None
+
+    def sized(self, height: int, width: int) -> Self:
+        """The same options with a size where the config leaves it open."""
+        return self
 
 
 class PolicyConfig(ComponentConfig):
@@ -86,6 +103,15 @@ class Spec(Protocol):
     def config(self) -> ComponentConfig:
         """Its options."""
         ...
+
+
+def _unwrapped(value: Any) -> Any:
+    """Turn numbers of numpy and torch into plain ones, which can be written and hashed; arrays become lists."""
+    if isinstance(value, dict):
+        return {key: _unwrapped(each) for key, each in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, list):
+        return [_unwrapped(each) for each in value]  # pyright: ignore[reportUnknownVariableType]
+    return value.tolist() if hasattr(value, "dtype") and hasattr(value, "tolist") else value
 
 
 @cache

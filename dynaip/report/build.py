@@ -18,6 +18,7 @@ from dynaip.atomic import write_text
 from dynaip.contracts.section import SectionContent
 from dynaip.errors import InputError
 from dynaip.notes import tell
+from dynaip.paths import missing
 from dynaip.plain import plain
 from dynaip.reading import table
 from dynaip.report.damage import damage
@@ -40,6 +41,8 @@ def build_report(directory: Path) -> Path:
     Raises ``InputError`` if the directory holds neither a plan nor an arm.
     """
     ablation = AblationDirectory.read(directory)
+    if not directory.is_dir():
+        raise InputError(f"{directory}: there is no such folder.{missing(directory)}")
     lines = damage(ablation)
     if not ablation.plan and not ablation.arms:
         why = lines[0] if lines else "neither plan.yaml nor arms/; name the directory of one"
@@ -89,7 +92,7 @@ def page_values(ablation: AblationDirectory, views: list[SuiteView], lines: list
         "more_damage": max(0, len(lines) - DAMAGE_LINES),
         "gallery": gallery(ablation, ("cp", "pf") if "cp_pf" in metrics else metrics[:1]),
         "baselines": _baselines(ablation),
-        "trained": _trained(ablation),
+        "trained": sorted({arm.steps for arm in ablation.arms if not arm.baseline and arm.steps}),
         "seeds": sorted({arm.seed for arm in ablation.arms if not arm.baseline}),
         "sections": [_section(*entry) for entry in contents(ablation.path)],
         "failed": [arm for arm in ablation.arms if arm.state == "failed"],
@@ -115,12 +118,24 @@ def _baselines(ablation: AblationDirectory) -> dict[str, str]:
     return notes
 
 
-def _trained(ablation: AblationDirectory) -> list[int]:
-    return sorted({arm.steps for arm in ablation.arms if not arm.baseline and arm.steps})
-
-
 def _section(name: str, content: SectionContent | None, error: str) -> dict[str, Any]:
-    figures, tables, lines = _parts(content) if content else ([], [], [])
+    """A section's figures and tables, and a line for each that cannot be shown."""
+    figures: list[Any] = []
+    tables: list[Any] = []
+    lines: list[str] = []
+    for path, caption in content.figures if content else ():
+        try:
+            figures.append((figure(path), caption, printed_width(path)))
+        except InputError as damaged:
+            lines.append(str(damaged))
+    for caption, path in content.tables if content else ():
+        try:
+            rows = table(path)
+        except InputError as damaged:
+            lines.append(str(damaged))
+            continue
+        if rows:
+            tables.append((caption, rows[:TABLE_ROWS], len(rows), path.name))
     return {
         "name": name.rpartition(":")[2],
         "title": content.title if content else name.rpartition(":")[2].capitalize(),
@@ -131,27 +146,6 @@ def _section(name: str, content: SectionContent | None, error: str) -> dict[str,
         "error": error,
         "shown": bool(content or error),
     }
-
-
-def _parts(content: SectionContent) -> tuple[list[Any], list[Any], list[str]]:
-    """Figures and tables of a section, and a line for each that cannot be shown."""
-    figures: list[Any] = []
-    tables: list[Any] = []
-    lines: list[str] = []
-    for path, caption in content.figures:
-        try:
-            figures.append((figure(path), caption, printed_width(path)))
-        except InputError as error:
-            lines.append(str(error))
-    for caption, path in content.tables:
-        try:
-            rows = table(path)
-        except InputError as error:
-            lines.append(str(error))
-            continue
-        if rows:
-            tables.append((caption, rows[:TABLE_ROWS], len(rows), path.name))
-    return figures, tables, lines
 
 
 def _printable(value: Any) -> Any:

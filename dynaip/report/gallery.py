@@ -50,7 +50,17 @@ def gallery(
     scores = {arm.name: {str(row["case"]): row for row in arm.scores} for arm in arms}
     suites = dict.fromkeys(case.suite for case in ablation.cases)
     return {
-        suite: [_strip(case, arms, scores, metrics) for case in _chosen(ablation, suite, arms, scores, metrics, shown)]
+        suite: [
+            Strip(
+                case,
+                tuple(thumbnail(reference.image) for reference in case.references),
+                tuple(
+                    Tile(arm.name, *thumbnail(arm.image(case)), _figures(scores[arm.name].get(case.id, {}), metrics))
+                    for arm in arms
+                ),
+            )
+            for case in _chosen(ablation, suite, arms, scores, metrics, shown)
+        ]
         for suite in suites
     }
 
@@ -93,11 +103,3 @@ def _figures(row: dict[str, object], metrics: Sequence[str]) -> tuple[tuple[str,
     return tuple(
         (label(name), float(value)) for name, value in values if isinstance(value, (int, float)) and value == value
     )
-
-
-def _strip(case: ShownCase, arms: Sequence[ShownArm], scores: Scores, metrics: Sequence[str]) -> Strip:
-    tiles = tuple(
-        Tile(arm.name, *thumbnail(arm.image(case)), _figures(scores[arm.name].get(case.id, {}), metrics))
-        for arm in arms
-    )
-    return Strip(case, tuple(thumbnail(reference.image) for reference in case.references), tiles)

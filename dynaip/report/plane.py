@@ -14,6 +14,12 @@ from dynaip.ablation.statistics import Estimate
 from dynaip.report.style import DARK, LIGHT, Theme, figure_style
 
 CURVES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+AROUND = ((1, 0.5), (1, -0.5), (1, 1), (1, -1), (-1, 0.5), (-1, -0.5), (-1, 1), (-1, -1), (0, 1), (0, -1))
+OFFSETS: Sequence[tuple[float, float]] = [
+    *((9, 6), (9, -6), (-9, 6), (-9, -6), (0, 12), (0, -12)),
+    *((x * step, y * step) for step in (16, 26, 38, 52, 68, 86) for x, y in AROUND),
+]
+"""Where a name may stand beside its point, in typographic points; the first that covers nothing is taken."""
 CROWDED = 0.5
 """Draw the arms on their own when they fill less than this share of either axis."""
 
@@ -46,15 +52,13 @@ def panels(points: Sequence[PlanePoint]) -> list[Panel]:
     """One panel, or two when the arms lie so close together that they need one of their own."""
     arms = tuple(point for point in points if not point.baseline)
     names = frozenset(point.name for point in points)
-    if len(arms) in (0, len(points)) or not _crowded(points, arms):
+    if len(arms) in (0, len(points)):
+        return [Panel("", tuple(points), names)]
+    whole, own = limits(points), limits(arms)
+    if min((own[1] - own[0]) / (whole[1] - whole[0]), (own[3] - own[2]) / (whole[3] - whole[2])) >= CROWDED:
         return [Panel("", tuple(points), names)]
     beside = frozenset(point.name for point in points if point.baseline)
     return [Panel("all", tuple(points), beside), Panel("arms alone", arms, frozenset(arm.name for arm in arms))]
-
-
-def _crowded(points: Sequence[PlanePoint], arms: Sequence[PlanePoint]) -> bool:
-    whole, own = limits(points), limits(arms)
-    return min((own[1] - own[0]) / (whole[1] - whole[0]), (own[3] - own[2]) / (whole[3] - whole[2])) < CROWDED
 
 
 def limits(points: Sequence[PlanePoint]) -> Limits:
@@ -148,17 +152,20 @@ def _placed(axes: Any, point: PlanePoint, points: Sequence[PlanePoint], others: 
     marks, bars = _obstacles(axes, points)
     label = _label(axes, point, (0, 0), theme)
     size = text_box(label)
+    width, height = size[2] - size[0], size[3] - size[1]
     label.remove()
     spot: tuple[float, float] = tuple(axes.transData.transform((point.cp.value, point.pf.value)).tolist())
     scale = float(axes.figure.dpi) / 72
     frame = _rectangle(axes.bbox)
 
     def cost(offset: tuple[float, float]) -> float:
-        box = _box_at(spot, offset, size, scale)
+        x, y = spot[0] + offset[0] * scale, spot[1] + offset[1] * scale
+        left = x if offset[0] > 0 else x - width if offset[0] < 0 else x - width / 2
+        box = (left, y - height / 2, left + width, y + height / 2)
         # a label further away only wins if it clears something
         return _cost(box, taken, marks, bars, frame) + 0.01 * (abs(offset[0]) + abs(offset[1]))
 
-    return _label(axes, point, min(_offsets(), key=cost), theme)
+    return _label(axes, point, min(OFFSETS, key=cost), theme)
 
 
 def text_box(label: Any) -> Rectangle:
@@ -173,13 +180,6 @@ def _rectangle(box: Any) -> Rectangle:
     return float(box.x0), float(box.y0), float(box.x1), float(box.y1)
 
 
-def _box_at(spot: tuple[float, float], offset: tuple[float, float], size: Rectangle, scale: float) -> Rectangle:
-    width, height = size[2] - size[0], size[3] - size[1]
-    x, y = spot[0] + offset[0] * scale, spot[1] + offset[1] * scale
-    left = x if offset[0] > 0 else x - width if offset[0] < 0 else x - width / 2
-    return left, y - height / 2, left + width, y + height / 2
-
-
 def _obstacles(axes: Any, points: Sequence[PlanePoint]) -> tuple[list[Rectangle], list[Rectangle]]:
     marks: list[Rectangle] = []
     bars: list[Rectangle] = []
@@ -191,15 +191,6 @@ def _obstacles(axes: Any, points: Sequence[PlanePoint]) -> tuple[list[Rectangle]
         marks.append((x - 5, y - 5, x + 5, y + 5))
         bars += [(left, y - 1, right, y + 1), (x - 1, low, x + 1, high)]
     return marks, bars
-
-
-AROUND = ((1, 0.5), (1, -0.5), (1, 1), (1, -1), (-1, 0.5), (-1, -0.5), (-1, 1), (-1, -1), (0, 1), (0, -1))
-
-
-def _offsets() -> list[tuple[float, float]]:
-    near = [(9, 6), (9, -6), (-9, 6), (-9, -6), (0, 12), (0, -12)]
-    far = [(x * step, y * step) for step in (16, 26, 38, 52, 68, 86) for x, y in AROUND]
-    return [*near, *far]
 
 
 def _label(axes: Any, point: PlanePoint, offset: tuple[float, float], theme: Theme) -> Any:

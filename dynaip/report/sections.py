@@ -49,7 +49,8 @@ def contents(directory: Path) -> list[tuple[str, SectionContent | None, str]]:
         state = states.get(name)
         error = str(state.get("error", "")) if isinstance(state, dict) else ""
         error = error or problem
-        found.append((_order(name, options), name, content, error))
+        spec, _ = _attempt(lambda: ComponentSpec.parse("report_section", {"use": name, **options}, "report"))  # noqa: B023
+        found.append((int(getattr(spec.config, "order", 50)) if spec else 100, name, content, error))
     return [(name, content, error) for _, name, content, error in sorted(found, key=lambda each: each[0])]
 
 
@@ -57,7 +58,7 @@ def _attempt(work: Callable[[], Result]) -> tuple[Result | None, str]:
     try:
         return work(), ""
     except Exception as failure:
-        return None, _line(failure)
+        return None, " ".join(str(failure).split())[:400] or type(failure).__name__
 
 
 def wanted(directory: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -76,13 +77,3 @@ def build(name: str, options: Mapping[str, Any] | None = None, path: str = "repo
     """Build a section by name, with its options; ``path`` is what errors call the place that they were given at."""
     spec = ComponentSpec.parse("report_section", {"use": name, **(options or {})}, path)
     return cast("ReportSection", registry().build(spec))
-
-
-def _order(name: str, options: Mapping[str, Any]) -> int:
-    spec, _ = _attempt(lambda: ComponentSpec.parse("report_section", {"use": name, **options}, "report"))
-    return int(getattr(spec.config, "order", 50)) if spec else 100
-
-
-def _line(failure: BaseException) -> str:
-    text = " ".join(str(failure).split())
-    return text[:400] if text else type(failure).__name__

@@ -8,10 +8,7 @@ from pathlib import Path
 
 from dynaip.atomic import write_text
 from dynaip.plain import cell
-from dynaip.reading import Row as Row
-from dynaip.reading import last_line as last_line
-from dynaip.reading import read_mapping as read_mapping
-from dynaip.reading import read_rows as read_rows
+from dynaip.reading import Row
 
 
 def write_csv(path: Path, rows: list[Row]) -> None:

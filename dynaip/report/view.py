@@ -116,7 +116,19 @@ def _suite(boot: Bootstrap, ablation: AblationDirectory, style: Mapping[str, Loo
     finding = find(boot, own, ablation.reference_arm, metrics[0])
     ranking = boot.ranking(own, metrics[0]) + boot.ranking([name for name in style if name not in own], metrics[0])
     others = [name for name in boot.scores.arms if name not in ranking]  # with other metrics than the first
-    rows = tuple(_row(boot, name, ablation, style[name], finding, metrics) for name in [*ranking, *others])
+    arms = {arm.name: arm for arm in reversed(ablation.arms)}  # the first of a name
+    rows = tuple(
+        TableRow(
+            arm=name,
+            look=style[name],
+            figures={metric: boot.estimate(name, metric) for metric in metrics},
+            seeds=boot.per_seed(name, metrics[0]),
+            steps=arms[name].steps,
+            parameters=arms[name].parameters,
+            best=finding is not None and name == finding.winner,
+        )
+        for name in [*ranking, *others]
+    )
     bars = [row.lead for row in rows if not row.look.baseline] or [row.lead for row in rows]
     tops = [top for bar in bars for top in (bar.value, bar.high) if math.isfinite(top)]
     return SuiteView(
@@ -144,37 +156,13 @@ def parts(ablation: AblationDirectory) -> list[Part]:
     found: dict[tuple[str, str], Part] = {}
     for arm in ablation.arms:
         for kind, role in roles.items():
-            use = _used(arm.config.get(kind))
+            named = arm.config.get(kind)  # ``hmoe`` or ``{use: hmoe, …}``
+            use = str((named.get("use") if isinstance(named, dict) else named) or "")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
             if use and not arm.baseline and (kind, use) not in found:
                 with suppress(DynaIPError):
                     component = registry().find(kind, use).component
                     found[kind, use] = Part(component.name, role, component.summary or "without a description")
     return sorted(found.values(), key=lambda part: list(roles.values()).index(part.role))
-
-
-def _used(component: Any) -> str:
-    """The name in ``hmoe`` or ``{use: hmoe, …}``."""
-    return str(component.get("use", "")) if isinstance(component, dict) else str(component or "")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-
-
-def _row(
-    boot: Bootstrap,
-    name: str,
-    ablation: AblationDirectory,
-    look: Look,
-    finding: Finding | None,
-    metrics: Sequence[str],
-) -> TableRow:
-    arm = next(arm for arm in ablation.arms if arm.name == name)
-    return TableRow(
-        arm=name,
-        look=look,
-        figures={metric: boot.estimate(name, metric) for metric in metrics},
-        seeds=boot.per_seed(name, metrics[0]),
-        steps=arm.steps,
-        parameters=arm.parameters,
-        best=finding is not None and name == finding.winner,
-    )
 
 
 def _planes(rows: Sequence[TableRow]) -> list[tuple[str, str, str]]:

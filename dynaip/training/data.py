@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,11 @@ from torch.utils.data import Dataset
 
 from dynaip.config import ComponentSpec
 from dynaip.contracts import Pair, PairSource
-from dynaip.errors import BadSample, DynaIPError, InputError
+from dynaip.errors import BadSample, InputError
+from dynaip.notes import caught
+from dynaip.promises import check_pair
 from dynaip.registry import registry
+from dynaip.training.logs import append_log
 
 LISTED = 10
 """Bad pairs that an error names; the file names all of them."""
@@ -70,9 +72,12 @@ class PairDataset(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Pair | Bad:
         try:
-            return self.source[index]
+            with caught() as notes:
+                pair = self.source[index]
         except (BadSample, InputError) as error:
             return Bad(index, str(error))
+        check_pair(f"source {self.spec.use if self.spec else type(self.source).__name__}", index, pair)
+        return replace(pair, notes=(*pair.notes, *notes)) if notes else pair
 
     def __getstate__(self) -> dict[str, Any]:
         if self.spec is None:
@@ -96,21 +101,29 @@ class Quarantine:
     """
 
     def __init__(self, file: Path, size: int, share: float) -> None:
-        self.file, self.size = file, size
+        self.file, self.size, self.share = file, size, share
         self.limit = max(1, int(share * size)) if share else 0
         self.bad: dict[int, str] = {}
 
-    def add(self, bad: Bad) -> None:
-        """Note one; ``DynaIPError`` lists them when they are too many."""
-        if bad.index in self.bad:
-            return
-        self.bad[bad.index] = bad.reason
-        with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"index": bad.index, "reason": bad.reason}) + "\n")
+    def add(self, *found: Bad) -> int:
+        """Note some and give how many are new; ``InputError`` lists them when they are too many."""
+        new = [bad for bad in found if bad.index not in self.bad]
+        for bad in new:
+            self.bad[bad.index] = bad.reason
+            append_log(self.file, {"index": bad.index, "reason": bad.reason})
         if len(self.bad) > self.limit:
-            listed = "; ".join(f"{index}: {reason}" for index, reason in list(self.bad.items())[:LISTED])
-            more = f"; and {len(self.bad) - LISTED} more" if len(self.bad) > LISTED else ""
-            raise DynaIPError(
-                f"{len(self.bad)} of {self.size} pairs cannot be used, more than training.max_bad_share allows "
-                f"({self.file}): {listed}{more}"
-            )
+            allowed = f"training.max_bad_share: {self.share:g} allows"
+            raise InputError(f"{self._count()} cannot be used, more than {allowed} ({self.file}): {self.reasons()}")
+        return len(new)
+
+    def told(self) -> str:
+        """One line that says which pairs are left out, and why."""
+        return f"{self._count()} left out: {self.reasons()}"
+
+    def _count(self) -> str:
+        return f"{len(self.bad)} of {self.size} pair{'s' * (self.size != 1)}"
+
+    def reasons(self) -> str:
+        """What is wrong with the first bad pairs."""
+        listed = "; ".join(f"pair {index}: {reason}" for index, reason in list(self.bad.items())[:LISTED])
+        return listed + (f"; and {len(self.bad) - LISTED} more" if len(self.bad) > LISTED else "")

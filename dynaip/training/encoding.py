@@ -14,6 +14,9 @@ from dynaip.adapter.model import DynaIP
 from dynaip.contracts import Backbone, Pair
 from dynaip.training.loader import Encoded
 
+PIXELS = 2**20
+"""Pixels of the targets that are encoded at once: sixteen of 256 x 256, or one of a megapixel."""
+
 
 def freeze(pipe: Any) -> None:
     """Freeze every model of a pipeline and put it into evaluation mode."""
@@ -25,8 +28,12 @@ def freeze(pipe: Any) -> None:
 @torch.no_grad()
 def encode(pairs: Sequence[Pair], pipe: Any, backbone: Backbone, dyna: DynaIP) -> list[Encoded]:
     """Encode pairs: latents of the targets, level features of the references, prompts. All of it on the CPU."""
-    latents = backbone.encode_images(pipe, signed_pixels([pair.target for pair in pairs])).float().cpu()
-    features = _on_cpu(dyna.features([pair.reference for pair in pairs]))
+    targets = [pair.target for pair in pairs]
+    at_once = max(1, PIXELS // (targets[0].width * targets[0].height))
+    parts = [targets[start : start + at_once] for start in range(0, len(targets), at_once)]
+    latents = torch.cat([backbone.encode_images(pipe, signed_pixels(part)).float().cpu() for part in parts])
+    names = [f"the reference of {pair.id}" for pair in pairs]
+    features = _on_cpu(dyna.features([pair.reference for pair in pairs], names))
     text = encode_text([pair.prompt for pair in pairs], pipe, backbone)
     return [
         Encoded(pair.id, latents[row].clone(), _row(features, row), _row(text, row)) for row, pair in enumerate(pairs)

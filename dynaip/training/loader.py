@@ -16,8 +16,10 @@ from torch.utils.data import DataLoader
 
 from dynaip.contracts import Pair
 from dynaip.errors import DynaIPError, InputError
+from dynaip.notes import caught
 from dynaip.registry import registry
 from dynaip.training.data import Bad, Order, PairDataset, Quarantine
+from dynaip.training.remarks import Remarks
 
 BLOCK = 16
 """Pairs are encoded in fixed blocks of their index: rounding then does not depend on where a run was resumed."""
@@ -46,6 +48,14 @@ class Encoded:
     text: dict[str, Tensor]
     """What the backbone makes of the prompt, without the batch's dimension."""
 
+    def fault(self) -> str | None:
+        """What is not finite in it; None if all is."""
+        parts = {"latents of its target": self.latents}
+        parts |= {f"features of its reference at level {level}": values for level, values in self.features.items()}
+        parts |= {f"encoding of its prompt ({name})": values for name, values in self.text.items()}
+        bad = [part for part, values in parts.items() if not bool(values.isfinite().all())]
+        return f"the {', the '.join(bad)} are not finite" if bad else None
+
     @property
     def size(self) -> int:
         """Bytes."""
@@ -70,18 +80,22 @@ class PairLoader:
     """Gives any batch. What is encoded once is kept in memory if ``cache`` and ``memory`` allow it.
 
     ``encode`` turns pairs into ``Encoded``; workers only read pictures, so their number changes nothing but the speed.
+    ``check`` refuses a target's size (height, width) before anything is made of it.
     ``cache`` is the largest number of pairs that are kept (all or none), ``memory`` what they may take in bytes.
     """
 
     def __init__(
         self, dataset: PairDataset, encode: Callable[[Sequence[Pair]], list[Encoded]], *, quarantine: Quarantine,
         order: Order, workers: int = 0, cache: int = 0, memory: float | None = None,
-        warn: Callable[[str], None] = print,
+        warn: Callable[[str], None] = print, remarks: Remarks | None = None,
+        check: Callable[[str, tuple[int, int]], None] = lambda name, size: None,
     ) -> None:  # fmt: skip
         if not len(dataset):
             raise InputError("source: there is no pair in it")
         self.dataset, self.encode, self.quarantine, self.order = dataset, encode, quarantine, order
-        self.workers, self.warn = workers, warn
+        self.workers, self.warn, self.check = workers, warn, check
+        self.remarks = remarks or Remarks(warn)
+        self.filling = False
         self.caching = cache >= len(dataset)
         self.memory = machine_memory() * MEMORY_SHARE / order.world if memory is None else memory
         self.kept: dict[int, Encoded] = {}
@@ -99,13 +113,20 @@ class PairLoader:
         if not self.caching:
             return
         chunks = [self._block(number) for number in self._blocks(start, end)]
-        with closing(self._read(chunks)) as loaded:
-            for number, items in enumerate(loaded):
-                self._keep(chunks[number], items)
-                if not self._fits(len(chunks) * BLOCK):
-                    return
-                if on_progress:
-                    on_progress(number + 1, len(chunks))
+        self.filling = True
+        try:
+            with closing(self._read(chunks)) as loaded:
+                for number, items in enumerate(loaded):
+                    self._keep(chunks[number], items)
+                    if not self._fits(len(chunks) * BLOCK):
+                        break
+                    if on_progress:
+                        on_progress(number + 1, len(chunks))
+        finally:
+            self.filling = False
+        if self.quarantine.bad:
+            self.warn(self.quarantine.told())
+        self.remarks.tell()
 
     def _blocks(self, start: int, end: int) -> list[int]:
         blocks: dict[int, None] = {}
@@ -150,17 +171,28 @@ class PairLoader:
         return "fork" if spec is not None and not registry().find("source", spec.use).importable else "spawn"
 
     def _keep(self, indices: Sequence[int], items: Sequence[Pair | Bad]) -> None:
-        for item in items:
-            if isinstance(item, Bad):
-                self.quarantine.add(item)
-        good = [(index, item) for index, item in zip(indices, items, strict=True) if isinstance(item, Pair)]
-        self._note_size([item for _, item in good])
-        for (index, _), encoded in zip(good, self.encode([item for _, item in good]) if good else [], strict=True):
-            self.kept[index] = encoded
+        good = {index: item for index, item in zip(indices, items, strict=True) if isinstance(item, Pair)}
+        bad = [item for item in items if isinstance(item, Bad)]
+        self._note_size(list(good.values()))
+        with caught() as notes:
+            encoded = self.encode(list(good.values())) if good else []
+        for (index, pair), made in zip(good.items(), encoded, strict=True):
+            fault = made.fault()
+            if fault is None:
+                self.kept[index] = made
+            else:
+                bad.append(Bad(index, f"{pair.id}: {fault}"))
+            self.remarks.add(pair.notes)
+            self.remarks.prompts[pair.prompt] = None
+        self.remarks.add(notes)
+        if self.quarantine.add(*bad) and not self.filling:
+            self.warn(self.quarantine.told())
 
     def _note_size(self, pairs: Sequence[Pair]) -> None:
         for pair in pairs:
             size = (pair.target.height, pair.target.width)
+            if self.size is None:
+                self.check(f"source: the target of pair {pair.id}", size)
             if self.size not in (None, size):
                 raise InputError(
                     f"source: the target of pair {pair.id} has {size[1]} x {size[0]} pixels, others have another size; "
@@ -190,7 +222,7 @@ class PairLoader:
                 self._keep(indices, [self.dataset[index] for index in indices])
             if place in self.kept:
                 return self.kept[place]
-        raise DynaIPError("no pair can be used")
+        raise InputError(f"no pair can be used: {self.quarantine.reasons()}")
 
 
 @contextmanager

@@ -8,10 +8,11 @@ from typing import Any
 from PIL import Image
 
 from dynaip.adapter.model import DynaIP
-from dynaip.adapter.reference import Reference
 from dynaip.atomic import write_image
 from dynaip.config import EvaluationConfig
 from dynaip.contracts import Benchmark
+from dynaip.notes import gathered
+from dynaip.painting import generate_cases
 from dynaip.registry import registry
 
 SHOWN = 6
@@ -21,15 +22,9 @@ def sample_grid(dyna: DynaIP, pipe: Any, evaluation: EvaluationConfig, path: Pat
     """Paint the first cases of the benchmark's first suite and write one PNG."""
     benchmark: Benchmark = registry().build(evaluation.benchmark)
     cases = list(benchmark.cases(benchmark.suites[0], seed=evaluation.seed))[:SHOWN]
-    lists = [[Reference(one.image, region=one.region) for one in case.references] for case in cases]
-    with dyna.references(*lists):
-        painted = dyna.backbone.generate(
-            pipe,
-            [case.prompt for case in cases],
-            seeds=[case.seed for case in cases],
-            size=cases[0].size,
-            **evaluation.options,
-        )
+    with gathered():
+        found = generate_cases(pipe, dyna.backbone, cases, dyna=dyna, batch_size=SHOWN, options=evaluation.options)
+        painted = [image for _, image in found]
     width, height = painted[0].size
     canvas = Image.new("RGB", (width * len(cases), 2 * height), "white")
     for column, (case, image) in enumerate(zip(cases, painted, strict=True)):

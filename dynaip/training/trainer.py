@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from math import isfinite, nan
 from pathlib import Path
@@ -19,21 +19,44 @@ from torch import Tensor
 from dynaip.adapter.files import fill, start_from
 from dynaip.adapter.model import DynaIP
 from dynaip.config import ExperimentConfig, TrainingConfig
-from dynaip.contracts import Backbone, PairSource
+from dynaip.contracts import Backbone
 from dynaip.device import choose
 from dynaip.errors import DynaIPError, Interrupted
 from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.signals import interruptible, noting
+from dynaip.sizes import check_size
 from dynaip.training import checkpoints
 from dynaip.training.data import Order, PairDataset, Quarantine
 from dynaip.training.encoding import base_type, encode, encode_text, freeze
+from dynaip.training.fingerprint import Fingerprint, check_pairs, fingerprint, write_pairs
 from dynaip.training.identity import Identity, check, identity
 from dynaip.training.loader import Batch, LoaderDied, PairLoader, deaths_told
+from dynaip.training.logs import append_log, cut_log
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
-from dynaip.training.resume import append_log, check_folder, cut_log, finished
+from dynaip.training.remarks import Remarks
+from dynaip.training.resume import check_folder, finished
+from dynaip.training.sizes import settled
+from dynaip.training.speed import (
+    checkpoint,
+    compiled_blocks,
+    determinism,
+    products_in,
+    to_device,
+    wants_checkpointing,
+)
 from dynaip.training.update import Outcome, Update
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A step that the device may still be busy with."""
+
+    step: int
+    rate: float
+    ids: list[str]
+    outcome: Outcome
 
 
 @dataclass
@@ -60,6 +83,8 @@ class Trainer:
     step: int = 0
     skipped: int = 0
     skipped_in_row: int = 0
+    checkpointing: bool | None = None
+    """Whether blocks are computed again in the backward pass; None until the first batch tells how large it is."""
     asked: Callable[[], bool] = lambda: False
     """Whether somebody wants the training to stop after the step at hand."""
     saved: int = -1
@@ -67,8 +92,10 @@ class Trainer:
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, config: ExperimentConfig, run: Run, *, warn: Warn = to_stderr) -> Trainer:
-        """Load the frozen models and make the adapter."""
+    def of(
+        cls, config: ExperimentConfig, run: Run, *, warn: Warn = to_stderr, pairs: PairDataset | None = None
+    ) -> Trainer:
+        """Load the frozen models and make the adapter; ``pairs`` are by default those of the config."""
         settings = config.training
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -88,7 +115,7 @@ class Trainer:
             dyna.trainable_parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         optimizer = cast(torch.optim.Optimizer, accelerator.prepare(optimizer))
-        loader = _loader(config, run, accelerator, (pipe, backbone, dyna), warn)
+        loader = _loader(config, run, accelerator, (pipe, backbone, dyna), pairs or pairs_of(config), warn)
         marks = identity(config, pipe, dyna)
         return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, warn)
 
@@ -105,19 +132,24 @@ class Trainer:
             raise
 
     def _steps(self, tell: OnProgress) -> None:
+        """Launch steps; what became of one is read when the next one is launched, unless somebody needs it at once."""
         settings = self.config.training
         first, last = (step * settings.gradient_accumulation for step in (self.step, settings.steps))
         self.loader.fill(first, last, on_progress=lambda done, total: self._prepared(tell, done, total))
         self.empty = encode_text([""], self.pipe, self.backbone)
         self.dyna.train()
-        with closing(self.loader.batches(first, last)) as batches:
+        transformer, waiting = self.pipe.transformer, list[Launched]()
+        with (
+            determinism(settings.deterministic),
+            compiled_blocks(transformer, settings.compile, self.warn),
+            closing(self.loader.batches(first, last)) as batches,
+        ):
             while self.step < settings.steps:
-                report, ids, stop = self._one_step(batches)
-                tell(report)
-                self._write_down(report, ids)
-                if stop:
-                    self.save()
-                    raise self._stopped()
+                waiting.append(self._launch(batches))
+                while len(waiting) > 1 or (waiting and self._needed(waiting[0])):
+                    self._settle(waiting.pop(0), tell)
+        checkpoint(transformer, False)
+        self.loader.remarks.tell()
         self.save()
 
     def _prepared(self, tell: OnProgress, done: int, total: int) -> None:
@@ -129,8 +161,8 @@ class Trainer:
         place = f"at step {self.step}" if self.step else "before the first step"
         return Interrupted(f"stopped {place}; go on with --resume (run folder {self.run.path})")
 
-    def _one_step(self, batches: Iterator[Batch]) -> tuple[StepReport, list[str], bool]:
-        settings, losses, ids = self.config.training, list[float](), list[str]()
+    def _launch(self, batches: Iterator[Batch]) -> Launched:
+        settings, ids = self.config.training, list[str]()
         rate = learning_rate(settings, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -140,47 +172,80 @@ class Trainer:
         update = Update(self.accelerator, self.optimizer, clip=settings.clip, parts=parts)
         for part in range(parts):
             batch = next(batches)
-            losses.append(update.add(self._loss(batch, self.step * parts + part)))
+            with self._loss(batch, self.step * parts + part) as loss:
+                update.add(loss)
             ids += batch.ids
         outcome = update.finish(stop=self.asked())
-        self._count(outcome)
-        loss = sum(losses) / parts if outcome.applied else nan
-        seconds = time.monotonic() - self.started
-        report = StepReport(self.step, settings.steps, loss, rate, outcome.norm, self.skipped, seconds)
-        return report, ids, outcome.stop
+        self.step += 1
+        return Launched(self.step, rate, ids, outcome)
 
-    def _loss(self, batch: Batch, number: int) -> Tensor:
-        """Flow matching on the frozen base with one reference a sample, plus the fusion's auxiliary loss."""
-        device = self.accelerator.device
-        clean = batch.latents.to(device)
-        chance = draw(self.config.training, clean.shape, step=number, rank=self.accelerator.process_index)
-        noise, timesteps = chance.noise.to(device), chance.timesteps.to(device)
-        features = {level: values.to(device) for level, values in batch.features.items()}
-        text = self._text(batch, chance)
-        with (
-            self.dyna.training_pass(features, chance.keep_reference.to(device)) as made,
-            self.accelerator.autocast(),
-        ):
-            velocity = self.backbone.velocity(self.pipe, noisy(clean, noise, timesteps), timesteps, text, batch.size)
-        loss = flow_matching_loss(velocity, clean, noise)
-        extra = made.fused.auxiliary_loss if made.fused else None
-        return loss if extra is None else loss + extra
+    @contextmanager
+    def _loss(self, batch: Batch, number: int) -> Generator[Tensor]:
+        """Flow matching on the frozen base with one reference a sample, plus the fusion's auxiliary loss.
+
+        The injection is open while the caller has the loss: gradient checkpointing runs blocks again in the backward pass.
+        """
+        device, base = self.accelerator.device, self.pipe.transformer
+        chance = draw(self.config.training, batch.latents.shape, step=number, rank=self.accelerator.process_index)
+        clean, noise = to_device(batch.latents, device), to_device(chance.noise, device)
+        features = {level: to_device(values, device) for level, values in batch.features.items()}
+        text, seen = self._text(batch, chance), noisy(clean, noise, to_device(chance.timesteps, device))
+        self._choose_checkpointing(text, seen)
+        with self.dyna.training_pass(features, to_device(chance.keep_reference, device)) as made:
+            with products_in(self.accelerator, device):
+                given = seen if device.type == "cpu" else seen.to(base.dtype)
+                velocity = self.backbone.velocity(self.pipe, given, chance.timesteps, text, batch.size)
+            loss = flow_matching_loss(velocity, clean, noise)
+            extra = made.fused.auxiliary_loss if made.fused else None
+            yield loss if extra is None else loss + extra
+
+    def _choose_checkpointing(self, text: Mapping[str, Tensor], latents: Tensor) -> None:
+        embeds = max(text.values(), key=lambda values: values.ndim)
+        tokens = len(latents) * (latents.shape[1] + embeds.shape[1])
+        setting = self.config.training.gradient_checkpointing
+        if self.checkpointing is None:
+            self.checkpointing = wants_checkpointing(setting, self.pipe.transformer, tokens)
+            checkpoint(self.pipe.transformer, self.checkpointing)
 
     def _text(self, batch: Batch, chance: Draw) -> dict[str, Tensor]:
         """Encodings of the prompts, or of the empty prompt where it is dropped."""
         text: dict[str, Tensor] = {}
         for name, rows in batch.text.items():
-            drop = chance.drop_prompt.view(-1, *[1] * (rows.ndim - 1))
-            text[name] = torch.where(drop, self.empty[name], rows).to(self.accelerator.device)
+            device = self.accelerator.device
+            drop = to_device(chance.drop_prompt.view(-1, *[1] * (rows.ndim - 1)), device)
+            self.empty[name] = self.empty[name].to(device)
+            text[name] = torch.where(drop, self.empty[name], to_device(rows, device))
         return text
 
-    def _count(self, outcome: Outcome) -> None:
-        self.step += 1
-        self.skipped_in_row = 0 if outcome.applied else self.skipped_in_row + 1
-        self.skipped += not outcome.applied
+    def _needed(self, launched: Launched) -> bool:
+        """Whether the host has to know of a step before it launches another: it is written, painted, agreed on, the last."""
+        settings, step = self.config.training, launched.step
+        alone = self.accelerator.num_processes == 1 and self.accelerator.scaler is None
+        written = step % settings.checkpoint_every == 0 or step == settings.steps
+        painted = settings.sample_every and step % settings.sample_every == 0
+        return not alone or self.accelerator.device.type != "cuda" or launched.outcome.stop or written or bool(painted)
+
+    def _settle(self, launched: Launched, tell: OnProgress) -> None:
+        """Read what became of a step, count, tell and write it down."""
+        applied, norm, loss = launched.outcome.read()
+        self._count(launched.step, applied)
+        seconds = time.monotonic() - self.started
+        report = StepReport(
+            launched.step, self.config.training.steps, loss if applied else nan, launched.rate,
+            norm if applied or isfinite(norm) else nan, self.skipped, seconds,
+        )  # fmt: skip
+        tell(report)
+        self._write_down(report, launched.ids)
+        if launched.outcome.stop:
+            self.save()
+            raise self._stopped()
+
+    def _count(self, step: int, applied: bool) -> None:
+        self.skipped_in_row = 0 if applied else self.skipped_in_row + 1
+        self.skipped += not applied
         if self.skipped_in_row >= self.config.training.max_bad_steps:
             raise DynaIPError(
-                f"loss or gradient was not finite in {self.skipped_in_row} steps in a row (up to step {self.step}); "
+                f"loss or gradient was not finite in {self.skipped_in_row} steps in a row (up to step {step}); "
                 "lower training.learning_rate or choose training.precision: fp32"
             )
 
@@ -261,37 +326,53 @@ def train(
     run: Path,
     *,
     resume: bool = False,
+    allow_changed_data: bool = False,
     on_progress: OnProgress | None = None,
     warn: Warn = to_stderr,
 ) -> Path:
     """Train one adapter into the run folder ``run`` and give the folder.
 
     Raises ``InputError`` if the folder holds a run already (without ``resume``) or is in use, ``MismatchError`` naming
-    the field if a resumed run's config changed, ``Interrupted`` after SIGTERM.
+    the field if a resumed run's config changed, or what changed in its pairs (unless ``allow_changed_data``),
+    ``Interrupted`` after SIGTERM.
     """
     target, state = Run(Path(run).expanduser()), PartialState(cpu=_on_cpu())
     early = f"stopped; nothing that was trained is lost: go on with --resume (run folder {target.path})"
     with interruptible(early), target.locked() if state.is_main_process else nullcontext():
         if state.is_main_process:
             check_folder(target, config, resume=resume)
-            target.quarantine.unlink(missing_ok=True)
         state.wait_for_everyone()
         if resume and finished(target, config.training.steps):
             warn(f"{target.path} has its {config.training.steps} steps already: nothing to do")
             return target.path
-        trainer = Trainer.of(config, target, warn=warn)
+        pairs, known = pairs_of(config), None
+        if state.is_main_process:
+            known = fingerprint(pairs.source)
+            trained = bool(checkpoints.found(target.checkpoints))
+            if trained and (changed := check_pairs(target, known, allowed=allow_changed_data)):
+                warn(f"the pairs are others than those that the run was begun with: {changed}")
+        trainer = Trainer.of(config, target, warn=warn, pairs=pairs)
         try:
-            _carry_out(trainer, resume=resume, on_progress=on_progress)
+            _carry_out(trainer, known, resume=resume, on_progress=on_progress)
         finally:
             trainer.dyna.detach()
     return target.path
 
 
-def _carry_out(trainer: Trainer, *, resume: bool, on_progress: OnProgress | None) -> None:
+def pairs_of(config: ExperimentConfig) -> PairDataset:
+    """Build the config's source, with the size of its targets settled; nothing else is loaded."""
+    spec = settled(config)
+    return PairDataset(registry().build(spec), spec)
+
+
+def _carry_out(trainer: Trainer, pairs: Fingerprint | None, *, resume: bool, on_progress: OnProgress | None) -> None:
     config, run, main = trainer.config, trainer.run, trainer.accelerator.is_main_process
     if main:
         device = {"device": str(trainer.accelerator.device), "processes": trainer.accelerator.num_processes}
         run.prepare(config.to_yaml(), seed=config.training.seed, **device)
+        write_pairs(run, pairs or {})
+        for log in (run.quarantine, run.notes):
+            log.unlink(missing_ok=True)
     if resume:
         trainer.restore()
     trainer.fit(on_progress)
@@ -317,20 +398,22 @@ def _on_cpu() -> bool:
 
 
 def _loader(
-    config: ExperimentConfig, run: Run, accelerator: Any, models: tuple[Any, Backbone, DynaIP], warn: Warn
-) -> PairLoader:
-    settings = config.training
-    source: PairSource = registry().build(config.source)
+    config: ExperimentConfig, run: Run, accelerator: Any, models: tuple[Any, Backbone, DynaIP], pairs: PairDataset,
+    warn: Warn,
+) -> PairLoader:  # fmt: skip
+    settings, (pipe, backbone, _) = config.training, models
     return PairLoader(
-        PairDataset(source, config.source),
+        pairs,
         lambda pairs: encode(pairs, *models),
-        quarantine=Quarantine(run.quarantine, len(source), settings.max_bad_share),
+        quarantine=Quarantine(run.quarantine, len(pairs), settings.max_bad_share),
         order=Order(
-            settings.batch_size, settings.seed, len(source), accelerator.process_index, accelerator.num_processes
+            settings.batch_size, settings.seed, len(pairs), accelerator.process_index, accelerator.num_processes
         ),
         workers=settings.workers,
         cache=settings.cache_size if settings.cache else 0,
         warn=warn,
+        remarks=Remarks(warn, run.notes, backbone.prompt_limits(pipe)),
+        check=lambda name, size: check_size(config.backbone.config, size, name),
     )
 
 

@@ -1,10 +1,11 @@
-"""One update of the adapter: gradients summed over parts and processes, checked, clipped, applied or skipped."""
+"""One update of the adapter: gradients summed over parts and processes, checked, clipped, applied or skipped.
+
+Whether everything is finite is decided on the device, so that the host can launch the next step before it knows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import isfinite, nan
 from typing import Any, cast
 
 import torch
@@ -12,16 +13,37 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 
-@dataclass(frozen=True)
 class Outcome:
-    """What became of an update, the same in every process."""
+    """What became of an update, the same in every process; it is read from the device when somebody asks."""
 
-    applied: bool
-    """False if a loss or the gradient was not finite: then the adapter is as it was."""
-    norm: float
-    """Norm of the gradient before clipping; NaN if it could not be computed."""
-    stop: bool
-    """Whether any process was asked to stop."""
+    def __init__(self, bad: Tensor, norm: Tensor, loss: Tensor, *, stop: bool) -> None:
+        self.stop = stop
+        """Whether any process was asked to stop."""
+        values = torch.stack([bad.float(), norm.detach().float(), loss])
+        self._host, self._arrived = values, None
+        if values.is_cuda:
+            # Copied beside what is launched next: asking the tensor itself would wait for that, too.
+            self._host = torch.empty(3, pin_memory=True)
+            self._host.copy_(values, non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def read(self) -> tuple[bool, float, float]:
+        """Whether the adapter was changed (it was not if a loss or the gradient was not finite), norm before clipping, loss."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        bad, norm, loss = self._host.tolist()
+        return not bad, norm, loss
+
+    @property
+    def applied(self) -> bool:
+        """False if a loss or the gradient was not finite: then the adapter is as it was."""
+        return self.read()[0]
+
+    @property
+    def norm(self) -> float:
+        """Norm of the gradient before clipping; NaN if it could not be computed."""
+        return self.read()[1]
 
 
 class Update:
@@ -29,41 +51,46 @@ class Update:
 
     def __init__(self, accelerator: Any, optimizer: Optimizer, *, clip: float, parts: int) -> None:
         self.accelerator, self.optimizer, self.clip, self.parts = accelerator, optimizer, clip, parts
-        self.finite = True
+        self.losses: list[Tensor] = []
 
-    def add(self, loss: Tensor) -> float:
-        """Add the gradient of one part's loss (a scalar), unless it or one before is not finite; give the loss."""
-        value = float(loss.detach())
-        self.finite = self.finite and isfinite(value)
-        if self.finite:
-            self.accelerator.backward(loss / self.parts)
-        return value
+    def add(self, loss: Tensor) -> Tensor:
+        """Add the gradient of one part's loss (a scalar); give the loss."""
+        self.losses.append(loss.detach().float())
+        self.accelerator.backward(loss / self.parts)
+        return self.losses[-1]
 
     def finish(self, *, stop: bool = False) -> Outcome:
         """Agree with the other processes, then change the adapter or leave it."""
-        finite, self.finite = self.finite, True
+        losses, self.losses = torch.stack(self.losses), []
+        bad = ~losses.isfinite().all()
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         if self.accelerator.num_processes > 1:
-            finite, stop = self._agree(parameters, finite, stop)
-        norm = self._apply(parameters) if finite else nan
+            bad, stop = self._agree(parameters, bad, stop)
+        norm = torch.as_tensor(self.accelerator.clip_grad_norm_(parameters, self.clip))
+        self._apply(bad, norm)
         self.optimizer.zero_grad()
-        return Outcome(finite and isfinite(norm), norm, stop)
+        return Outcome(bad | ~norm.isfinite(), norm, losses.mean(), stop=stop)
 
-    def _apply(self, parameters: Sequence[Tensor]) -> float:
-        norm = float(self.accelerator.clip_grad_norm_(parameters, self.clip))
-        # With a gradient scaler the optimizer has to hear of an overflow too: it skips the update and lowers the scale.
-        if isfinite(norm) or self.accelerator.scaler is not None:
+    def _apply(self, bad: Tensor, norm: Tensor) -> None:
+        inner = cast(Any, getattr(self.optimizer, "optimizer", self.optimizer))
+        if self.accelerator.scaler is not None:
+            # The scaler has to hear of an overflow itself: it skips the update and lowers the scale.
+            if not bool(bad):
+                self.optimizer.step()
+        elif inner.defaults.get("fused"):
+            # Fused kernels skip an update where this is one; gradient scalers use the same door.
+            inner.grad_scale, inner.found_inf = None, (bad | ~norm.isfinite()).float()
             self.optimizer.step()
-        return norm
+        elif not bool(bad | ~norm.isfinite()):
+            self.optimizer.step()
 
-    def _agree(self, parameters: Sequence[Tensor], finite: bool, stop: bool) -> tuple[bool, bool]:
+    def _agree(self, parameters: Sequence[Tensor], bad: Tensor, stop: bool) -> tuple[Tensor, bool]:
         """One mean over the processes for all gradients and both flags: nobody waits for a process that skipped."""
         grads = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
-        flags = torch.tensor([float(not finite), float(stop)], device=grads[0].device, dtype=grads[0].dtype)
+        flags = torch.stack([bad.to(grads[0]), torch.full_like(bad, stop).to(grads[0])])
         together = torch.cat([*(grad.flatten() for grad in grads), flags])
         together = cast(Tensor, self.accelerator.reduce(together, "mean"))
         parts = torch.split(together[:-2], [grad.numel() for grad in grads])
         for each, part in zip(parameters, parts, strict=True):
             each.grad = part.view_as(each).clone()
-        bad, stopping = float(together[-2]), float(together[-1])
-        return bad == 0, stopping > 0
+        return together[-2] > 0, float(together[-1]) > 0

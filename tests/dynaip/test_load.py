@@ -12,7 +12,9 @@ from PIL import Image, ImageChops
 
 import dynaip
 from dynaip import DynaIP, Reference
+from dynaip.cli.app import main
 from dynaip.errors import InputError
+from dynaip.notes import Note
 
 Make = Callable[..., Any]
 REFERENCE = Reference(Image.linear_gradient("L").convert("RGB"))
@@ -34,6 +36,34 @@ def test_a_run_folder_paints_as_its_parts_do(adapter: Make, tiny_flux: Any, tmp_
     assert ImageChops.difference(image, expected).getbbox() is None
     bare = loaded.generate("a star", seed=3, num_inference_steps=2, size=(32, 64))
     assert bare.size == (64, 32)
+
+
+def test_it_paints_as_the_command_line_does(tmp_path: Path) -> None:
+    """The run's own steps, guidance and negative prompt go with it: the card's figures are measured with them."""
+    REFERENCE.picture().save(tmp_path / "ref.png")
+    arguments = ["generate", "microworld", "a large star on sea", "--ref", str(tmp_path / "ref.png"), "--seed", "5"]
+    assert main([*arguments, "-o", str(tmp_path / "out.png")]) == 0
+    world = dynaip.load("microworld")
+    assert world.options == {"num_inference_steps": 16, "true_cfg_scale": 3.0, "negative_prompt": ""}
+    image = world.generate("a large star on sea", Reference(tmp_path / "ref.png"), seed=5)
+    assert ImageChops.difference(image, Image.open(tmp_path / "out.png")).getbbox() is None
+    # What is given goes before the run's own.
+    options = {"num_inference_steps": 2, "true_cfg_scale": 1.0, "negative_prompt": None}
+    with world.dyna.references(REFERENCE):
+        (plain,) = world.dyna.backbone.generate(world.pipe, ["a star"], seeds=[5], num_inference_steps=2)
+    assert ImageChops.difference(plain, world.generate("a star", REFERENCE, seed=5, **options)).getbbox() is None
+
+
+def test_guidance_needs_no_negative_prompt_of_the_users_own(adapter: Make, tiny_flux: Any, tmp_path: Path) -> None:
+    adapter().save_pretrained(tmp_path / "adapter")
+    world = dynaip.load(tmp_path)
+    two: dict[str, Any] = {"num_inference_steps": 2}
+    plain, guided = (world.generate("a star", guidance=scale, **two) for scale in (1.0, 4.0))
+    truth = world.generate("a star", true_cfg_scale=4.0, negative_prompt="", **two)
+    assert ImageChops.difference(guided, truth).getbbox() is None
+    assert ImageChops.difference(guided, plain).getbbox() is not None
+    with pytest.warns(Note, match="true_cfg_scale has no effect without a negative prompt"):
+        assert world.generate("a star", true_cfg_scale=4.0, **two).tobytes() == plain.tobytes()
 
 
 def test_a_saved_pipeline_paints_its_own_size(adapter: Make, tiny_flux: Any, tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
-from dynaip.atomic import write_table
+from dynaip.atomic import write_table, write_tensors
 from dynaip.errors import InputError
-from dynaip.reading import check_picture, last_entry, mapping, read_mapping, read_rows, table
+from dynaip.reading import check_picture, check_tensors, last_entry, mapping, read_mapping, read_rows, table
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
@@ -88,3 +89,14 @@ def test_the_last_whole_entry_of_a_log(tmp_path: Path) -> None:
     assert last_entry(log) == {"step": 2}
     log.write_bytes(b"\xff\xfe\x00")
     assert last_entry(log) == {}
+
+
+def test_a_safetensors_file_that_was_cut_off_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "adapter.safetensors"
+    write_tensors(file, {"w": torch.ones(100)})
+    check_tensors(file)
+    whole = file.read_bytes()
+    for content in (whole[:-4], whole[:10], b"", b"garbage" * 9):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=r"adapter.safetensors is damaged"):
+            check_tensors(file)

@@ -33,9 +33,9 @@ def step_of(pipe: Any, dyna: DynaIP, shape: Shape, batch: int, edge: int) -> Cal
     def run() -> None:
         timesteps = torch.rand(batch).clamp(0.05, 0.95)
         noise = torch.randn_like(clean)
-        with dyna.training_pass(features, keep), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with dyna.training_pass(features, keep):
             velocity = dyna.backbone.velocity(
-                pipe, noisy(clean, noise, timesteps.to(device)), timesteps, text, (edge, edge)
+                pipe, noisy(clean, noise, timesteps.to(device)).to(dtype), timesteps, text, (edge, edge)
             )
             flow_matching_loss(velocity, clean, noise).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 
+from dynaip.errors import InputError
 from dynaip_analysis.bench.config import SectionConfig
+from dynaip_analysis.recording.budget import parse_bytes
 
 
 class AttentionConfig(SectionConfig):
@@ -17,3 +19,12 @@ class AttentionConfig(SectionConfig):
     """Cases that attention is compared with the subject's mask in, where the benchmark knows it."""
     budget: str = "512MB"
     """Bytes that recorded maps may take."""
+
+    @field_validator("budget")
+    @classmethod
+    def _size(cls, value: str) -> str:
+        try:
+            parse_bytes(value)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return value

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynaip.contracts.section import AnalysisRequest, SectionContent
-from dynaip.report.tables import Row, read_rows
+from dynaip.reading import Row, read_rows
 from dynaip_analysis.attention.config import AttentionConfig
 from dynaip_analysis.bench.section import Chosen, RunSection
 

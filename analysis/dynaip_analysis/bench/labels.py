@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from PIL import Image
 from dynaip.contracts import Case
 from dynaip.errors import InputError
 from dynaip.images import load_image
+from dynaip.suggest import did_you_mean
+
+logger = logging.getLogger(__name__)
 
 Ints = NDArray[np.int64]
 
@@ -23,7 +27,7 @@ SPECIFIC, AGNOSTIC, OTHER = "specific", "agnostic", "other"
 FAMILIES: Mapping[str, str] = {"cp": SPECIFIC, "leak": AGNOSTIC}
 """What a score of an attribute says about it: kept identity is concept-specific, leaked context concept-agnostic."""
 FAMILY_NAMES: Mapping[str, str] = {SPECIFIC: "concept-specific", AGNOSTIC: "concept-agnostic", OTHER: "other"}
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 TABLE = "labels.csv"
 
 
@@ -74,9 +78,13 @@ def labelled_cases(cases: Sequence[Case], columns: Sequence[str] = ()) -> Labell
     references.
     """
     known = [row for case in cases if (row := _subject(case).get("reference"))]
+    if known and len(known) < len(cases):
+        logger.warning(
+            "the benchmark knows the factors of %d of %d references alone: none is used", len(known), len(cases)
+        )
     if not cases or len(known) < len(cases):
         return None
-    names = [name for name in known[0] if len({row[name] for row in known}) > 1]
+    names = [name for name in known[0] if all(name in row for row in known) and len({row[name] for row in known}) > 1]
     named = [column.partition("_") for column in columns]
     families = {name: FAMILIES[score] for score, _, name in named if score in FAMILIES and name in names}
     factors = {name: codes([row[name] for row in known]) for name in names}
@@ -182,11 +190,14 @@ def _read_table(path: Path) -> list[dict[str, str]]:
 
 
 def _from_folders(folder: Path) -> Labelled:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.parent != folder)
-    places = [(path, path.relative_to(folder).parts) for path in paths]
-    places = [(path, parts) for path, parts in places if not any(part.startswith((".", "__")) for part in parts)]
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    seen = [(path, path.relative_to(folder).parts) for path in paths]
+    seen = [(path, parts) for path, parts in seen if not any(part.startswith((".", "__")) for part in parts)]
+    places = [(path, parts) for path, parts in seen if len(parts) > 1]
     if not places:
         raise InputError(f"{folder}: no {TABLE} and no sub-folders with pictures")
+    if len(places) < len(seen):
+        logger.warning("%s: %d pictures lie in no sub-folder and are left out", folder, len(seen) - len(places))
     groups = codes(["/".join(parts[:-1]) if len(parts) > 2 else str(path) for path, parts in places])
     return _labelled([path for path, _ in places], {"category": [parts[0] for _, parts in places]}, groups, folder)
 
@@ -199,8 +210,15 @@ def _labelled(paths: Sequence[Path], columns: Mapping[str, Sequence[str]], group
         values = [cell.strip() for cell in cells]
         if plain in families:
             raise InputError(f"{where}: two columns are called {plain}")
-        families[plain] = family if family in (SPECIFIC, AGNOSTIC) else OTHER
+        if family not in ("", SPECIFIC, AGNOSTIC, OTHER):
+            raise InputError(
+                f"{where}: column {name} names no family: it begins with {SPECIFIC}/ or {AGNOSTIC}/, or has no slash."
+                f"{did_you_mean(family, (SPECIFIC, AGNOSTIC))}"
+            )
+        families[plain] = family or OTHER
         if len(known := sorted({value for value in values if value})) > 1:
             factors[plain] = np.array([known.index(value) if value else -1 for value in values], np.int64)
+    if factors and (alone := [name for name in families if name not in factors]):
+        logger.warning("%s: left out, since they have one value in all pictures: %s", where, ", ".join(alone))
     families = {name: family for name, family in families.items() if name in factors}
     return Labelled([load_image(path) for path in paths], factors, families, groups)

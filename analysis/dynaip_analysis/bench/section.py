@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from dynaip.atomic import write_json
 from dynaip.contracts.section import AnalysisRequest, ReportSection, SectionContent
 from dynaip.errors import InputError
 from dynaip.images import load_image
+from dynaip.reading import check_picture, mapping, table
 from dynaip.report.directory import AblationDirectory, ShownArm
-from dynaip.report.tables import read_mapping
+from dynaip.suggest import one_line
 from dynaip_analysis.bench.config import SectionConfig
 
 if TYPE_CHECKING:
     from dynaip.contracts import Case
     from dynaip_analysis.bench.workbench import Workbench
+
+logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config", bound=SectionConfig)
 
@@ -58,6 +62,23 @@ def _chosen(arm: ShownArm) -> Chosen:
     return Chosen(arm.name, run, arm.steps, arm.baseline)
 
 
+AGAIN = "An ablation with --resume makes it again."
+
+
+def lost_of(out: Path, figures: Sequence[str]) -> dict[str, str]:
+    """Figures and tables beside them that are missing or damaged: name -> why, in a few words that begin with it."""
+    lost: dict[str, str] = {}
+    for path in (out / name for name in figures):
+        for check, part in ((check_picture, path), (table, path.with_suffix(".parquet"))):
+            try:
+                if not part.is_file():
+                    raise InputError(f"{part} is missing")
+                check(part)
+            except InputError as error:
+                lost[part.name] = str(error).replace(str(part), part.name)
+    return lost
+
+
 class RunSection(ReportSection, Generic[Config]):
     """A section that looks into one run (or a few) and leaves its files in `analysis/`."""
 
@@ -85,17 +106,23 @@ class RunSection(ReportSection, Generic[Config]):
         """The user's own picture as the only case, or the first ``count`` cases of the section's suite."""
         if request.reference:
             return [bench.case_of(request.reference, request.prompt, request.seed)]
-        return bench.cases(self.config.suite, count, request.seed)
+        found = bench.cases(self.config.suite, count, request.seed)
+        asked = [name for name in self.config.model_fields_set if getattr(self.config, name) == count]
+        if len(found) < count and asked:
+            logger.warning(
+                "%s=%d, but suite %s has %d cases: all are taken", asked[0], count, self.config.suite, len(found)
+            )
+        return found
 
     def prepare(self, directory: Path) -> None:
         """Look into the chosen runs; the files are named after the section."""
+        out = directory / "analysis"
+        self.forget(out)
         chosen = choose(directory, self.config.run)[: self.runs]
         if not chosen:
             return
-        out = directory / "analysis"
-        self.look(chosen, out, AnalysisRequest(chosen[0].run, out, seed=self.config.seed))
-        state = [asdict(each) for each in chosen]
-        (out / f"{self.name}.json").write_text(json.dumps({"runs": state}), encoding="utf-8")
+        figures = self.look(chosen, out, AnalysisRequest(chosen[0].run, out, seed=self.config.seed))
+        self.keep(out, figures, runs=[asdict(each) for each in chosen])
 
     def analyse(self, request: AnalysisRequest) -> Sequence[Path]:
         """Look into one run; give its figures. What the user gave is checked before any model is loaded."""
@@ -104,11 +131,30 @@ class RunSection(ReportSection, Generic[Config]):
         return [*self.look([chosen], request.out, request), *self.look_closer(chosen, request.out, request)]
 
     def content(self, directory: Path) -> SectionContent | None:
-        """What was prepared; None if nothing was."""
-        stored: list[dict[str, Any]] = read_mapping(directory / "analysis" / f"{self.name}.json").get("runs", [])
-        if not stored:
+        """What was prepared, with a word on what got lost since; None if nothing was. ``InputError`` if the record is damaged."""
+        out = directory / "analysis"
+        record = mapping(out / f"{self.name}.json")
+        if not record:
             return None
-        return self.tell([Chosen(**each) for each in stored], directory / "analysis")
+        try:
+            found = self.tell([Chosen(**each) for each in record.get("runs", [])], out)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"the tables of {self.name} do not fit: {one_line(error)}. {AGAIN}") from error
+        made: list[str] | None = record.get("figures")
+        if made is None:
+            return found
+        lost = lost_of(out, made)
+        shown = [each for each in found.figures if each[0].name in made and each[0].name not in lost]
+        lead = f"{found.lead}\n\nNot shown: {'; '.join(lost.values())}. {AGAIN}" if lost else found.lead
+        return replace(found, lead=lead, figures=shown)
+
+    def forget(self, out: Path) -> None:
+        """Drop the record of what was made before: what is not made again is not shown as if it were."""
+        (out / f"{self.name}.json").unlink(missing_ok=True)
+
+    def keep(self, out: Path, figures: Sequence[Path], **record: Any) -> None:
+        """Note what was made, so that a report can tell what is missing from what never was."""
+        write_json(out / f"{self.name}.json", {**record, "figures": [path.name for path in figures]})
 
     def _check(self, request: AnalysisRequest) -> None:
         for option, instead in REPORT_ONLY.items():

@@ -17,10 +17,10 @@ from dynaip.adapter.words import tokens_of
 from dynaip.config import ComponentSpec, EvaluationConfig
 from dynaip.contracts import Backbone, Benchmark, Case, CaseReference, Metric
 from dynaip.errors import InputError
-from dynaip.evaluation.generation import batches, generate_cases
 from dynaip.evaluation.runs import evaluation_of
 from dynaip.evaluation.scoring import build_metrics, score
 from dynaip.images import load_image
+from dynaip.painting import batches, generate_cases
 from dynaip.registry import registry
 
 SUITE = "user"

@@ -18,6 +18,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from dynaip.ablation.statistics import Bootstrap, Estimate, collect
+from dynaip.atomic import replacing
 from dynaip.report.style import LIGHT, OKABE_ITO, SEQUENTIAL, figure_style, settings
 
 BRANCH_COLOURS: Mapping[str, str] = {"image": OKABE_ITO[0], "text": OKABE_ITO[1]}
@@ -36,10 +37,10 @@ def colour_of_level(index: int) -> str:
 @contextmanager
 def drawing(path: Path, rows: Sequence[Mapping[str, Any]]) -> Generator[Any]:
     """Give pyplot; on leaving, save the current figure to `path` (PNG) and its rows beside it (parquet)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with figure_style() as plt:
         yield plt
-        plt.gcf().savefig(path, format="png")
+        with replacing(path) as part:
+            plt.gcf().savefig(part, format="png")
     write_table(path.with_suffix(".parquet"), rows)
 
 
@@ -67,9 +68,10 @@ def png_of(figure: Any, dpi: int = 110) -> bytes:
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write tidy rows as parquet, with the columns of all rows: what a row does not have is null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     names = dict.fromkeys(name for row in rows for name in row)
-    parquet.write_table(pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows]), path)
+    table = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
+    with replacing(path) as part:
+        parquet.write_table(table, part, write_page_checksum=True)
     return path
 
 

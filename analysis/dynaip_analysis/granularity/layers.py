@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dynaip.adapter.model import DynaIP
+from dynaip.adapter.parts import home_of
 from dynaip.config import ComponentSpec
 from dynaip.contracts import VisualEncoder
 from dynaip.registry import registry
@@ -48,7 +49,7 @@ def every_layer(dyna: DynaIP) -> VisualEncoder:
     levels = {str(layer): layer for layer in range(depth + 1)}
     config = type(spec.config).model_validate({**spec.config.model_dump(), "levels": levels})
     encoder: VisualEncoder = registry().build(ComponentSpec(spec.kind, spec.use, config))
-    return encoder.eval().requires_grad_(False).to(next(dyna.encoder.parameters()).device)
+    return encoder.eval().requires_grad_(False).to(home_of(dyna.encoder)[0])
 
 
 def held_out(groups: NDArray[np.int64], share: float = 0.2, seed: int = 0) -> NDArray[np.bool_]:
@@ -194,12 +195,12 @@ def _batches(
     encoder: VisualEncoder, images: Sequence[Image.Image]
 ) -> Iterator[tuple[NDArray[np.int64], Mapping[str, NDArray[np.float32]], NDArray[np.float32]]]:
     """Places of the pictures, patches of each level (b x P x C) and their pixels in [0, 1] (b x P x values)."""
-    parameter = next(encoder.parameters())
+    device, dtype = home_of(encoder)
     # Whatever the encoder's normalisation is, black and white tell it.
     white, black = (encoder.preprocess([Image.new("RGB", (32, 32), tone)]) for tone in ("white", "black"))
     for start in range(0, len(images), BATCH):
         pixels = encoder.preprocess(images[start : start + BATCH])
-        levels = encoder(pixels.to(parameter.device, parameter.dtype))
+        levels = encoder(pixels.to(device, dtype))
         count = encoder.grid[0] * encoder.grid[1]
         patches = {level: values[:, -count:].float().cpu().numpy() for level, values in levels.items()}
         plain = ((pixels - black) / (white - black)).float()

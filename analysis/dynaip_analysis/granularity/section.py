@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynaip.contracts.section import AnalysisRequest, SectionContent
 from dynaip.errors import ConfigError, InputError
-from dynaip.report.tables import Row, read_rows
+from dynaip.reading import Row, read_rows
 from dynaip_analysis.bench.section import Chosen, RunSection
 from dynaip_analysis.granularity.config import GranularityConfig
 
@@ -70,6 +70,8 @@ class GranularitySection(RunSection[GranularityConfig]):
             sweep = self._sweep(bench, self.cases(bench, request, self.config.cases), settings)
             paths = [figures.draw_curves(out / "granularity-curves.png", sweep)] if sweep.scores else []
         labelled = self._labelled(bench, request)
+        if labelled is None and not request.reference:
+            logger.warning("the benchmark knows no factors of its references: the encoder's layers are not probed")
         return [*paths, *self._layers(bench, labelled, out)] if labelled else paths
 
     def _sweep(self, bench: Workbench, cases: Sequence[Case], settings: Sequence[Setting]) -> Sweep:
@@ -124,7 +126,9 @@ class GranularitySection(RunSection[GranularityConfig]):
             layer_figures.draw_neighbours(out / "granularity-neighbours.png", layers, shown),
         ]
         probes = layers.probes()
-        if any(probes.values()):
+        if not any(probes.values()):
+            logger.warning("no factor can be probed: each needs two values in two identities")
+        else:
             paths.append(layer_figures.draw_probes(out / "granularity-probes.png", layers, probes))
         return paths
 

@@ -77,7 +77,9 @@ def _reading(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
     small = f"{row['cases']} cases; small: 95 % interval over cases of each cell alone"
     if metric == CHANGE:
         return f"{small}; 0 is what a term without any effect gives"
-    if row["cases"] < FEWEST:
+    if row["null_cases"] < row["cases"]:
+        small += f"; chance by the {row['null_cases']} that have a value in every cell"
+    if row["null_cases"] < FEWEST:
         return f"{small}; fewer than {FEWEST} cases cannot tell any cell from chance"
     return (
         f"{small}; bold: |t| beyond what chance gives the largest cell of a metric in 95 % of sweeps "

@@ -185,6 +185,7 @@ def effects(found: Sweep) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for metric in metrics:
         differences = _differences(aligned.values[metric][:, 0], aligned.arms)
+        complete = int(np.isfinite(differences).all(axis=0).sum())
         null, strength = float("nan") if metric == CHANGE else null_of(differences), t_of(differences)
         for place, cell in enumerate(found.cells):
             gap = boot.difference(cell.name, UNTOUCHED, metric)
@@ -194,7 +195,7 @@ def effects(found: Sweep) -> list[dict[str, Any]]:
                  "branch": cell.branch, "block": -1 if cell.block is None else cell.block,
                  "window": -1 if cell.window is None else cell.window, "from": steps[0], "to": min(steps[1], 1.0),
                  "metric": metric, "effect": gap.value, "low": gap.low, "high": gap.high, "t": float(strength[place]),
-                 "null": null, "stands_out": bool(strength[place] > null * ROUNDING), "cases": gap.cases,
+                 "null": null, "null_cases": complete, "stands_out": bool(strength[place] > null * ROUNDING), "cases": gap.cases,
                  "untouched": boot.estimate(UNTOUCHED, metric).value}
             )  # fmt: skip
     return rows

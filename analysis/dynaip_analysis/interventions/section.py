@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dynaip.contracts.section import AnalysisRequest, SectionContent
-from dynaip.report.tables import read_rows
+from dynaip.reading import read_rows
 from dynaip_analysis.bench.section import Chosen, RunSection
 from dynaip_analysis.interventions.config import InterventionsConfig
 
@@ -20,6 +20,8 @@ class InterventionsSection(RunSection[InterventionsConfig]):
         """Sweep only where the plan asks for it."""
         if self.config.in_report:
             super().prepare(directory)
+        else:
+            self.forget(directory / "analysis")
 
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
         """Sweep the addresses of one run; give the figure."""

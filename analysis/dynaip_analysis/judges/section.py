@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from dynaip.contracts.section import AnalysisRequest, SectionContent
 from dynaip.errors import InputError
+from dynaip.reading import Row, read_rows
 from dynaip.report.directory import AblationDirectory
-from dynaip.report.tables import Row, read_rows
 from dynaip_analysis.bench.section import Chosen, RunSection
 from dynaip_analysis.judges.config import JudgesConfig
 
@@ -31,15 +30,12 @@ class JudgesSection(RunSection[JudgesConfig]):
         scores = AblationDirectory.read(directory).scores
         names = measure.judges_of(scores)
         out = directory / "analysis"
+        self.forget(out)
         if len(names) < 2:
             return
-        figures.draw(out / "judges.png", measure.agreements(scores, names), arms=measure.verdicts(scores, names))
-        (out / f"{self.name}.json").write_text(json.dumps({"judges": names}), encoding="utf-8")
-
-    def content(self, directory: Path) -> SectionContent | None:
-        """What was prepared; None if nothing was."""
-        out = directory / "analysis"
-        return self.tell([], out) if (out / f"{self.name}.json").is_file() else None
+        path = out / "judges.png"
+        figures.draw(path, measure.agreements(scores, names), arms=measure.verdicts(scores, names))
+        self.keep(out, [path], judges=names)
 
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
         """Score the same images against their own cases and against others'."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynaip.errors import InputError
-from dynaip_analysis.recording.reduction import CHUNK
 
+CHUNK = 32 * 2**20
+"""Bytes of logits that are held at once."""
 UNKNOWN_STEPS = 64
 """Groups of steps that are kept at most where the number of steps is not known beforehand, as in training."""
 
@@ -89,10 +90,10 @@ def make_plan(
 def parse_bytes(size: float | str) -> int:
     """Read a size above 0: bytes, or text such as ``"512MB"``, ``"2 GB"`` (powers of 1000) or ``"2GiB"`` (powers of 1024)."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e\d+)?)\s*([kmgt]?)(i?)b?\s*", str(size).lower())
-    found_bytes = int(float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " ")) if found else 0
-    if found_bytes < 1:
+    found_bytes = float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " ") if found else 0.0
+    if not 1 <= found_bytes < 2**63:
         raise InputError(f"budget {size!r} is no size in bytes; write for example 512MB or 2GB")
-    return found_bytes
+    return int(found_bytes)
 
 
 def told(size: int) -> str:

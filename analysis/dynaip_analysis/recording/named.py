@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from dynaip.atomic import replacing, write_json
 from dynaip.errors import InputError
+from dynaip.reading import mapping
+from dynaip.suggest import one_line
 
 NEAR = 0.005
 """How far a number may be from a label that is a fraction."""
@@ -113,19 +115,27 @@ def _told(label: Hashable) -> str:
 def save(path: str | Path, arrays: Mapping[str, Named], extra: Mapping[str, Any] | None = None) -> None:
     """Write arrays to `path` (safetensors) and their axes beside it (`.json`)."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(array.values) for name, array in arrays.items()}, path)
+    with replacing(path) as part:
+        save_file({name: np.ascontiguousarray(array.values) for name, array in arrays.items()}, part)
     axes = {name: {axis: list(labels) for axis, labels in array.axes.items()} for name, array in arrays.items()}
-    path.with_suffix(".json").write_text(json.dumps({"axes": axes, "extra": dict(extra or {})}), encoding="utf-8")
+    write_json(path.with_suffix(".json"), {"axes": axes, "extra": dict(extra or {})}, indent=None)
 
 
 def load(path: str | Path) -> tuple[dict[str, Named], dict[str, Any]]:
-    """Read back what ``save`` wrote: arrays and what was saved beside them; ``InputError`` names a file that is missing."""
+    """Read back what ``save`` wrote: arrays and what was saved beside them.
+
+    ``InputError`` names a file that is missing or damaged.
+    """
     path = Path(path)
     for part in (path, path.with_suffix(".json")):
         if not part.is_file():
             raise InputError(f"{part} is not there: arrays are saved as two files, {path.name} and {path.stem}.json")
-    described = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    with safe_open(path, framework="numpy") as stored:
-        arrays = {name: Named(stored.get_tensor(name), axes) for name, axes in described["axes"].items()}
-    return arrays, described["extra"]
+    described = mapping(path.with_suffix(".json"))
+    try:
+        with safe_open(path, framework="numpy") as stored:
+            arrays = {name: Named(stored.get_tensor(name), axes) for name, axes in described["axes"].items()}
+        return arrays, described["extra"]
+    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{path} and {path.stem}.json are damaged, or not of one recording: {one_line(error)}"
+        ) from error

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
+from dynaip.atomic import write_tensors
 from dynaip.contracts import FusedReference
+from dynaip.errors import InputError
+from dynaip.suggest import one_line
 from dynaip_analysis.recording.budget import RecordingPlan
 from dynaip_analysis.recording.maps import Branches, Map
-from dynaip_analysis.recording.named import load, save
+from dynaip_analysis.recording.named import Named, load, save
 
 PARTS = ("attention", "entropy", "energy", "share", "weight", "term", "columns", "rows")
 """Fields that hold maps by branch."""
@@ -87,24 +91,36 @@ class Recording:
         """Write maps to ``path`` (safetensors) and their axes beside it (JSON); routing and features go beside them."""
         path = Path(path)
         arrays = {f"{part}.{branch}": found for part, branch, found in self.maps()}
-        grids = {name: {axis: list(grid) for axis, grid in found.grids.items()} for name, found in arrays.items()}
-        extra = {"grid": self.grid, "grids": grids, "words": self.words, "plans": [asdict(plan) for plan in self.plans]}
-        path = Path(path)
-        save(path, arrays, extra)
         tensors = {f"routing.{k}.{name}": value for k, fused in enumerate(self.routing) for name, value in _kept(fused)}
         tensors |= {
             f"features.{k}.{name}": value for k, found in enumerate(self.features) for name, value in found.items()
         }
-        beside = _beside(path)
-        beside.unlink(missing_ok=True)
         if tensors:
-            save_file({name: value.contiguous() for name, value in tensors.items()}, beside)
+            write_tensors(_beside(path), tensors)
+        else:
+            _beside(path).unlink(missing_ok=True)
+        save(path, arrays, {
+            "grid": self.grid, "words": self.words, "plans": [asdict(plan) for plan in self.plans], "tensors": bool(tensors),
+            "grids": {name: {axis: list(grid) for axis, grid in found.grids.items()} for name, found in arrays.items()},
+        })  # fmt: skip
 
     @classmethod
     def load(cls, path: str | Path) -> Recording:
-        """Read back what ``save`` wrote: neither model nor GPU is needed. ``InputError`` names a file that is missing."""
+        """Read back what ``save`` wrote: neither model nor GPU is needed. ``InputError`` names a missing or damaged file."""
         path = Path(path)
         arrays, extra = load(path)
+        try:
+            recording = cls._described(arrays, extra)
+            if extra.get("tensors", _beside(path).is_file()):
+                recording._take_tensors(load_file(_beside(path)))
+        except FileNotFoundError as error:
+            raise InputError(f"{_beside(path)} is not there: routing and features of {path.name} are in it") from error
+        except (SafetensorError, OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+            raise InputError(f"{path}, or a file beside it, is damaged: {one_line(error)}") from error
+        return recording
+
+    @classmethod
+    def _described(cls, arrays: Mapping[str, Named], extra: Mapping[str, Any]) -> Recording:
         words = [list(tokens) for tokens in extra.get("words", [])]
         plans = [RecordingPlan(**plan) for plan in extra.get("plans", [])]
         recording = cls(grid=tuple(extra["grid"]) if extra["grid"] else None, words=words, plans=plans)
@@ -113,8 +129,6 @@ class Recording:
             grids = {axis: (int(grid[0]), int(grid[1])) for axis, grid in extra.get("grids", {}).get(name, {}).items()}
             own = words if branch == "text" else []
             recording.take(part, Branches({branch: Map(array.values, array.axes, grids=grids, words=own)}))
-        if _beside(path).is_file():
-            recording._take_tensors(load_file(_beside(path)))
         return recording
 
     def _take_tensors(self, tensors: dict[str, Tensor]) -> None:

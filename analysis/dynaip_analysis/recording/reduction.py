@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-CHUNK = 32 * 2**20
-"""Bytes of logits that are held at once."""
+from dynaip_analysis.recording.budget import CHUNK
 
 
 def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynaip.contracts.section import AnalysisRequest, SectionContent
 from dynaip.errors import InputError
-from dynaip.report.tables import Row, read_rows
+from dynaip.reading import Row, read_rows
 from dynaip_analysis.bench.section import Chosen, RunSection
 from dynaip_analysis.routing.config import RoutingConfig
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from dynaip_analysis.bench.labels import Ints
     from dynaip_analysis.bench.workbench import Workbench
     from dynaip_analysis.routing.routed import Routed
+
+
+logger = logging.getLogger(__name__)
 
 
 class RoutingSection(RunSection[RoutingConfig]):
@@ -46,6 +50,7 @@ class RoutingSection(RunSection[RoutingConfig]):
             looked = self._look(each.run, request)
             found = looked.found
             if found is None:
+                logger.warning("%s has no router: it is left out", each.label)
                 continue
             names = levels[each.label] = list(looked.bench.dyna.encoder.levels)
             summary = summaries[each.label] = measure.summarise(found.weights, looked.groups)
@@ -133,7 +138,9 @@ class RoutingSection(RunSection[RoutingConfig]):
             (out / "routing-summary.png", "Mean weights over all references, and how much they depend on the patch."),
         ]
         tables = [("Summary of the router", out / "routing-summary.parquet")]
-        return SectionContent("What the router does", " ".join(_sentences(rows)), figures, tables)
+        known = {str(row["adapter"]) for row in rows}
+        without = [f"{each.label} has no router." for each in chosen if rows and each.label not in known]
+        return SectionContent("What the router does", " ".join([*_sentences(rows), *without]), figures, tables)
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,13 @@ from dynaip.contracts import Backbone
 from dynaip.errors import InputError, MissingDependency
 from dynaip.models import resolve
 from dynaip.prompts import PromptLimit, token_count
-from dynaip.quiet import quiet_imports
+from dynaip.quiet import overheard, quiet_imports
 from dynaip.suggest import one_line
 
 from ..shared.latents import packed, scaled
+from .calls import check_options, finite
 from .clock import HostClock
+from .complete import check_complete
 from .config import PipelineConfig, QuantizationConfig
 
 Options = TypeVar("Options", bound=PipelineConfig)
@@ -40,6 +42,8 @@ class PipelineBackbone(Backbone, Generic[Options]):
     """Text tokens of a prompt, unless the config or the tokenizer says otherwise."""
     tokenizer: ClassVar[str | None] = None
     """Name of the tokenizer that may declare fewer."""
+    guidance: ClassVar[str] = "true_cfg_scale"
+    """Option of the pipeline's call that is the scale of classifier-free guidance."""
     readers: ClassVar[Mapping[str, str]] = {}
     """Tokenizers of the pipeline, and what messages call the encoders behind them."""
 
@@ -64,7 +68,8 @@ class PipelineBackbone(Backbone, Generic[Options]):
         options = {key: value for key, value in options.items() if value is not None}
         loader = _diffusers_class(self.pipeline or "DiffusionPipeline")
         try:
-            pipe = loader.from_pretrained(where, dtype=dtype, **options)
+            with overheard("diffusers", "transformers") as warned:
+                pipe = loader.from_pretrained(where, dtype=dtype, **options)
         except ImportError as error:
             raise MissingDependency(f"backbone.model: {config.model} cannot be loaded: {one_line(error)}") from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -72,6 +77,7 @@ class PipelineBackbone(Backbone, Generic[Options]):
                 f"backbone.model: {config.model} cannot be loaded as a {self.title} pipeline ({one_line(error)})"
             ) from error
         self._check(getattr(pipe, "transformer", pipe))
+        check_complete(pipe, warned, config.model)
         return pipe if config.device_map else pipe.to(device)
 
     def condition_width(self) -> int | None:
@@ -128,14 +134,23 @@ class PipelineBackbone(Backbone, Generic[Options]):
         size: tuple[int, int] | None = None,
         **options: Any,
     ) -> list[Image.Image]:
-        """Run the pipeline on a batch, one seed a prompt; a single negative prompt serves the whole batch."""
+        """Run the pipeline on a batch, one seed a prompt; a single negative prompt serves the whole batch.
+
+        Raises ``InputError`` for an option that the pipeline does not have, ``NotFinite`` if what is decoded is no picture.
+        """
         height, width = size or (None, None)
+        check_options(pipe, options)
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         if isinstance(options.get("negative_prompt"), str):
             options["negative_prompt"] = [options["negative_prompt"]] * len(prompts)
         options.setdefault("max_sequence_length", self.prompt_length(pipe))
-        with _quiet(pipe):
+        with _quiet(pipe), finite(pipe):
             return pipe(prompt=list(prompts), height=height, width=width, generator=generators, **options).images
+
+    def guided(self, scale: float) -> dict[str, Any]:
+        """Options of the call for true classifier-free guidance; without a negative prompt pipelines leave it out."""
+        unconditional = {"negative_prompt": ""} if scale > 1 and self.guidance == "true_cfg_scale" else {}
+        return {self.guidance: scale, **unconditional}
 
     def prompt_length(self, pipe: Any) -> int:
         """Text tokens of a prompt."""

@@ -23,6 +23,10 @@ class HostClock:
         self._schedules: Any = WeakTensorKeyDictionary()
         self._seen: tuple[int, weakref.ref[Tensor]] | None = None
 
+    def __reduce__(self) -> tuple[type[HostClock], tuple[()]]:
+        """A copy has seen nothing yet: what is remembered belongs to tensors that are not copied with it."""
+        return HostClock, ()
+
     def grid(self, ids: Tensor) -> tuple[int, int]:
         """Rows and columns of the image tokens with these ids, read once a tensor."""
         if ids not in self._grids:

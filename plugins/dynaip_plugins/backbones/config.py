@@ -49,6 +49,11 @@ class PipelineConfig(ComponentConfig):
         """Pixels on an edge of one image token, from the model's config files: sizes must be multiples of it."""
         return self.patch * (self.latent_edge(model_part(self, "vae")) or self.vae_scale)
 
+    def native_size(self) -> tuple[int, int]:
+        """Height and width in pixels that the model was made for, from its config files: 128 latents unless they say so."""
+        edge = 128 * (self.latent_edge(model_part(self, "vae")) or self.vae_scale)
+        return edge, edge
+
     def latent_edge(self, vae: dict[str, Any]) -> int | None:
         """Pixels on an edge of one latent, by the autoencoder's config; None if it does not say."""
         blocks = vae.get("block_out_channels")

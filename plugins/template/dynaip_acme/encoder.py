@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from dynaip.contracts import VisualEncoder
@@ -28,8 +28,6 @@ class PatchEncoder(VisualEncoder):
         self.levels = dict(COARSENESS)
         self.widths = dict.fromkeys(COARSENESS, 3)
         self.grid = (config.rows, config.rows)
-        # The adapter asks a parameter of the encoder for device and type.
-        self.anchor = nn.Parameter(torch.zeros(()), requires_grad=False)
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         """Resize to 8 pixels a patch: B x 3 x S x S in [-1, 1]."""

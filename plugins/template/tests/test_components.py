@@ -38,6 +38,7 @@ def test_patches_are_average_colours() -> None:
     encoder = PatchEncoder(PatchConfig(rows=4))
     image = Image.new("RGB", (64, 64), (255, 0, 0))
     image.paste((0, 0, 255), (32, 0, 64, 64))
+    assert not list(encoder.parameters()), "colours need no weights"
     low = encoder(encoder.preprocess([image]))["low"].reshape(4, 4, 3)
     torch.testing.assert_close(low[0, 0], torch.tensor([1.0, -1.0, -1.0]))
     torch.testing.assert_close(low[0, 3], torch.tensor([-1.0, -1.0, 1.0]))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dynaip.report.tables import read_rows
+from dynaip.reading import read_rows
 from dynaip_analysis.attention import agreement
 from dynaip_analysis.drawing import canvas
 

@@ -14,8 +14,8 @@ from PIL import Image
 from dynaip.adapter.reference import Reference
 from dynaip.adapter.words import tokens_of
 from dynaip.contracts import AnalysisRequest, Case, CaseReference
+from dynaip.reading import read_rows
 from dynaip.report.sections import build
-from dynaip.report.tables import read_rows
 from dynaip_analysis.bench import workbench
 from dynaip_analysis.bench.section import Chosen
 from dynaip_analysis.recording.recording import Recording

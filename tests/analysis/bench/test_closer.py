@@ -15,9 +15,9 @@ from PIL import Image
 from dynaip.config import ComponentSpec, EvaluationConfig
 from dynaip.contracts import AnalysisRequest
 from dynaip.errors import ConfigError, InputError
+from dynaip.reading import read_rows
 from dynaip.registry import registry
 from dynaip.report.sections import build
-from dynaip.report.tables import read_rows
 from dynaip.training import checkpoints
 from dynaip_analysis.bench.section import Chosen
 from dynaip_analysis.bench.workbench import Workbench

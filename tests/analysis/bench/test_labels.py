@@ -88,6 +88,7 @@ def test_a_folder_by_its_table(tmp_path: Path) -> None:
         (["1.png"], "file,kind\n1.png,x\n,y\n", "line 3: it names no file"),
         (["1.png"], "file,kind,kind\n1.png,x,y\n", "a name of its own"),
         (["1.png"], "file,specific/kind,kind\n1.png,x,y\n", "two columns are called kind"),
+        (["1.png"], "file,specfic/kind\n1.png,x\n", "kind names no family.*Did you mean specific"),
         (["1.png"], "file,kind\n1.png,bl\xe5\n", "save it as CSV in UTF-8"),
     ],
 )
@@ -151,3 +152,21 @@ def test_at_most_so_many_pictures_of_whole_identities() -> None:
     assert np.unique(found.groups, return_counts=True)[1].tolist() == [2, 2]
     assert len(at_most(sorted_pictures(), 12).images) == 12
     assert len(at_most(sorted_pictures(), 1).images) == 2
+
+
+def test_what_is_left_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("mug/a/1.png", "toy/b/1.png", "toy/b/2.bmp", "3.png", "4.png"):
+        picture(tmp_path / "folders" / name)
+    assert len(labelled_folder(tmp_path / "folders").images) == 3
+    assert "2 pictures lie in no sub-folder and are left out" in caplog.text
+    for k in range(2):
+        picture(tmp_path / "table" / f"{k}.png")
+    (tmp_path / "table" / "labels.csv").write_text("file,kind,weather\n0.png,x,sun\n1.png,y,sun\n")
+    assert list(labelled_folder(tmp_path / "table").factors) == ["kind"]
+    assert "left out, since they have one value in all pictures: weather" in caplog.text
+
+
+def test_a_benchmark_that_knows_some_references_alone_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    unknown = Case("x", "single", "", (CaseReference(Image.new("RGB", (4, 4))),), 9)
+    assert labelled_cases([*cases(), unknown], COLUMNS) is None
+    assert "knows the factors of 8 of 9 references alone" in caplog.text

@@ -16,11 +16,11 @@ from PIL import Image
 
 from dynaip.config import EvaluationConfig
 from dynaip.contracts import AnalysisRequest, Case, CaseReference, FusedReference
-from dynaip.errors import InputError
+from dynaip.errors import ConfigError, InputError
+from dynaip.reading import read_rows
 from dynaip.registry import registry
 from dynaip.report.build import build_report
 from dynaip.report.sections import build, prepare_sections
-from dynaip.report.tables import read_rows
 from dynaip_analysis.bench import workbench
 from dynaip_analysis.bench.section import choose
 
@@ -177,6 +177,71 @@ def test_state_survives_as_plain_files(bench: None, directory: Path) -> None:
     assert "analysis:attention" not in state
     shutil.rmtree(directory / "arms")
     assert "What the router does" in build_report(directory).read_text(encoding="utf-8")
+
+
+def test_what_got_lost_in_the_folder_is_said(bench: None, directory: Path) -> None:
+    prepare_sections(directory)
+    folder = directory / "analysis"
+    (folder / "granularity.png").unlink()
+    (folder / "granularity-attributes.png").write_bytes((folder / "granularity-attributes.png").read_bytes()[:300])
+    (folder / "routing-summary.parquet").write_bytes(b"PAR1 nothing")
+    stale = folder / "granularity-old.png"
+    shutil.copy(folder / "routing.png", stale)
+    found = {name: build(name).content(directory) for name in ("granularity", "routing")}
+    granularity, routing = found["granularity"], found["routing"]
+    assert granularity is not None and routing is not None
+    assert "Not shown: granularity.png is missing; granularity-attributes.png is damaged" in granularity.lead
+    assert granularity.figures == []
+    assert "routing-summary.parquet is damaged" in routing.lead
+    assert [path.name for path, _ in routing.figures] == ["routing.png", "routing-summary.png"]
+    assert "granularity.png is missing" in build_report(directory).read_text(encoding="utf-8")
+    (folder / "routing.json").write_text('{"runs": [')
+    with pytest.raises(InputError, match=r"routing\.json is damaged"):
+        build("routing").content(directory)
+
+
+def test_what_is_not_made_again_is_not_shown_as_if_it_were(bench: None, directory: Path) -> None:
+    prepare_sections(directory)
+    assert build("granularity").content(directory) is not None
+    shutil.rmtree(directory / "arms")
+    (directory / "plan.yaml").write_text(yaml.safe_dump({"question": "?", "arms": []}))
+    build("granularity").prepare(directory)
+    assert build("granularity").content(directory) is None
+
+
+def test_an_arm_without_a_router_is_said_beside_one_with(
+    bench: None, directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Without(Bench):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dyna.fuse = lambda features, **options: FusedReference(torch.zeros(1))  # type: ignore[method-assign]
+
+    opened = {"microworld": Bench, str(directory / "arms" / "a"): Without}
+    monkeypatch.setattr(workbench.Workbench, "open", classmethod(lambda cls, run: opened[run]()))
+    section = build("routing", {"cases": 3})
+    section.prepare(directory)
+    content = section.content(directory)
+    assert content is not None
+    assert content.lead.endswith("hmoe-dynamic has no router.")
+    assert "hmoe-dynamic has no router: it is left out" in caplog.text
+
+
+def test_fewer_cases_than_were_asked_for_are_said(
+    bench: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    every = Bench.cases
+    monkeypatch.setattr(Bench, "cases", lambda self, suite, count, seed=0: every(self, suite, min(count, 6)))
+    build("decoupling").analyse(AnalysisRequest("microworld", tmp_path))
+    assert "cases" not in caplog.text, "what nobody asked for is no news"
+    build("decoupling", {"cases": 9}).analyse(AnalysisRequest("microworld", tmp_path))
+    assert "cases=9, but suite single has 6 cases: all are taken" in caplog.text
+
+
+@pytest.mark.parametrize(("name", "option"), [("attention", {"budget": "much"}), ("attention", {"budget": "1e999GB"})])
+def test_options_that_mean_nothing_are_refused_before_a_model_is_loaded(name: str, option: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="no size in bytes"):
+        build(name, option)
 
 
 @pytest.mark.parametrize(

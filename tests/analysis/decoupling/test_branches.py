@@ -21,19 +21,22 @@ from dynaip_analysis.decoupling import branch_figures, branches
 from dynaip_analysis.inference.resampling import Sampled
 
 GROUPS = np.repeat(np.arange(30), 6)
-RNG = np.random.default_rng(0)
-FACTORS = {"colour": RNG.integers(0, 3, 30)[GROUPS], "pose": RNG.integers(0, 3, len(GROUPS))}
+FACTORS = {
+    "colour": np.random.default_rng(1).integers(0, 3, 30)[GROUPS],
+    "pose": np.random.default_rng(2).integers(0, 3, len(GROUPS)),
+}
 FAMILIES = {"colour": "specific", "pose": "agnostic"}
 LABELLED = Labelled([], FACTORS, FAMILIES, GROUPS)
 
 
 def terms(image: str, text: str) -> branches.Terms:
     """Each branch carries one factor in block 1; block 0 is noise of a hundred times its norm."""
+    rng = np.random.default_rng(0)
     found: dict[str, dict[int, Any]] = {}
     for branch, factor in (("image", image), ("text", text)):
-        planted = RNG.normal(size=(len(GROUPS), 12)) * 0.3
+        planted = rng.normal(size=(len(GROUPS), 12)) * 0.3
         planted[:, :3] += np.eye(3)[FACTORS[factor]] * 2
-        found[branch] = {0: 100 * RNG.normal(size=(len(GROUPS), 12)), 1: planted}
+        found[branch] = {0: 100 * rng.normal(size=(len(GROUPS), 12)), 1: planted}
     return found
 
 

@@ -21,7 +21,6 @@ from dynaip_analysis.bench.seen import as_seen
 from dynaip_analysis.granularity import layer_figures, layers
 
 PICTURES = 30
-RNG = np.random.default_rng(0)
 
 
 class Encoder(nn.Module):
@@ -47,9 +46,10 @@ class Encoder(nn.Module):
 
 def pictures() -> list[Image.Image]:
     """Four flat quarters, a little noisy: the colour of the first is planted."""
-    colours = RNG.integers(40, 215, size=(PICTURES, 2, 2, 3))
+    rng = np.random.default_rng(0)
+    colours = rng.integers(40, 215, size=(PICTURES, 2, 2, 3))
     colours[:, 0, 0] = np.array([[200, 30, 30], [30, 30, 200]])[np.arange(PICTURES) % 2]
-    pixels = colours.repeat(4, axis=1).repeat(4, axis=2) + RNG.normal(0, 6, size=(PICTURES, 8, 8, 3))
+    pixels = colours.repeat(4, axis=1).repeat(4, axis=2) + rng.normal(0, 6, size=(PICTURES, 8, 8, 3))
     return [Image.fromarray(each.clip(0, 255).astype(np.uint8)) for each in pixels]
 
 

@@ -10,10 +10,9 @@ from dynaip_analysis.inference.probes import HALVINGS, probe, probe_halves, usab
 from dynaip_analysis.inference.resampling import halved, mean, weighted_mean
 
 GROUPS = np.repeat(np.arange(30), 6)
-RNG = np.random.default_rng(0)
-COLOUR = RNG.integers(0, 4, 30)[GROUPS]
+COLOUR = np.random.default_rng(0).integers(0, 4, 30)[GROUPS]
 """Belongs to the identity."""
-POSE = RNG.integers(0, 3, len(GROUPS))
+POSE = np.random.default_rng(1).integers(0, 3, len(GROUPS))
 """Differs from picture to picture."""
 
 
@@ -32,9 +31,9 @@ def test_the_planted_factor_is_read_and_the_other_is_not() -> None:
     assert found["colour"].cases == len(GROUPS)
 
 
-def test_a_layer_that_knows_who_it_is_but_not_what_colour() -> None:
+def test_a_layer_that_knows_who_it_is_but_not_what_colour(rng: np.random.Generator) -> None:
     """Identities held out: one that is remembered by itself tells nothing about the colour of another."""
-    remembered = np.eye(30)[GROUPS] + 0.01 * RNG.normal(size=(len(GROUPS), 30))
+    remembered = np.eye(30)[GROUPS] + 0.01 * rng.normal(size=(len(GROUPS), 30))
     (found,) = probe(remembered, {"colour": COLOUR}, GROUPS)
     assert found.accuracy().value < 0.45, "a split that cuts through identities would read all of it"
 
@@ -104,8 +103,8 @@ def test_too_few_identities_are_refused() -> None:
         probe(np.zeros((6, 2)), {"a": np.array([0, 1] * 3)}, np.array([0, 0, 1, 1, 2, 2]))
 
 
-def test_intervals_are_as_wide_as_the_number_of_identities_allows() -> None:
-    values = RNG.integers(0, 2, 30).astype(float)[GROUPS]
+def test_intervals_are_as_wide_as_the_number_of_identities_allows(rng: np.random.Generator) -> None:
+    values = rng.integers(0, 2, 30).astype(float)[GROUPS]
     ones = np.ones(len(values))
     by_identity, by_case = weighted_mean(values, ones, GROUPS), weighted_mean(values, ones, np.arange(len(values)))
     assert by_identity.value == by_case.value == values.mean()

@@ -15,8 +15,8 @@ from scipy.stats import ttest_1samp
 from dynaip.adapter.reference import Reference
 from dynaip.contracts import AnalysisRequest, Case, CaseReference
 from dynaip.errors import InputError
+from dynaip.reading import read_rows
 from dynaip.report.sections import build
-from dynaip.report.tables import read_rows
 from dynaip_analysis.bench import workbench
 from dynaip_analysis.interventions import figures, measure
 from dynaip_analysis.interventions.intervention import Intervention, intervene, together

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from dynaip.contracts import Case, CaseReference
-from dynaip.report.tables import read_rows
+from dynaip.reading import read_rows
 from dynaip_analysis.judges.figures import draw, headline
 from dynaip_analysis.judges.measure import Verdicts, agreements, judges_of, partners, recognitions, verdicts
 

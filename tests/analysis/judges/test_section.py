@@ -13,9 +13,9 @@ from PIL import Image
 
 from dynaip.contracts import AnalysisRequest, Case, CaseReference
 from dynaip.errors import InputError
+from dynaip.reading import read_rows
 from dynaip.report.build import build_report
 from dynaip.report.sections import build, prepare_sections
-from dynaip.report.tables import read_rows
 from dynaip_analysis.bench.workbench import Workbench
 
 COUNT = 24

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -123,12 +124,13 @@ def test_weights_times_values_are_the_module_output(name: str) -> None:
     torch.testing.assert_close(made.attention.to_add_out(mixed[:, :TEXT])[shown], text[shown], atol=1e-5, rtol=1e-4)
 
 
-def keeper(request: JointRequest, event: JointEvent, budget: int = 10**7) -> dict[str, Any]:
+def keeper(request: JointRequest, event: JointEvent, chunk: int | None = None) -> dict[str, Any]:
     facts = Facts(
         steps=1, samples=BATCH, references=[], blocks={}, queries={"image": IMAGE, "text": TEXT}, keys=0, heads=HEADS,
         width=16, grid=(ROWS, COLUMNS), patches=(2, 2),
     )  # fmt: skip
-    found = JointKeeper(request, facts, [3], TEXT, budget, WORDS)
+    found = JointKeeper(request, facts, [3], TEXT, 10**7, WORDS)
+    found.plan = replace(found.plan, chunk=chunk or found.plan.chunk)
     found.progress = 0.5
     found.see(event)
     return found.results(WORDS)
@@ -160,6 +162,27 @@ def test_columns_and_rows_equal_the_full_softmax(name: str, heads: str) -> None:
     torch.testing.assert_close(rows[:, :, 3], full[:, :, -1], atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(rows[:, :, 2].sum(-1), torch.ones(BATCH, len(full[0])), atol=1e-5, rtol=0)
     assert found["columns"]["image"].sel(block=3, step=0.5, key="mug").grids == {"query": (ROWS, COLUMNS)}
+
+
+@pytest.mark.parametrize("heads", ["mean", "each"])
+def test_heads_that_come_one_after_the_other_are_all_there(heads: str) -> None:
+    torch.manual_seed(6)
+    made, run, _ = next(iter(MODELS.values()))()
+    event, _, _ = heard(made, run)
+    request = JointRequest(words=["mug", "fish"], points={"corner": (0.99, 0.99)}, heads=heads)
+    asked: list[slice] = []
+
+    class Counted(JointEvent):
+        def of_heads(self, head: slice = slice(None)) -> tuple[Tensor, Tensor]:
+            asked.append(head)
+            return super().of_heads(head)
+
+    counted = Counted(**{each.name: getattr(event, each.name) for each in fields(event)})
+    together, apart = keeper(request, event), keeper(request, counted, chunk=1)
+    assert len(asked) == HEADS
+    for name, branches in together.items():
+        for branch, found in branches.items():
+            np.testing.assert_allclose(apart[name][branch].values, found.values, atol=1e-6)
 
 
 def test_chunks_change_nothing() -> None:

@@ -77,3 +77,18 @@ def test_files(tmp_path: Path) -> None:
     assert arrays["a"].axes == dict(array().axes)
     assert extra == {"seed": 3}
     np.testing.assert_array_equal(arrays["a"].values, array().values)
+
+
+@pytest.mark.parametrize("part", ["a.safetensors", "a.json"])
+def test_damaged_files_are_one_line(tmp_path: Path, part: str) -> None:
+    save(tmp_path / "a.safetensors", {"a": array()})
+    content = (tmp_path / part).read_bytes()
+    for damaged in (
+        content[: len(content) // 2],
+        b"[]",
+        b'{"axes": {"b": {}}}',
+        b'{"axes": {"a": {"x": [1]}}, "extra": {}}',
+    ):
+        (tmp_path / part).write_bytes(damaged)
+        with pytest.raises(InputError, match="damaged"):
+            load(tmp_path / "a.safetensors")

@@ -337,6 +337,13 @@ def test_saved_read_back_and_drawn_without_a_model(adapter: Make, tiny_flux: Any
     assert "query" not in word.axes
     assert back.columns["image"].sel(key="mug", sample=0).spatial().shape == (8, 6)
     assert np.isnan(back.columns["image"].sel(key="mug", sample=1).values).all(), "the second prompt has no mug"
+    beside = tmp_path / "maps-tensors.safetensors"
+    beside.write_bytes(beside.read_bytes()[:100])
+    with pytest.raises(InputError, match="damaged"):
+        Recording.load(tmp_path / "maps.safetensors")
+    beside.unlink()
+    with pytest.raises(InputError, match=r"maps-tensors\.safetensors is not there: routing and features"):
+        Recording.load(tmp_path / "maps.safetensors")
 
 
 def test_guidance_changes_nothing_in_the_first_step(adapter: Make, tiny_flux: Any) -> None:

@@ -18,8 +18,6 @@ from dynaip_analysis.routing.dependence import (
     prompt_information,
 )
 
-RNG = np.random.default_rng(0)
-
 
 def test_a_router_by_class() -> None:
     labels = np.repeat([0, 1, 2], 8)
@@ -134,8 +132,8 @@ def test_images_without_a_label_are_left_out() -> None:
     assert dependences(weights, {"kind": labels}, (1, 1), shuffles=9)["kind"].information == pytest.approx(np.log(2))
 
 
-def test_prompts() -> None:
-    blind = np.repeat(RNG.dirichlet(np.ones(3), size=(5, 4))[None], 3, axis=0)
+def test_prompts(rng: np.random.Generator) -> None:
+    blind = np.repeat(rng.dirichlet(np.ones(3), size=(5, 4))[None], 3, axis=0)
     assert prompt_information(blind).value == pytest.approx(0, abs=1e-12)
     ruled = np.broadcast_to(np.eye(3)[:, None, None], (3, 5, 4, 3))
     assert prompt_information(ruled).value == pytest.approx(np.log(3))

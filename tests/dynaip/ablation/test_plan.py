@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from dynaip.ablation.plan import make_plan
 from dynaip.config import load_ablation
-from dynaip.report.tables import read_mapping
+from dynaip.errors import InputError
+from dynaip.plain import name_problem
+from dynaip.reading import read_mapping
 
 
 def test_demo_is_eight_arms_from_four_trainings() -> None:
@@ -82,3 +86,89 @@ def test_options_of_sections_come_back_from_the_plan(ablation_file: Callable[...
     wanted = {"interventions": {"in_report": True, "kind": "swap", "branches": ["image"]}, "routing": False}
     make_plan(load_ablation(ablation_file({"report": wanted}))).write(tmp_path / "plan.yaml")
     assert read_mapping(tmp_path / "plan.yaml")["report"] == wanted
+
+
+POLICIES = '''
+"""Policies of one's own, each served by others at inference."""
+from dynaip.config import PolicyConfig
+from dynaip.contracts import DecouplingPolicy
+from dynaip.registry import Component, hookimpl
+
+SERVED = {"first": [], "second": ["first"], "third": ["second"], "either": ["second", "first"],
+          "one": ["other"], "other": ["one"]}
+
+
+def config_of(name):
+    class Config(PolicyConfig):
+        """No options."""
+
+        def training_part(self):
+            return {"is": name}
+
+        def served_by(self):
+            return [{"is": each} for each in SERVED[name]]
+
+    return Config
+
+
+class Policy(DecouplingPolicy):
+    """Never built here."""
+
+
+@hookimpl
+def dynaip_components():
+    return [Component("decoupling", name, Policy, config_of(name)) for name in SERVED]
+'''
+
+
+@pytest.fixture(scope="session")
+def policies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plugins") / "borrowing.py"
+    path.write_text(POLICIES)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arms", "trained"),
+    [
+        (["first", "second"], {"first": "first", "second": "first"}),
+        (["second", "first"], {"first": "first", "second": "first"}),
+        (["second", "third"], {"second": "second", "third": "second"}),
+        (["first", "second", "third"], {"first": "first", "second": "first", "third": "third"}),
+        (["first", "second", "either"], {"first": "first", "second": "first", "either": "first"}),
+        (["one", "other"], {"one": "one", "other": "other"}),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+def test_an_adapter_is_borrowed_from_an_arm_that_trains_it(
+    ablation_file: Callable[..., Path], policies: Path, arms: list[str], trained: dict[str, str]
+) -> None:
+    """Whoever borrows lends nothing: every training is that of an arm that asked for it."""
+    file = ablation_file({"axes": {"decoupling": arms}, "plugins": [str(policies)]})
+    plan = make_plan(load_ablation(file))
+    own = {arm.name: arm.config.training_hash() for arm in plan.arms}
+    assert {arm.name: arm.training for arm in plan.arms} == {name: own[lender] for name, lender in trained.items()}
+    assert {each.hash for each in plan.trainings} == {own[lender] for lender in trained.values()}
+    assert all(each.hash == each.config.training_hash() for each in plan.trainings)
+    borrowed = {arm.name for arm in plan.arms if arm.why.startswith("an adapter trained with other")}
+    assert borrowed == {name for name, lender in trained.items() if name != lender}
+
+
+@pytest.mark.parametrize(
+    "runs", [["base", "base"], ["microworld", "elsewhere/microworld"], ["a b", "a_b"], ["dynamic"]]
+)
+def test_no_two_columns_have_one_name(ablation_file: Callable[..., Path], runs: list[str]) -> None:
+    with pytest.raises(InputError, match=r"baselines: .* like another arm; rename one"):
+        make_plan(load_ablation(ablation_file({"baselines": runs})))
+
+
+def test_a_seed_given_twice_is_refused(ablation_file: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match="with seed 1 is there 2 times"):
+        make_plan(load_ablation(ablation_file({"seeds": [1, 1]})))
+
+
+@pytest.mark.parametrize("run", ["/tmp/../..", "runs/x y/", "~/..", "a/=cmd()|", "\x1b[31m"])
+def test_baselines_are_called_by_plain_names(ablation_file: Callable[..., Path], run: str) -> None:
+    arm = make_plan(load_ablation(ablation_file({"baselines": [run]}))).arms[-1]
+    assert Path(arm.folder).name == arm.folder
+    assert name_problem(arm.name) == ""

@@ -74,6 +74,40 @@ def test_a_case_that_lacks_a_seed_counts_by_the_seeds_it_has() -> None:
     assert Bootstrap(scores({"cp": cp}, ("a",))).per_seed("a", "cp") == {0: pytest.approx(0.4), 1: pytest.approx(0.9)}
 
 
+def test_a_product_takes_each_mean_over_the_seeds_that_have_it() -> None:
+    """CP of one seed is missing in one case; PF of the same seed is there and counts."""
+    cp = np.array([[[0.2, 0.6], [np.nan, 0.8]]])
+    pf = np.array([[[1.0, 0.5], [0.4, 0.7]]])
+    boot = Bootstrap(scores({"cp": cp, "pf": pf}, ("a",)))
+    assert boot.estimate("a", "cp_pf").value == pytest.approx(np.nanmean(cp) * pf.mean())
+    assert boot.estimate("a", "cp_pf").cases == 2
+    assert boot.per_seed("a", "cp_pf") == {0: pytest.approx(0.4 * 0.75), 1: pytest.approx(0.8 * 0.55)}
+
+
+def test_a_case_that_another_arm_lacks_in_one_seed_stays_paired() -> None:
+    cp = np.array([[[0.5, 0.7], [0.7, 0.9]], [[0.1, 0.3], [np.nan, 0.5]]])
+    gap = Bootstrap(scores({"cp": cp}, ("a", "b"))).difference("a", "b", "cp")
+    assert gap.cases == 2
+    assert gap.value == pytest.approx(cp[0].mean() - np.nanmean(cp[1]))
+
+
+def test_metrics_that_a_suite_lacks_have_no_figures() -> None:
+    boot = Bootstrap(scores({"clip": np.full((1, 1, 8), 0.3)}, ("a",)))
+    assert np.isnan(boot.estimate("a", "cp_pf").value)
+    assert boot.estimate("a", "cp_pf").cases == 0
+    assert boot.per_seed("a", "cp_pf") == {}
+    assert boot.ranking(metric="clip") == ["a"]
+
+
+def test_every_column_with_numbers_is_a_metric() -> None:
+    rows = [
+        {"arm": "a", "seed": 0, "suite": "s", "case": "x", "note": "fine", "mine": None, "cp": 0.1},
+        {"arm": "a", "seed": 0, "suite": "s", "case": "y", "note": "fine", "mine": 2, "empty": float("nan")},
+    ]
+    (suite,) = collect(rows)
+    assert list(suite.values) == ["cp", "mine"]
+
+
 def test_interval_equals_the_normal_one_on_many_cases() -> None:
     sample = np.random.default_rng(3).normal(0.5, 0.1, size=(1, 1, 4000))
     found = Bootstrap(scores({"leak": sample}, ("a",)), draws=4000).estimate("a", "leak")

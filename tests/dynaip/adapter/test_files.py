@@ -128,7 +128,7 @@ def test_nothing_is_pickled_and_the_encoder_is_not_saved(adapter: Make, tmp_path
 def test_a_failed_save_leaves_the_adapter_as_it_was(
     adapter: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dynaip.adapter import files
+    import safetensors.torch
 
     dyna = adapter(attach=False)
     dyna.save_pretrained(tmp_path)
@@ -138,7 +138,7 @@ def test_a_failed_save_leaves_the_adapter_as_it_was(
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(files, "save_file", full)
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
     with torch.no_grad():
         next(dyna.parameters()).add_(1)
     with pytest.raises(OSError, match="No space"):

@@ -85,6 +85,31 @@ def test_planted_attention_gives_the_planted_layout(adapter: Make, tiny_flux: An
         handle.remove()
 
 
+def test_maps_are_the_mean_over_heads_blocks_and_the_steps_that_are_looked_at(adapter: Make, tiny_flux: Any) -> None:
+    """By the softmax over text of what the norms gave, block by block and step by step."""
+    words = words_of(tiny_flux)
+    prompt = " ".join(words)
+    ids = tiny_flux.tokenizer_2(prompt).input_ids
+    places = [ids.index(tiny_flux.tokenizer_2(word, add_special_tokens=False).input_ids[0]) for word in words[:2]]
+    blocks, held = tiny_flux.transformer.transformer_blocks, {"norm_q": [], "norm_added_k": []}
+    handles = [
+        getattr(block.attn, name).register_forward_hook(lambda module, args, output, own=own: own.append(output))
+        for block in blocks
+        for name, own in held.items()
+    ]
+    dyna = adapter()
+    with dyna.references(Reference(picture(1)), Reference(picture(2)), layout=AutoLayout(steps=2), subjects=words[:2]):
+        paint(tiny_flux, prompt)
+    for handle in handles:
+        handle.remove()
+    assert len(held["norm_q"]) == 8 * len(blocks) and len(blocks) > 1
+    wanted = torch.zeros(2, 64)
+    for query, key in list(zip(*held.values(), strict=True))[: 2 * len(blocks)]:
+        scores = torch.einsum("bqhd,bkhd->bhqk", query, key) / query.shape[-1] ** 0.5
+        wanted += scores.softmax(-1).mean(1)[0][:, places].T / (2 * len(blocks))
+    torch.testing.assert_close(dyna.layout.attention[0], wanted.view(2, 8, 8), atol=1e-6, rtol=1e-5)
+
+
 def test_it_is_the_same_as_giving_the_regions_after_the_first_steps(adapter: Make, tiny_flux: Any) -> None:
     """The steps that are looked at see no reference; the others see each in its own region. Nothing stays behind."""
     words = words_of(tiny_flux)

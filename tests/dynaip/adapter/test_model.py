@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dynaip import DynaIP, Reference
+from dynaip.adapter.differentiable import differentiable_attention
 from dynaip.adapter.parts import chosen_blocks
 from dynaip.config import AdapterConfig
 from dynaip.contracts import BranchWeights, DecouplingPolicy
@@ -284,7 +285,8 @@ def test_values_learn_first_then_keys_and_fusion(adapter: Make, tiny_flux: Any, 
 def test_dropped_reference_is_the_base(adapter: Make, tiny_flux: Any) -> None:
     dyna = adapter(decoupling="coupled")
     given = inputs(2)
-    bare = run(tiny_flux, given)
+    with differentiable_attention(torch.device("cpu")):
+        bare = run(tiny_flux, given)
     features = dyna.features([picture(0), picture(1)])
     with dyna.training_pass(features, torch.tensor([False, True])) as made:
         output = tiny_flux.transformer(**given)[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -273,3 +274,19 @@ def test_too_little_memory_is_one_line_that_says_what_needs_less() -> None:
         "dynaip: CUDA out of memory. Tried to allocate 2.00 GiB. Less is needed with a smaller batch"
     )
     assert all(each in line for each in ("gradient_checkpointing", "quantization", "--offload model"))
+
+
+def test_sigterm_ends_any_command_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever it comes, models being loaded by code that swallows every exception included."""
+
+    def loading(*arguments: object, **options: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Exception:
+            pytest.fail("swallowed")
+
+    monkeypatch.setattr(app, "build", lambda files: loading)
+    assert app.main(["train", "x"]) == 75
+    assert capsys.readouterr().err.count("\n") == 1

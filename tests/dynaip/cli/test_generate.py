@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -23,6 +24,8 @@ def test_references(tmp_path: Path) -> None:
     assert split_reference(f"{plain}*0.8") == (str(plain), None, 0.8)
     assert split_reference(str(odd)) == (str(odd), None, 1.0)
     assert split_reference(f"{odd}@0,0,1,1") == (str(odd), (0, 0, 1, 1), 1.0)
+    assert split_reference(f"{plain}@{plain}*0.5") == (str(plain), str(plain), 0.5)
+    assert split_reference(f"{plain}@mask.png") == (str(plain), "mask.png", 1.0)
 
 
 def test_sizes() -> None:
@@ -39,7 +42,14 @@ def test_sizes() -> None:
         (["microworld", "a star", "--ref", "PICTURE*much"], "'much' is no number"),
         (["microworld", "a star", "--ref", "PICTURE*-1"], "scale -1.0 must be"),
         (["microworld", "a star", "--granularity", "low"], "write LEVEL=VALUE"),
+        (["microworld", "a star", "--ref", "PICTURE@0.5"], "left,top,right,bottom"),
+        (["microworld", "a star", "--ref", "PICTURE@mask.png"], "mask.png: there is no such picture"),
+        (["microworld", "a star", "--ref", "PICTURe"], "Did you mean"),
+        (["microworld", "a star", "--ref", "PICTURE", "--fit", "padd"], "Did you mean pad"),
         (["microworld", "a star", "--size", "64"], "height x width"),
+        (["microworld", "a star", "--size", "60x64"], "--size: 60 x 64 cannot be painted"),
+        (["microworld", "a star", "--decoupling", "dynamik"], "Did you mean dynamic"),
+        (["./microwrold/run", "a star"], "no such folder"),
         (["microwrld", "a star"], "Did you mean microworld"),
         (["microworld", "a star", "--sede", "1"], "--seed"),
     ],
@@ -49,6 +59,7 @@ def test_mistakes_are_one_line(
 ) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     given = [argument.replace("PICTURE", str(tmp_path / "a.png")) for argument in arguments]
+    given = [argument.replace("PICTURe", str(tmp_path / "A.PNG")) for argument in given]
     assert main(["generate", *given, "-o", str(tmp_path / "out.png")]) == 2
     error = capsys.readouterr().err
     assert line in error
@@ -66,3 +77,27 @@ def test_a_file_as_the_folder_of_the_image(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         write_image(Image.new("RGB", (4, 4)), tmp_path / "file" / "out.png")
+
+
+def test_fit_is_that_of_the_references(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tall = Image.new("RGB", (30, 90), "white")
+    tall.paste("red", (0, 30, 30, 60))
+    tall.save(tmp_path / "tall.png")
+    common = ["generate", "microworld", "a star", "--steps", "1", "--ref", str(tmp_path / "tall.png")]
+    read: dict[str, np.ndarray] = {}
+    for fit in ("none", "crop", "pad"):
+        chosen = [] if fit == "none" else ["--fit", fit]
+        assert main([*common, *chosen, "-o", str(tmp_path / f"{fit}.png")]) == 0
+        assert ("its middle 30 x 30 alone is seen" in capsys.readouterr().err) == (fit == "none")
+        read[fit] = np.asarray(Image.open(tmp_path / f"{fit}.png"), dtype=float)
+    same, other = (np.abs(read["none"] - read[fit]).mean() for fit in ("crop", "pad"))
+    assert 10 * same < other
+
+
+def test_what_is_not_finite_is_not_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["generate", "microworld", "a star", "--steps", "1", "--guidance", "1e38", "-o", str(tmp_path / "a.png")])
+        == 2
+    )
+    assert "lower true_cfg_scale = 1e+38" in capsys.readouterr().err
+    assert not (tmp_path / "a.png").exists()

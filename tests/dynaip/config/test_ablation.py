@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
-from dynaip.config import load_ablation
+from dynaip.config import AblationConfig, load_ablation
 from dynaip.errors import ConfigError, InputError
 
 
@@ -152,3 +153,16 @@ def test_suites_are_named_by_words(load, experiment: dict[str, Any]) -> None:
     experiment["evaluation"] = {"benchmark": "bench", "metrics": ["oracle"], "suites": ["../up"]}
     with pytest.raises(ConfigError, match=r"evaluation.suites: '../up' is no name"):
         load(axes={"fusion": ["hmoe"]})
+
+
+def test_numbers_of_numpy_mean_the_same_as_plain_ones(experiment: dict[str, Any]) -> None:
+    experiment |= {"evaluation": {"benchmark": "bench", "metrics": ["oracle"], "options": {"steps": np.int64(4)}}}
+    rates, seeds = np.array([1e-3, 1e-4]), [np.int64(0), np.uint8(1)]
+    wrapped = AblationConfig(base=experiment, axes={"training.learning_rate": list(rates)}, seeds=seeds)
+    array = AblationConfig(base=experiment, axes={"training.learning_rate": rates}, seeds=seeds)
+    experiment["evaluation"]["options"] = {"steps": 4}
+    plain = AblationConfig(base=experiment, axes={"training.learning_rate": [1e-3, 1e-4]}, seeds=[0, 1])
+    assert wrapped.hash() == array.hash() == plain.hash()
+    assert wrapped.to_yaml() == array.to_yaml() == plain.to_yaml()
+    single = AblationConfig(base=experiment, axes={"training.learning_rate": [np.float32(0.5)]})
+    assert single.resolved()["axes"] == {"training.learning_rate": [0.5]}

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from dynaip.config import ComponentSpec
 from dynaip.contracts import Case
-from dynaip.evaluation.generation import batches, generate_cases, painted, sample_path
+from dynaip.evaluation.generation import painted, sample_path
+from dynaip.images import load_image
+from dynaip.notes import Note
+from dynaip.painting import batches, generate_cases
 from dynaip.registry import registry
 
 Make = Callable[..., Any]
@@ -58,3 +64,32 @@ def test_finished_images_are_read(tmp_path: Path) -> None:
     assert asked == [[case.id for case in wanted], ["single-0001"]]
     assert [image.tobytes() for image in first] == [image.tobytes() for image in again]
     assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: data[:-200]])
+def test_a_damaged_image_is_painted_again_and_told(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    wanted = cases()
+
+    def generate(missing: Any) -> Any:
+        for case in missing:
+            yield case, Image.effect_noise((64, 64), 80).convert("RGB")
+
+    first = painted(tmp_path, wanted, generate)
+    path = sample_path(tmp_path, wanted[1])
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.warns(Note, match=r"single-0001.*painted again"):
+        again = painted(tmp_path, wanted, generate)
+    assert [image.tobytes() for image in first[2:]] == [image.tobytes() for image in again[2:]]
+    assert load_image(path).tobytes() == again[1].tobytes()
+
+
+def test_prompts_that_are_cut_are_told_once_and_counted(adapter: Make, tiny_flux: Any) -> None:
+    dyna = adapter()
+    long = [replace(case, prompt=case.prompt + " and a star" * 30, size=None) for case in cases()[:2]]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        made = generate_cases(tiny_flux, dyna.backbone, [*long, cases()[2]], batch_size=1, options=OPTIONS)
+        assert len(list(made)) == 3
+    (line,) = [str(one.message) for one in told if "tokens" in str(one.message)]
+    words = max(len(tiny_flux.tokenizer_2(case.prompt).input_ids) for case in long)
+    assert f"T5 reads 24 of {words} tokens of the longest prompt, and 2 of 3 prompts are longer" in line

@@ -22,6 +22,7 @@ from dynaip.reading import read_rows
 from dynaip.report.build import build_report
 from dynaip.report.view import Look
 
+pytestmark = pytest.mark.filterwarnings("ignore::dynaip.notes.Note")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 

@@ -13,6 +13,8 @@ from PIL import Image
 from dynaip.errors import InputError
 from dynaip.report.pictures import LONGEST, figure, printed_width, thumbnail
 
+pytestmark = pytest.mark.filterwarnings("ignore::dynaip.notes.Note")
+
 
 def decoded(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))

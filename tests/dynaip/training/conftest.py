@@ -19,9 +19,10 @@ def train(experiment: Callable[..., Any]) -> Callable[..., Path]:
     """Train on the tiny models in this process; ``training`` changes single settings."""
     from dynaip.training.trainer import train
 
-    def run(folder: Path, *, resume: bool = False, on_progress: Any = None, warn: Any = print, **sections: Any) -> Path:
-        sections["training"] = settings(**sections.get("training", {}))
-        return train(experiment(**sections), folder, resume=resume, on_progress=on_progress, warn=warn)
+    def run(folder: Path, *, on_progress: Any = None, warn: Any = print, **given: Any) -> Path:
+        options = {name: given.pop(name) for name in ("resume", "allow_changed_data") if name in given}
+        given["training"] = settings(**given.get("training", {}))
+        return train(experiment(**given), folder, on_progress=on_progress, warn=warn, **options)
 
     return run
 

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from dynaip.contracts import Pair, PairSource
-from dynaip.errors import BadSample, DynaIPError
+from dynaip.errors import BadSample, InputError
+from dynaip.notes import tell
 from dynaip.training.data import Bad, Order, PairDataset, Quarantine, indices_at
 
 
@@ -64,6 +65,20 @@ def test_bad_samples_come_back_and_bugs_do_not() -> None:
         dataset[2]
 
 
+def test_what_is_told_of_a_pair_comes_with_it() -> None:
+    """Pairs are read in other processes, whose warnings nobody sees."""
+
+    class Telling(Broken):
+        def __getitem__(self, index: int) -> Pair:
+            tell("it is small", kind="small")
+            tell("it is odd")
+            return super().__getitem__(index)
+
+    pair = pickle.loads(pickle.dumps(PairDataset(Telling())[0]))
+    assert pair.notes == (("small", "it is small"), ("", "it is odd"))
+    assert PairDataset(Broken())[0].notes == ()
+
+
 def test_a_source_of_a_plugin_file_reaches_workers(experiment: Any) -> None:
     from dynaip.registry import registry
 
@@ -80,7 +95,8 @@ def test_quarantine_writes_down_and_stops_above_the_share(tmp_path: Path) -> Non
     quarantine = Quarantine(file, 300, 0.01)
     for index in (4, 8, 15, 8):
         quarantine.add(Bad(index, f"reason {index}"))
-    with pytest.raises(DynaIPError, match=r"4 of 300 pairs cannot be used.*4: reason 4; 8: .*; 16: reason 16"):
+    assert quarantine.told() == "3 of 300 pairs left out: pair 4: reason 4; pair 8: reason 8; pair 15: reason 15"
+    with pytest.raises(InputError, match=r"4 of 300 pairs cannot be used.*0\.01.*4: reason 4; pair 8: .*16: reason 16"):
         quarantine.add(Bad(16, "reason 16"))
     assert [json.loads(line) for line in file.read_text().splitlines()] == [
         {"index": index, "reason": f"reason {index}"} for index in (4, 8, 15, 16)
@@ -88,7 +104,7 @@ def test_quarantine_writes_down_and_stops_above_the_share(tmp_path: Path) -> Non
 
 
 def test_a_share_of_zero_bears_none(tmp_path: Path) -> None:
-    with pytest.raises(DynaIPError, match="1 of 300"):
+    with pytest.raises(InputError, match="1 of 300"):
         Quarantine(tmp_path / "q", 300, 0).add(Bad(0, "bad"))
 
 
@@ -96,5 +112,5 @@ def test_a_long_list_is_cut(tmp_path: Path) -> None:
     quarantine = Quarantine(tmp_path / "q", 1100, 0.01)
     for index in range(11):
         quarantine.add(Bad(index, "r"))
-    with pytest.raises(DynaIPError, match=r"9: r; and 2 more$"):
+    with pytest.raises(InputError, match=r"9: r; and 2 more$"):
         quarantine.add(Bad(11, "r"))

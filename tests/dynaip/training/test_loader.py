@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from PIL import Image
 
 from dynaip.contracts import Pair, PairSource
 from dynaip.errors import BadSample, DynaIPError, InputError
+from dynaip.notes import tell
 from dynaip.training.data import Order, PairDataset, Quarantine
 from dynaip.training.loader import Encoded, PairLoader
 
@@ -110,8 +112,72 @@ def test_a_resumed_stream_with_bad_pairs_is_the_straight_one(tmp_path: Path) -> 
         assert [batch.ids for batch in resumed.batches(13, 20)] == straight[13:]
 
 
+@pytest.mark.parametrize("cache", [0, 1000])
+def test_what_is_left_out_is_told(tmp_path: Path, cache: int) -> None:
+    said: list[str] = []
+    made = loader(Numbers(4, bad=(2,)), tmp_path, cache=cache, warn=said.append)
+    made.fill(0, 2)
+    ids(made, 2)
+    assert said == ["1 of 4 pairs left out: pair 2: pair 2 is broken"]
+
+
+@pytest.mark.parametrize("cache", [0, 1000])
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [("latents", "latents of its target"), ("features", "reference at level low"), ("text", r"prompt \(text\)")],
+)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_left_out_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: int, part: str, words: str, value: float
+) -> None:
+    def poisoned(pairs: Sequence[Pair]) -> list[Encoded]:
+        made = encode(pairs)
+        for one in made:
+            if one.id == "pair-2":
+                found = getattr(one, part)
+                next(iter(found.values())).fill_(value) if isinstance(found, dict) else found.fill_(value)
+        return made
+
+    said: list[str] = []
+    made = loader(Numbers(4), tmp_path, cache=cache, warn=said.append)
+    made.encode = poisoned
+    made.fill(0, 8)
+    batches = list(made.batches(0, 8))
+    assert {name for batch in batches for name in batch.ids} == {"pair-0", "pair-1", "pair-3"}
+    assert all(bool(batch.latents.isfinite().all()) for batch in batches)
+    assert len(said) == 1
+    assert re.match(f"1 of 4 pairs left out: pair 2: pair-2: the .*{words} are not finite", said[0])
+
+
+def test_notes_of_pairs_are_told_once_and_counted(tmp_path: Path) -> None:
+    class Telling(Numbers):
+        def __getitem__(self, index: int) -> Pair:
+            if index in (3, 20, 21):
+                tell(f"pair {index} is small", kind="small")
+            return super().__getitem__(index)
+
+    said: list[str] = []
+    made = loader(Telling(40), tmp_path, warn=said.append)
+    made.fill(0, 10)
+    made.remarks.tell()
+    assert len(said) == 1
+    assert re.fullmatch(r"pair (3|20|21) is small \(2 more like this\)", said[0])
+
+
+def test_a_size_is_refused_before_anything_is_encoded(tmp_path: Path) -> None:
+    def check(name: str, size: tuple[int, int]) -> None:
+        raise InputError(f"{name} is {size}")
+
+    made = loader(Numbers(40), tmp_path, check=check)
+    made.encode = lambda pairs: pytest.fail("encoded")
+    with pytest.raises(InputError, match=r"the target of pair pair-\d+ is \(8, 8\)"):
+        made.fill(0, 10)
+
+
 def test_nothing_good_at_all(tmp_path: Path) -> None:
-    with pytest.raises(DynaIPError, match="no pair can be used"):
+    with pytest.raises(
+        InputError, match=r"no pair can be used: pair 0: .*broken; pair 1: .*; pair 2: pair 2 is broken"
+    ):
         ids(loader(Numbers(3, bad=(0, 1, 2)), tmp_path, share=1.0), 1)
     with pytest.raises(InputError, match="there is no pair"):
         loader(Numbers(0), tmp_path)

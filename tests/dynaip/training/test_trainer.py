@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -147,15 +148,47 @@ def poisoned(trainer: Trainer, steps: set[int], *, where: str) -> None:
     """Make the loss, or only the gradient, of some steps NaN."""
     real = trainer._loss
 
+    @contextmanager
     def loss(batch: Any, number: int) -> Any:
-        value = real(batch, number)
-        if number not in steps:
-            return value
-        if where == "loss":
-            return value * float("nan")
-        return value + 0 * torch.sqrt(sum(p.sum() * 0 for p in trainer.dyna.trainable_parameters()))  # d sqrt(0) = inf
+        with real(batch, number) as value:
+            if number not in steps:
+                yield value
+            elif where == "loss":
+                yield value * float("nan")
+            else:  # d sqrt(0) = inf
+                yield value + 0 * torch.sqrt(sum(p.sum() * 0 for p in trainer.dyna.trainable_parameters()))
 
     trainer._loss = loss
+
+
+def read_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    def needed(self: Trainer, launched: Any) -> bool:
+        settings, step = self.config.training, launched.step
+        return step % settings.checkpoint_every == 0 or step == settings.steps or launched.outcome.stop
+
+    monkeypatch.setattr(Trainer, "_needed", needed)
+
+
+def test_steps_that_are_read_late_are_written_the_same(
+    train: Train, same_weights: Any, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = {"steps": 7, "checkpoint_every": 3}
+    at_once = train(tmp_path / "at-once", training=training)
+    read_late(monkeypatch)
+    late = train(tmp_path / "late", training=training)
+    assert same_weights(at_once, late)
+    one, other = (lines(run / "metrics.jsonl") for run in (at_once, late))
+    assert [{**row, "seconds": 0} for row in one] == [{**row, "seconds": 0} for row in other]
+    assert lines(at_once / "samples.jsonl") == lines(late / "samples.jsonl")
+
+
+def test_gradient_checkpointing_trains_the_same_adapter(train: Train, weights: Any, tmp_path: Path) -> None:
+    """Blocks are run again in the backward pass, inside the injection."""
+    plain, again = (
+        weights(train(tmp_path / str(on), training={"steps": 3, "gradient_checkpointing": on})) for on in (False, True)
+    )
+    for name, value in plain.items():
+        torch.testing.assert_close(again[name], value, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])

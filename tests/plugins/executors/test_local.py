@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -16,6 +17,8 @@ from dynaip.contracts import Job
 from dynaip.errors import Interrupted
 from dynaip.registry import registry
 from dynaip_plugins.executors.local.model import LocalExecutor
+
+ROOT = Path(__file__).parents[3]
 
 
 def executor(**options: int) -> LocalExecutor:
@@ -74,3 +77,29 @@ def test_signals_reach_the_jobs(tmp_path: Path, number: int, error: type[BaseExc
         executor(jobs=1).run(jobs, on_change=lambda each, what: None)
     assert jobs[0].log.read_text() == "saved\n"
     assert not jobs[1].log.exists()
+
+
+def test_a_job_ends_with_the_process_that_runs_it(tmp_path: Path) -> None:
+    """The executor's process is killed before its job has begun to look; whoever adopts the job is not its parent."""
+    ready, left = tmp_path / "ready", tmp_path / "left"
+    job_code = (
+        f"import sys, time, pathlib; sys.path.insert(0, {str(ROOT)!r}); pathlib.Path({str(ready)!r}).touch(); time.sleep(1);"
+        "from dynaip.signals import end_with_parent; end_with_parent();"
+        f"time.sleep(3); pathlib.Path({str(left)!r}).touch()"
+    )
+    code = (
+        "from pathlib import Path; from dynaip.contracts import Job;"
+        "from dynaip_plugins.executors.local import config, model;"
+        f"jobs = [Job('one', ({sys.executable!r}, '-S', '-c', {job_code!r}), Path({str(tmp_path / 'log')!r}))];"
+        "model.LocalExecutor(config.LocalConfig()).run(jobs, on_change=lambda job, what: None)"
+    )
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "plugins")))
+    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths})
+    deadline = time.monotonic() + 60
+    while not ready.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    time.sleep(6)
+    assert ready.exists()
+    assert not left.exists()

@@ -17,6 +17,7 @@ from dynaip.adapter.reference import Reference
 from dynaip.config import ComponentSpec
 from dynaip.contracts import Case
 from dynaip.errors import InputError
+from dynaip.notes import Note
 from dynaip.registry import registry
 
 WORDS = ["<pad>", "<unk>", "<end>", "a", "red", "dog", "on", "sand"]
@@ -83,6 +84,17 @@ def test_equals_transformers(folder: Path) -> None:
         assert found["clip_t"] == pytest.approx(cosine(seen(image), said(one.prompt)), abs=1e-3)
         truth = [cosine(seen(image), seen(reference.image)) for reference in one.references]
         assert found["clip_i"] == pytest.approx(np.mean(truth) if truth else np.nan, abs=1e-3, nan_ok=True)
+
+
+def test_a_prompt_that_is_cut_is_told(folder: Path) -> None:
+    long = " ".join(["dog"] * 15)
+    cases = [case("1", long, picture(1)), case("2", "a red dog"), case("3", long + " sand")]
+    with pytest.warns(
+        Note, match=r"reads 12 of 16 tokens of the longest prompt, and 2 of 3 prompts are longer"
+    ) as told:
+        scores = build(folder).score(cases, [picture(10)] * 3)
+    assert len([one for one in told if one.category is Note]) == 1
+    assert scores[0]["clip_t"] == scores[2]["clip_t"] != scores[1]["clip_t"]
 
 
 def test_a_vision_tower_alone_is_refused(folder: Path, tmp_path: Path) -> None:

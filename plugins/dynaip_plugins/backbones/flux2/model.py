@@ -25,6 +25,7 @@ class Flux2Backbone(PipelineBackbone[Flux2Config]):
     family = "flux2"
     title = "FLUX.2"
     transformer = "Flux2Transformer2DModel"
+    guidance = "guidance_scale"
 
     def blocks(self, transformer: nn.Module) -> list[BlockSite]:
         """List double-stream blocks, then single-stream blocks, whose output projection serves attention and MLP at once."""

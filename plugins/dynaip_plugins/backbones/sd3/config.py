@@ -11,6 +11,12 @@ class SD3Config(PipelineConfig):
     model: str = "stabilityai/stable-diffusion-3.5-medium"
     """Hub id, or folder of a pipeline."""
 
+    def native_size(self) -> tuple[int, int]:
+        """Height and width in pixels; the transformer's config says how many latents the model was made for."""
+        latents = int(model_part(self, "transformer").get("sample_size", 128))
+        edge = super().native_size()[0] // 128 * latents
+        return edge, edge
+
     def size_multiple(self) -> int:
         """Pixels on an edge of one image token; the transformer's config says how many latents are one."""
         patch = int(model_part(self, "transformer").get("patch_size", self.patch))

@@ -28,6 +28,7 @@ class SD3Backbone(PipelineBackbone[SD3Config]):
     title = "SD3"
     pipeline = "StableDiffusion3Pipeline"
     transformer = "SD3Transformer2DModel"
+    guidance = "guidance_scale"
     tokenizer = "tokenizer_3"
     readers = MappingProxyType({"tokenizer": "CLIP", "tokenizer_2": "CLIP", "tokenizer_3": "T5"})
     longest_prompt = 256
@@ -61,6 +62,7 @@ class SD3Backbone(PipelineBackbone[SD3Config]):
             condition=None if pooled is None else pooled[skipped:],
             text_tokens=kwargs["encoder_hidden_states"].shape[1],
             negative_rows=skipped,
+            skipped_blocks=frozenset(kwargs.get("skip_layers") or ()),
         )
 
     @torch.no_grad()

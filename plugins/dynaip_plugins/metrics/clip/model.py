@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from transformers import AutoTokenizer, CLIPModel
 from dynaip.contracts import Case, Metric
 from dynaip.errors import InputError
 from dynaip.models import resolve
+from dynaip.prompts import PromptLimit, tell_cut, token_count
 from dynaip.suggest import one_line
 from dynaip_plugins.shared.pixels import normalisation, normalised
 from dynaip_plugins.shared.pretrained import refuse_missing
@@ -45,6 +47,11 @@ class ClipMetric(Metric):
         refuse_missing(report["missing_keys"], f"metric clip: {config.model}", "whole CLIPModel")
         self.model: Any = model.eval()
 
+    def to(self, device: Any) -> ClipMetric:
+        """Move the model."""
+        self.model.to(device)
+        return self
+
     @torch.no_grad()
     def score(self, cases: Sequence[Case], images: Sequence[Image.Image]) -> list[dict[str, float]]:
         """Cosine x 100, from -100 to 100; NaN for CLIP-I of a case without reference."""
@@ -60,17 +67,18 @@ class ClipMetric(Metric):
         found, size = [], self.model.config.vision_config.image_size
         for start in range(0, len(images), self.config.batch_size):
             pixels = normalised(images[start : start + self.config.batch_size], size, "crop", self.mean, self.std)
-            found.append(_embedding(self.model.get_image_features(pixel_values=pixels)))
-        return torch.cat(found) if found else torch.empty(0, self.model.config.projection_dim)
+            found.append(_embedding(self.model.get_image_features(pixel_values=pixels.to(self.model.device))))
+        return torch.cat(found).cpu() if found else torch.empty(0, self.model.config.projection_dim)
 
     def _prompts(self, prompts: Sequence[str]) -> Tensor:
         longest = self.model.config.text_config.max_position_embeddings
+        tell_cut([PromptLimit("the CLIP of the metric", longest, partial(token_count, self.tokenizer))], prompts)
         tokens = self.tokenizer(
             list(prompts), padding="max_length", max_length=longest, truncation=True, return_tensors="pt"
-        )
+        ).to(self.model.device)
         return _embedding(
             self.model.get_text_features(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
-        )
+        ).cpu()
 
 
 def _embedding(output: Any) -> Tensor:

@@ -40,6 +40,11 @@ class OracleMetric(Metric):
     def __init__(self, config: OracleConfig) -> None:
         self.oracle = Oracle.from_pretrained(local_folder(config.model, "oracle"))
 
+    def to(self, device: Any) -> OracleMetric:
+        """Move the oracle."""
+        self.oracle.to(device)
+        return self
+
     def score(self, cases: Sequence[Case], images: Sequence[Image.Image]) -> list[dict[str, float]]:
         """Score images (64 x 64) of cases whose ``truth`` the microworld benchmark made."""
         if not cases:
@@ -47,7 +52,8 @@ class OracleMetric(Metric):
         if any("subjects" not in case.truth for case in cases):
             raise InputError("the oracle metric scores cases of the microworld benchmark; use clip for others")
         subjects = [(row, subject) for row, case in enumerate(cases) for subject in case.truth["subjects"]]
-        pixels = _pixels(images)[torch.tensor([row for row, _ in subjects])]
+        device = next(self.oracle.parameters()).device
+        pixels = _pixels(images)[torch.tensor([row for row, _ in subjects])].to(device)
         answers = self.oracle.read(pixels, [subject["region"] for _, subject in subjects])
         shown = {name: values.tolist() for name, values in answers.items()}
         scored: list[list[dict[str, float]]] = [[] for _ in cases]

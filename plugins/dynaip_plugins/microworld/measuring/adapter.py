@@ -12,8 +12,8 @@ import torch
 from dynaip.adapter.files import CONFIG, WEIGHTS, fill, read_weights
 from dynaip.adapter.model import DynaIP
 from dynaip.config import EvaluationConfig
-from dynaip.evaluation.generation import generate_cases
 from dynaip.evaluation.scoring import benchmark_cases, score
+from dynaip.painting import generate_cases
 from dynaip.registry import registry
 from dynaip.scores import summary
 

@@ -1,0 +1,112 @@
+"""How a step is computed: what is kept for the backward pass, compiled blocks, determinism, and copies that do not wait."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+COPIES = 14
+"""Activations of a token that a block keeps for its backward pass, in model widths (measured on FLUX)."""
+ROOM = 0.8
+"""Share of the accelerator's free memory that they may take."""
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Send a tensor of the host; to CUDA through pinned memory, so that the host goes on meanwhile."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
+def wants_checkpointing(setting: bool | Literal["auto"], transformer: nn.Module, tokens: int) -> bool:
+    """Whether blocks are computed again in the backward pass, for ``tokens`` (batch x image and text tokens) a step.
+
+    ``auto`` does so on an accelerator whose free memory would not hold what the blocks keep otherwise (ours).
+    """
+    parameter = next(transformer.parameters())
+    if setting != "auto":
+        return setting
+    if parameter.device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(parameter.device)
+    return kept_bytes(transformer, tokens) > ROOM * free
+
+
+def kept_bytes(transformer: nn.Module, tokens: int) -> int:
+    """Bytes that all blocks keep for the backward pass (ours: measured on FLUX)."""
+    config: Any = transformer.config
+    blocks = config.num_layers + (getattr(config, "num_single_layers", 0) or 0)
+    width = config.num_attention_heads * config.attention_head_dim
+    return tokens * blocks * width * COPIES * next(transformer.parameters()).element_size()
+
+
+def checkpoint(transformer: nn.Module, on: bool) -> None:
+    """Switch gradient checkpointing of diffusers' models."""
+    model: Any = transformer
+    if on:
+        model.enable_gradient_checkpointing()
+    elif getattr(model, "is_gradient_checkpointing", False):
+        model.disable_gradient_checkpointing()
+
+
+def compiled_graphs() -> int:
+    """Graphs that torch has compiled in this process so far."""
+    import torch._dynamo.utils as dynamo
+
+    return int(dynamo.counters["stats"].get("unique_graphs", 0))
+
+
+@contextmanager
+def compiled_blocks(transformer: nn.Module, on: bool, tell: Callable[[str], None]) -> Generator[None]:
+    """Compile the repeated blocks while the context is open; graphs beyond the first step's are counted and told."""
+    if not on:
+        yield
+        return
+    model: Any = transformer
+    model.compile_repeated_blocks()
+    before = compiled_graphs()
+    try:
+        yield
+    finally:
+        for module in model.modules():
+            module._compiled_call_impl = None
+        tell(
+            f"compiled {compiled_graphs() - before} graphs of the blocks; more than one a kind of block are recompiles"
+        )
+
+
+@contextmanager
+def determinism(on: bool) -> Generator[None]:
+    """Let torch use algorithms alone that give the same bits in every run, and refuse where there are none."""
+    if not on:
+        yield
+        return
+    # cuBLAS reads it when it starts; later it has no effect, and torch says so itself.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@contextmanager
+def products_in(accelerator: Any, device: torch.device) -> Generator[None]:
+    """Precision of the base's pass.
+
+    On an accelerator the base is in its own type, and the adapter casts its products to it: nothing is decided by autocast.
+    On a CPU the base stays in float32, and autocast lowers its products; its norms then meet two types, which is meant.
+    """
+    if device.type != "cpu":
+        yield
+        return
+    with accelerator.autocast(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
+        yield

@@ -1,0 +1,79 @@
+"""The table of an evaluation shows what its metrics gave, whatever they are called; what cannot work ends before loading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dynaip.cli.app import main
+from dynaip.cli.evaluate import show_scores
+
+OWN = '''
+from dynaip.config import ComponentConfig
+from dynaip.contracts import Metric
+from dynaip.registry import Component, hookimpl
+
+
+class Options(ComponentConfig):
+    """None."""
+
+
+class Mine(Metric):
+    """Counts."""
+
+    columns = ("acme_score",)
+
+    def __init__(self, config): ...
+
+    def score(self, cases, images):
+        return [{"acme_score": 0.125} for _ in cases]
+
+
+@hookimpl
+def dynaip_components():
+    return [Component("metric", "acme_mine", Mine, Options)]
+'''
+
+
+def test_a_metric_of_ones_own_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "acme.py").write_text(OWN)
+    arguments = ["evaluate", "microworld", "--plugin", str(tmp_path / "acme.py"), "--metric", "acme_mine"]
+    more = ["--suite", "single", "--limit", "2", "-s", "evaluation.options.num_inference_steps=1"]
+    assert main([*arguments, *more, "-o", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "acme_score" in shown
+    assert "0.125" in shown
+    table = pd.read_parquet(tmp_path / "out" / "scores.parquet")
+    assert list(table.columns) == ["case", "suite", "seed", "acme_score"]
+    assert len(list((tmp_path / "out" / "samples").rglob("*.png"))) == 2
+
+
+def test_every_column_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["cp", "pf", "cp_pf", "mean_cp_pf", *(f"cp_part{k}" for k in range(9)), "mine", "mine_2", "mine_b"]
+    table = pd.DataFrame([{"suite": "single", "n": 3} | {name: place / 8 for place, name in enumerate(names)}])
+    show_scores(table)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "suite" in line]
+    assert sorted(name for line in lines for name in line if name != "suite") == sorted(["n", *names])
+    assert lines[0][:6] == ["suite", "n", "cp", "pf", "cp_pf", "mean_cp_pf"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--metric", "orakel"], "Did you mean oracle"),
+        (["--benchmark", "microwold"], "Did you mean microworld"),
+        (["--suite", "singel"], "Did you mean single"),
+        (["--decoupling", "dynamik"], "Did you mean dynamic"),
+        (["-s", "training.steps=3"], "write -s evaluation.NAME=VALUE"),
+    ],
+)
+def test_mistakes_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], line: str
+) -> None:
+    assert main(["evaluate", "microworld", *arguments, "-o", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert line in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
