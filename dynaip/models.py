@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dynaip.config import ComponentSpec
 from dynaip.errors import InputError
-from dynaip.paths import missing
+from dynaip.paths import at_home, missing
 from dynaip.registry import registry
 from dynaip.suggest import did_you_mean
 
@@ -19,7 +19,7 @@ def resolve(name: str | Path, part: str) -> Path | str:
 
     Raises ``InputError`` for anything else, naming the bundles there are.
     """
-    folder = Path(name).expanduser()
+    folder = at_home(name)
     if folder.is_dir():
         return folder
     bundles = [entry.component.name for entry in registry().components("bundle")]

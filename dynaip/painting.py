@@ -19,6 +19,8 @@ from dynaip.promises import check_images
 from dynaip.prompts import tell_cut, tell_unknown
 from dynaip.sizes import check_size
 
+LISTED = 4
+"""Seeds that a message names."""
 LARGE = 100
 """Scales, coefficients and guidance above this are named where a picture is not finite."""
 
@@ -117,7 +119,8 @@ def _by_cause(
     error: NotFinite, pipe: Any, dyna: DynaIP | None, numbers: Sequence[tuple[str, Any]], seeds: Sequence[int]
 ) -> Exception:
     """The error that says what to change: a number out of all proportion, damaged weights, or the type of the numbers."""
-    where = f"{error}, with the seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    more = f" and {len(seeds) - LISTED} more" if len(seeds) > LISTED else ""
+    where = f"{error}, with the seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds[:LISTED]))}{more}"
     large = [f"{name} = {value:g}" for name, value in numbers if isinstance(value, (int, float)) and abs(value) > LARGE]
     if large:
         return InputError(f"{where}: lower {' and '.join(large)}")

@@ -14,6 +14,11 @@ LISTED = 10_000
 """Names of one folder that are looked at for a likely one."""
 
 
+def at_home(path: str | os.PathLike[str]) -> Path:
+    """Write ``~`` and ``~name`` out; a name that this machine does not know stays as it is, and is then not there."""
+    return Path(os.path.expanduser(path))
+
+
 def missing(path: str | Path) -> str:
     """Say why a path is not there, with the nearest name there is: `` Did you mean a/b.png?``, or nothing.
 
@@ -55,7 +60,7 @@ def _there(path: Path) -> bool:
 
 def _nearest_name(path: Path) -> str:
     """The name in the deepest folder there is that comes nearest to what should stand in it."""
-    whole = Path(str(path).strip().strip("\"'").replace("\\", "/")).expanduser()
+    whole = at_home(str(path).strip().strip("\"'").replace("\\", "/"))
     for folder, part in zip(whole.parents, reversed(whole.parts), strict=False):
         if _there(folder):
             return _likely(folder, part)

@@ -6,13 +6,16 @@ import csv
 import importlib
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
 from safetensors import safe_open
 
 from dynaip.config.yaml_text import read as read_yaml
 from dynaip.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Row = dict[str, Any]
 
@@ -57,10 +60,22 @@ def table(path: Path) -> list[Row]:
     try:
         if path.suffix == ".csv":
             return _read_csv(path)
-        parquet: Any = importlib.import_module("pyarrow.parquet")
-        return parquet.read_table(path, page_checksum_verification=True).to_pylist()
+        return _parquet(path).to_pylist()
     except Exception as error:  # readers of tables raise whatever the bytes make of them
         raise InputError(f"{path} is damaged: {_why(error)}") from error
+
+
+def frame(path: Path) -> pd.DataFrame:
+    """A parquet file as pandas reads it; ``InputError`` in one line if it is missing or damaged."""
+    try:
+        return _parquet(path).to_pandas()
+    except Exception as error:
+        raise InputError(f"{path} is damaged: {_why(error)}") from error
+
+
+def _parquet(path: Path) -> Any:
+    parquet: Any = importlib.import_module("pyarrow.parquet")
+    return parquet.read_table(path, page_checksum_verification=True)
 
 
 def _read_csv(path: Path) -> list[Row]:

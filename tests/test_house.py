@@ -174,6 +174,16 @@ def test_folders_of_tests_mirror_those_of_the_source(tests: str, package: str) -
     assert not [str(each) for each in folders if not (PACKAGES[package] / each).is_dir()]
 
 
+def test_the_name_of_a_class_means_one_thing() -> None:
+    """In the whole house; what one folder says of each of its models, as every training has a learner, is one thing."""
+    homes: dict[str, set[Path]] = {}
+    for path in ALL:
+        for node in tree_of(path).body:
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, set()).add(path.parent)
+    assert not {name: sorted(map(named, folders)) for name, folders in homes.items() if len(folders) > 1}
+
+
 def test_no_drawer_for_everything() -> None:
     drawers = [named(path) for path in ALL if path.stem in ("util", "utils", "helpers", "misc", "common")]
     assert not drawers

@@ -115,13 +115,13 @@ def _run_jobs(
     codes = runner.run(jobs, on_change=lambda job, what: on_change(job.name, what))
     for job in jobs:
         if codes[job.name] not in (0, RESUME_ME):
-            why = _why_crashed(codes[job.name], job.log)
+            why = why_crashed(codes[job.name], job.log)
             for made in (folder.arm(arm.folder) for arm in dict(groups)[job.name]):
                 if made.state() not in (FINISHED, FAILED):
                     made.mark(FAILED, error=why)
 
 
-def _why_crashed(code: int, log: Path) -> str:
+def why_crashed(code: int, log: Path) -> str:
     """Say why a worker ended before it could say so itself: the signal, and the last line of its log."""
     name, last = ended_by(code), last_line(log)
     if name is None:

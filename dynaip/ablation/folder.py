@@ -84,7 +84,7 @@ class GroupArm:
 
 
 @dataclass(frozen=True)
-class Group:
+class ArmGroup:
     """What one process does: train one adapter and evaluate the arms that it serves, or evaluate a baseline."""
 
     name: str
@@ -97,7 +97,7 @@ class Group:
     """Files whose components take part."""
 
     @classmethod
-    def read(cls, path: Path) -> Group:
+    def read(cls, path: Path) -> ArmGroup:
         """Read what ``write`` wrote."""
         found = mapping(path)
         arms = [GroupArm(**arm) for arm in found.pop("arms")]

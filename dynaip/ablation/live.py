@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dynaip.ablation.folder import FINISHED, AblationFolder, Group
+from dynaip.ablation.folder import FINISHED, AblationFolder, ArmGroup
 from dynaip.errors import InputError
 from dynaip.reading import last_entry, read_mapping
 
@@ -55,7 +55,7 @@ def _label(directory: Path, name: str) -> str:
 def progress_of(directory: Path, name: str) -> tuple[float, str]:
     """How far a group is (0 to 1), and in words."""
     folder = AblationFolder(directory)
-    group = Group.read(folder.group(name))
+    group = ArmGroup.read(folder.group(name))
     finished = sum(folder.arm(arm.folder).state() == FINISHED for arm in group.arms)
     steps = group.steps or 0
     last = last_entry(folder.training(str(group.training)).metrics) if steps else {}

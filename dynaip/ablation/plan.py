@@ -22,7 +22,7 @@ BASE = "base"
 
 
 @dataclass(frozen=True)
-class Training:
+class PlannedTraining:
     """One adapter to train; it serves one arm or several."""
 
     hash: str
@@ -56,7 +56,7 @@ class Plan:
     name: str
     question: str
     arms: tuple[Arm, ...]
-    trainings: tuple[Training, ...]
+    trainings: tuple[PlannedTraining, ...]
     report: Mapping[str, Any]
     jobs: int = 1
     threads: int | None = None
@@ -118,7 +118,7 @@ def make_plan(ablation: AblationConfig, *, limit: int | None = None) -> Plan:
         ablation.name,
         ablation.question,
         (*arms, *baselines),
-        tuple(Training(key, config) for key, config in trainings.items()),
+        tuple(PlannedTraining(key, config) for key, config in trainings.items()),
         ablation.report,
         ablation.jobs,
         ablation.threads,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dynaip.ablation.cases import write_cases
-from dynaip.ablation.folder import WAITING, AblationFolder, Group, GroupArm
+from dynaip.ablation.folder import WAITING, AblationFolder, ArmGroup, GroupArm
 from dynaip.ablation.plan import Plan
 from dynaip.atomic import write_json, write_text
 from dynaip.config.differences import differences
@@ -32,7 +32,7 @@ def prepare(plan: Plan, cases: Sequence[Case], folder: AblationFolder) -> None:
     for name, arms in plan.groups():
         entries = [GroupArm(arm.name, arm.folder, arm.run) for arm in arms]
         training = name if name in steps else None
-        Group(name, entries, training, steps.get(name), plan.threads, plugins).write(folder.group(name))
+        ArmGroup(name, entries, training, steps.get(name), plan.threads, plugins).write(folder.group(name))
     write_cases(cases, folder)
     for arm in plan.arms:
         damage = folder.arm(arm.folder).damage()

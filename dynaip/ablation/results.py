@@ -12,7 +12,7 @@ import pandas as pd
 
 from dynaip.ablation.folder import AblationFolder
 from dynaip.ablation.plan import Plan
-from dynaip.reading import last_entry, read_mapping
+from dynaip.reading import frame, last_entry, read_mapping
 from dynaip.scores import summary
 
 FIRST = ["arm", "seed", "suite", "n", "cp", "pf", "cp_pf"]
@@ -40,7 +40,7 @@ def collect(plan: Plan, folder: AblationFolder) -> pd.DataFrame:
     for arm in plan.arms:
         made = folder.arm(arm.folder)
         if made.finished():
-            table = summary(pd.read_parquet(made.scores))
+            table = summary(frame(made.scores))
             table.insert(0, "arm", arm.name)
             table.insert(1, "seed", arm.seed)
             parts.append(table)

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from filelock import FileLock
 
-from dynaip.ablation.folder import FAILED, FINISHED, RUNNING, WAITING, AblationFolder, Group, GroupArm
+from dynaip.ablation.folder import FAILED, FINISHED, RUNNING, WAITING, AblationFolder, ArmGroup, GroupArm
 from dynaip.ablation.plan import BASE
 from dynaip.atomic import replacing, write_json
 from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment, load_saved
@@ -31,7 +31,7 @@ def work(directory: Path, name: str) -> int:
     Waits while a worker that outlived its ablation still holds the group, and then does what that one has left.
     """
     folder = AblationFolder(directory)
-    group = Group.read(folder.group(name))
+    group = ArmGroup.read(folder.group(name))
     with FileLock(folder.group_lock(name)):
         arms = [arm for arm in group.arms if not folder.arm(arm.folder).finished()]
         try:
@@ -45,7 +45,7 @@ def work(directory: Path, name: str) -> int:
             return error.exit_code
 
 
-def _do(folder: AblationFolder, group: Group, arms: Sequence[GroupArm]) -> int:
+def _do(folder: AblationFolder, group: ArmGroup, arms: Sequence[GroupArm]) -> int:
     try:
         for file in group.plugins:
             registry().load_file(file)
@@ -69,7 +69,7 @@ def _failed(folder: AblationFolder, arms: Sequence[GroupArm], error: Exception) 
     return 1
 
 
-def _train(folder: AblationFolder, group: Group) -> None:
+def _train(folder: AblationFolder, group: ArmGroup) -> None:
     from dynaip.training.trainer import Preparation, StepReport, train
 
     name = str(group.training)
@@ -81,7 +81,7 @@ def _train(folder: AblationFolder, group: Group) -> None:
     train(load_experiment(folder.training_config(name)), folder.training(name).path, resume=True, on_progress=tell)
 
 
-def _evaluate_all(folder: AblationFolder, group: Group, arms: Sequence[GroupArm]) -> int:
+def _evaluate_all(folder: AblationFolder, group: ArmGroup, arms: Sequence[GroupArm]) -> int:
     code = 0
     shelf: dict[str, Any] = {}
     for arm in arms:
@@ -98,8 +98,10 @@ def _evaluate_all(folder: AblationFolder, group: Group, arms: Sequence[GroupArm]
     return code
 
 
-def _evaluate(folder: AblationFolder, group: Group, arm: GroupArm, shelf: dict[str, Any]) -> None:
+def _evaluate(folder: AblationFolder, group: ArmGroup, arm: GroupArm, shelf: dict[str, Any]) -> None:
     """Evaluate one arm as a run of its own: config, adapter with the arm's policy, samples, scores."""
+    import torch
+
     from dynaip.adapter.model import DynaIP
     from dynaip.evaluation.scoring import evaluate
 
@@ -107,7 +109,12 @@ def _evaluate(folder: AblationFolder, group: Group, arm: GroupArm, shelf: dict[s
     config = load_experiment(made.config)
     if group.training:
         lend_adapter(folder.training(group.training).adapter, made.adapter, config)
-    pipe, backbone = _pipeline(config, shelf, group)
+    if group.threads:
+        torch.set_num_threads(group.threads)
+    if not shelf:  # the pipeline serves all arms of the group
+        backbone = registry().build(config.backbone)
+        shelf |= {"backbone": backbone, "pipe": load_on(backbone, choose())}
+    pipe, backbone = shelf["pipe"], shelf["backbone"]
     dyna = None if arm.run == BASE else DynaIP.from_pretrained(arm.run or made.path).attach(pipe)
     try:
         print(f"evaluate {arm.name}", flush=True)
@@ -115,18 +122,6 @@ def _evaluate(folder: AblationFolder, group: Group, arm: GroupArm, shelf: dict[s
     finally:
         if dyna is not None:
             dyna.detach()
-
-
-def _pipeline(config: ExperimentConfig, shelf: dict[str, Any], group: Group) -> Any:
-    """Load the pipeline once for all arms of a group."""
-    import torch
-
-    if group.threads:
-        torch.set_num_threads(group.threads)
-    if "pipe" not in shelf:
-        shelf["backbone"] = registry().build(config.backbone)
-        shelf["pipe"] = load_on(shelf["backbone"], choose())
-    return shelf["pipe"], shelf["backbone"]
 
 
 def lend_adapter(trained: Path, folder: Path, config: ExperimentConfig) -> None:
@@ -138,7 +133,7 @@ def lend_adapter(trained: Path, folder: Path, config: ExperimentConfig) -> None:
     write_json(folder / CONFIG, mapping(trained / CONFIG) | {"decoupling": config.decoupling.dump()})
 
 
-def _steps(group: Group, arm: GroupArm) -> int | None:
+def _steps(group: ArmGroup, arm: GroupArm) -> int | None:
     """Training steps behind an arm; for a baseline adapter what its own config tells."""
     if group.training:
         return group.steps

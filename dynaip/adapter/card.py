@@ -99,13 +99,12 @@ def _scores(run: Path | None) -> Iterator[str]:
     file = run / "scores.parquet" if run else None
     if file is None or not file.is_file():
         return
-    import pandas as pd
-
+    from dynaip.reading import frame
     from dynaip.scores import summary
 
-    table = summary(pd.read_parquet(file))
-    rows = [[str(name) for name in table.columns], ["---"] * len(table.columns)]
-    rows += [[_shown(value) for value in row] for row in table.itertuples(index=False)]
+    means = summary(frame(file))
+    rows = [[str(name) for name in means.columns], ["---"] * len(means.columns)]
+    rows += [[_shown(value) for value in row] for row in means.itertuples(index=False)]
     yield "## Scores"
     yield "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 FUSED = F.scaled_dot_product_attention
+WEIGHTS = 2**26
+"""Weights (B x H x T x T) up to which they are written out; beyond that they would fill the memory."""
 
 
 def plain_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -25,7 +27,13 @@ def _choose(
     is_causal: bool = False, **options: Any,
 ) -> Tensor:  # fmt: skip
     # torch's own MultiheadAttention gives mask, dropout and causality by position.
-    if attn_mask is None and not dropout_p and not is_causal and not any(options.values()):
+    if (
+        query.shape[:-1].numel() * key.shape[-2] <= WEIGHTS
+        and attn_mask is None
+        and not dropout_p
+        and not is_causal
+        and not any(options.values())
+    ):
         return plain_attention(query, key, value)
     return FUSED(query, key, value, attn_mask, dropout_p, is_causal, **options)
 

@@ -31,22 +31,43 @@ GO_ON = "train.yaml"
 """An experiment that trains on from an imported adapter."""
 
 
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+"""Under which names trainers put a model's weights into a file, or in front of their names."""
+SHELLS = {"module", "_orig_mod"}
+"""What wrappers for many processes and compiled code put between the parts of a name."""
+
+
 def read_tensors(file: Path) -> dict[str, Tensor]:
     """Read a safetensors file, or a pickle with nothing but tensors in it (nested names joined by dots).
 
-    Raises ``InputError`` for a missing or damaged file, and for a pickle that holds anything else: it is not executed.
+    What trainers wrap around names is taken off, and weights in 8 bits become float32. Raises ``InputError`` for a missing
+    or damaged file, for weights that are quantised or not finite, and for a pickle that holds anything else: it is not
+    executed.
     """
+    file = file.expanduser()
     if not file.is_file():
         raise InputError(f"{file}: there is no such file")
     try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        stored: Any = torch.load(file, map_location="cpu", weights_only=True)
+        stored: Any = (
+            load_file(file) if _is_safetensors(file) else torch.load(file, map_location="cpu", weights_only=True)
+        )
     except UnpicklingError as error:  # torch's own words advise to load it unsafely
         raise InputError(f"{file} is no file of weights, or a pickle that holds more than tensors") from error
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
         raise InputError(f"{file} is damaged, or holds more than tensors ({one_line(error)})") from error
-    return dict(_flat(stored, file))
+    while isinstance(stored, Mapping):
+        parts = cast("Mapping[str, Any]", stored)
+        inner = next((parts[key] for key in WRAPPERS if isinstance(parts.get(key), Mapping)), None)
+        if inner is None:
+            break
+        stored = inner
+    return files.usable(_bare(dict(_flat(stored, file)), file), file)
+
+
+def _is_safetensors(file: Path) -> bool:
+    """Whether it is one, whatever it is called: behind its length a header begins with a brace."""
+    with file.open("rb") as opened:
+        return file.suffix.lower() == ".safetensors" or opened.read(9)[8:] == b"{"
 
 
 def _flat(stored: Any, file: Path, path: str = "") -> list[tuple[str, Tensor]]:
@@ -58,6 +79,17 @@ def _flat(stored: Any, file: Path, path: str = "") -> list[tuple[str, Tensor]]:
     return [each for key, value in parts.items() for each in _flat(value, file, f"{path}.{key}" if path else str(key))]
 
 
+def _bare(weights: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """Names without what trainers wrap around them."""
+    names = {name: [part for part in name.split(".") if part not in SHELLS] for name in weights}
+    while len(first := {parts[0] for parts in names.values() if len(parts) > 1}) == 1 and first <= set(WRAPPERS):
+        names = {name: parts[1:] for name, parts in names.items()}
+    bare = {".".join(parts): weights[name] for name, parts in names.items()}
+    if len(bare) < len(weights):
+        raise InputError(f"{file}: two of its tensors have one name once the prefixes are taken off")
+    return bare
+
+
 def import_adapter(file: str | Path, source: str, *, base: str | None = None, encoder: str | None = None) -> DynaIP:
     """Read somebody else's adapter as one of ours, in evaluation mode.
 
@@ -67,7 +99,6 @@ def import_adapter(file: str | Path, source: str, *, base: str | None = None, en
     """
     made: AdapterFormat = registry().build(ComponentSpec.parse("format", source))
     stored = read_tensors(Path(file))
-    _check_numbers(stored, file)
     foreign = made.read(stored)
     spec = ComponentSpec.parse("backbone", {"use": made.backbone, "model": base or made.base})
     backbone: Backbone = registry().build(spec)
@@ -86,13 +117,6 @@ def import_adapter(file: str | Path, source: str, *, base: str | None = None, en
     kept = {name: value for name, value in expected.items() if name.endswith(foreign.untouched)}
     files.fill(adapter, {**kept, **foreign.weights}, str(file))
     return adapter.eval()
-
-
-def _check_numbers(stored: Mapping[str, Tensor], file: str | Path) -> None:
-    """Refuse weights that would paint nothing but black."""
-    for name, value in stored.items():
-        if not value.isfinite().all():
-            raise InputError(f"{file} is damaged: {name} holds numbers that are not finite")
 
 
 def _check_shape(foreign: ForeignAdapter, model: Mapping[str, Any], base: str) -> None:

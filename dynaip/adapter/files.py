@@ -144,11 +144,32 @@ def _split(part: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read ``adapter.safetensors``; ``InputError`` in one line if it is damaged."""
+    """Read ``adapter.safetensors``; ``InputError`` in one line if it is damaged or would paint nothing but black."""
     try:
-        return load_file(path)
+        stored = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
+    return usable(stored, path)
+
+
+def usable(weights: Mapping[str, Tensor], source: str | Path) -> dict[str, Tensor]:
+    """Weights in types that can be computed with: those in 8 bits become float32.
+
+    Raises ``InputError`` naming the first tensor that is quantised to integers, or holds NaN or infinity.
+    """
+    found: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        if not value.is_floating_point():
+            kind = str(value.dtype).removeprefix("torch.")
+            raise InputError(f"{source}: {name} holds {kind}, no weights; give the file before it was quantised")
+        if value.element_size() == 1:
+            if name.removesuffix(".weight") + ".scale_weight" in weights or f"{name}_scale" in weights:
+                raise InputError(f"{source}: {name} is scaled fp8; give the file before it was quantised")
+            value = value.float()
+        if not value.isfinite().all():
+            raise InputError(f"{source} is damaged: {name} holds numbers that are not finite")
+        found[name] = value
+    return found
 
 
 def fill(adapter: Adapter, weights: Mapping[str, Tensor], source: str) -> None:

@@ -35,6 +35,7 @@ from dynaip.adapter.terms import (
 )
 from dynaip.contracts import Backbone, BlockSite, Branch, ForwardPass, Phase
 from dynaip.errors import MismatchError
+from dynaip.numeric import as_number
 from dynaip.promises import check_weights
 
 Site = Literal["attention", "projection", "residual"]
@@ -287,11 +288,12 @@ class Injector:
             for branch in place.pairs:
                 weight = given.image if branch == "image" else given.text
                 scale = 1.0 if self.block_scale is None else self.block_scale(branch, place.number, call.progress)
-                if not isinstance(scale, (int, float)):
-                    place.factors[branch], scale = scale, float(any(scale))
-                weight *= scale
-                if weight != 0:
-                    place.weights[branch] = weight
+                factor = as_number(scale)
+                if factor is None:
+                    place.factors[branch] = [float(each) for each in cast("Sequence[float]", scale)]
+                    factor = float(any(place.factors[branch]))
+                if weight * factor != 0:
+                    place.weights[branch] = float(weight * factor)
         return any(place.weights for place in self.places)
 
     def _fill(self, injection: Injection, like: Tensor) -> None:

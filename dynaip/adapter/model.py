@@ -207,9 +207,9 @@ class DynaIP(Adapter):
         """
         hooks = self.injector
         samples = as_samples(references, self.specs.adapter.max_references)
-        self.check_levels(granularity)
+        coefficients = None if granularity is None else self.coefficients_of(granularity)
         finder = layout_finder(self, self.pipe, samples, layout, subjects)
-        made = slot_maker(self, samples, granularity, finder)
+        made = slot_maker(self, samples, coefficients, finder)
         injection = Injection(
             len(samples) if any(samples) else 0, self.policy_of(decoupling), "inference", made,
             self.fusion.uses_condition, finder=finder,

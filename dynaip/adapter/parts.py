@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
@@ -17,6 +17,7 @@ from dynaip.config import AdapterConfig, ComponentSpec, ExperimentConfig
 from dynaip.contracts import Backbone, Branch, DecouplingPolicy, FeatureFusion, FusedReference, VisualEncoder
 from dynaip.errors import ConfigError, InputError
 from dynaip.images.fit import tell_losses
+from dynaip.numeric import weight_from
 from dynaip.promises import check_fused, check_levels, check_pixels
 from dynaip.registry import registry
 from dynaip.suggest import did_you_mean
@@ -149,19 +150,24 @@ class Adapter(nn.Module):
                 )
         return policy
 
-    def check_levels(self, granularity: Mapping[str, float] | None) -> None:
-        """Refuse gamma_l of levels that the encoder does not have, that are no number from 0 up, or that leave no level."""
-        for level, value in (granularity or {}).items():
-            if level not in self.encoder.levels:
-                names = list(self.encoder.levels)
-                raise InputError(
-                    f"granularity: no level {level}; there are {', '.join(names)}.{did_you_mean(level, names)}"
-                )
-            if not value >= 0 or value == float("inf"):
-                raise InputError(f"granularity: {level}={value} must be a number from 0 up")
-        if granularity and not any(granularity.get(level, 1.0) for level in self.encoder.levels):
-            every = ", ".join(self.encoder.levels)
-            raise InputError(f"granularity: all of {every} are 0; give at least one level a value above 0")
+    def coefficients_of(self, granularity: Any) -> dict[str, float]:
+        """gamma_l of the levels that are named.
+
+        Raises ``InputError`` for levels that the encoder does not have, for what is no number from 0 to 1000, and where no
+        level is left.
+        """
+        names = list(self.encoder.levels)
+        if not isinstance(granularity, Mapping):
+            raise InputError(f"granularity: name levels ({', '.join(names)}), e.g. {{{names[0]!r}: 1.5}}")
+        found: dict[str, float] = {}
+        for level, value in cast("Mapping[Any, Any]", granularity).items():
+            if level not in names:
+                hint = did_you_mean(str(level), names)
+                raise InputError(f"granularity: no level {level}; there are {', '.join(names)}.{hint}")
+            found[level] = weight_from(value, f"granularity: {level}=")
+        if not any(found.get(level, 1.0) for level in names):
+            raise InputError(f"granularity: all of {', '.join(names)} are 0; give at least one level a value above 0")
+        return found
 
 
 def home_of(encoder: nn.Module) -> tuple[torch.device, torch.dtype]:

@@ -16,6 +16,7 @@ from dynaip.contracts import Box
 from dynaip.errors import InputError
 from dynaip.images import read_mask, read_picture
 from dynaip.images.fit import FITS, Fit, squared
+from dynaip.numeric import four_numbers, weight_from
 from dynaip.suggest import did_you_mean
 
 Picture = str | Path | Image.Image | np.ndarray[Any, Any] | Tensor
@@ -28,10 +29,10 @@ class Reference:
 
     ``image``: a path, a PIL image, an array (height x width x 3; bool, uint8, uint16, or floats in [0, 1]) or a tensor
     (3 x height x width). ``region``: a box (left, top, right, bottom in [0, 1]), a mask of any size in any of these forms
-    (grey values, or the alpha channel where the colours say nothing), or None for everywhere. ``scale``: s_r >= 0; 0 costs
-    nothing and changes nothing. ``fit``: how a picture that is not square becomes square, ``crop`` (its middle) or ``pad``
-    (all of it, with white beside it); None leaves that to the encoder. Picture and mask are read once, here. Raises
-    ``InputError`` for anything else.
+    (grey values, or the alpha channel where the colours say nothing), or None for everywhere. ``scale``: s_r from 0 to
+    1000; 0 costs nothing and changes nothing. ``fit``: how a picture that is not square becomes square, ``crop`` (its
+    middle) or ``pad`` (all of it, with white beside it); None leaves that to the encoder. Picture and mask are read once,
+    here. Raises ``InputError`` for anything else.
     """
 
     image: Picture
@@ -41,15 +42,13 @@ class Reference:
     _picture: Image.Image = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        scale: Any = self.scale
-        if not isinstance(scale, (int, float)) or not 0 <= scale < float("inf"):
-            raise InputError(f"{self.name}: scale {self.scale!r} must be a number from 0 up")
+        object.__setattr__(self, "scale", weight_from(self.scale, f"{self.name}: scale "))
         if self.fit not in (None, *FITS):
             raise InputError(
                 f"{self.name}: fit {self.fit!r} must be {' or '.join(FITS)}.{did_you_mean(str(self.fit), FITS)}"
             )
-        if isinstance(self.region, (tuple, list)):
-            object.__setattr__(self, "region", check_box(tuple(self.region), self.name))
+        if isinstance(self.region, (tuple, list)) or getattr(self.region, "ndim", 0) == 1:
+            object.__setattr__(self, "region", check_box(self.region, self.name))
         elif self.region is not None:
             object.__setattr__(self, "region", torch.from_numpy(read_mask(self.region, self.name)))
         picture = read_picture(self.image, "" if isinstance(self.image, (str, Path)) else self.name)
@@ -79,15 +78,20 @@ class Reference:
         return weights
 
 
-def check_box(box: Sequence[Any], name: str) -> Box:
-    """Check left, top, right, bottom in [0, 1] with an area; ``InputError`` names the rule that is broken."""
-    if len(box) != 4 or not all(isinstance(edge, (int, float)) for edge in box):
-        raise InputError(f"{name}: a region is left, top, right, bottom, not {tuple(box)}")
-    left, top, right, bottom = (float(edge) for edge in box)
-    if min(left, top) < 0 or max(right, bottom) > 1 or not np.isfinite(np.asarray(box, float)).all():
-        raise InputError(f"{name}: region {tuple(box)} lies outside the image; its edges must be within 0 and 1")
+def check_box(box: Any, name: str) -> Box:
+    """Check left, top, right, bottom in [0, 1] with an area; ``InputError`` names the rule that is broken.
+
+    They may be a list, an array or a tensor, of Python's numbers or others'.
+    """
+    edges, given = four_numbers(box), box if isinstance(box, (tuple, list)) else box.tolist()
+    shown = f"({', '.join(str(edge) for edge in given)})"
+    if edges is None:
+        raise InputError(f"{name}: a region is left, top, right, bottom, not {shown}")
+    left, top, right, bottom = edges
+    if min(left, top) < 0 or max(right, bottom) > 1:
+        raise InputError(f"{name}: region {shown} lies outside the image; its edges must be within 0 and 1")
     if left >= right or top >= bottom:
-        raise InputError(f"{name}: region {tuple(box)} has no area; left must be < right and top < bottom")
+        raise InputError(f"{name}: region {shown} has no area; left must be < right and top < bottom")
     return left, top, right, bottom
 
 

@@ -53,7 +53,8 @@ def analyze(
     if prompt is not None and not prompt.strip():
         raise InputError("--prompt is empty; say what to generate, or leave it out to take cases of the benchmark")
     section = build(what, overridden({}, set_ or ()), f"analyze {what}")
-    folder = _writable(out or _folder(run))
+    own = Path(run) / "analysis" if Path(run).is_dir() else Path(f"analysis-{Path(run).name}")
+    folder = _writable(out or own)
     with _working(f"{what} of {run}"):
         figures = section.analyse(AnalysisRequest(run, folder, ref, prompt, seed, labelled))
     for figure in figures:
@@ -71,10 +72,6 @@ def _working(text: str) -> AbstractContextManager[object]:
                      transient=True, disable=not console.is_terminal)  # fmt: skip
     shown.add_task(one_plain_line(text), total=None)
     return shown
-
-
-def _folder(run: str) -> Path:
-    return Path(run) / "analysis" if Path(run).is_dir() else Path(f"analysis-{Path(run).name}")
 
 
 def _writable(folder: Path) -> Path:

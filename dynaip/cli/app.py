@@ -25,6 +25,7 @@ from typer.core import TyperGroup
 import dynaip
 from dynaip.cli.options import Debug, PluginFiles
 from dynaip.errors import DynaIPError
+from dynaip.paths import at_home as home
 from dynaip.plain import one_plain_line, plain
 from dynaip.quiet import quiet_libraries
 from dynaip.registry import registry
@@ -186,7 +187,7 @@ def with_common_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def at_home(value: Any) -> Any:
     """Give paths with ``~`` as the shell would have written them: it leaves the one in ``--out=~/x`` as it is."""
     if isinstance(value, Path):
-        return value.expanduser()
+        return home(value)
     return [at_home(each) for each in value] if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
 
 

@@ -10,6 +10,7 @@ import typer
 from dynaip.cli.options import Device, Offload, Overrides
 from dynaip.cli.output import echo
 from dynaip.device import use
+from dynaip.paths import at_home
 from dynaip.scores import RESERVED
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ def evaluate(
     from dynaip.evaluation.runs import evaluation_of
 
     config = evaluation_of(run, {key: value for key, value in given.items() if value is not None}, set_ or ())
-    folder = (
-        out or (Path(run) if Path(run).expanduser().is_dir() else Path(f"evaluation-{Path(run).name}"))
-    ).expanduser()
+    folder = out or (at_home(run) if at_home(run).is_dir() else Path(f"evaluation-{Path(run).name}"))
     table = _evaluate(run, config, folder, decoupling, without_reference)
     show_scores(table)
     echo(f"wrote {folder / 'scores.parquet'} and {folder / 'samples'}")
@@ -59,14 +58,11 @@ def show_scores(table: Any) -> None:
 
     names = [name for name in table.columns if name != "suite"]
     parts = [name for name in names if name not in RESERVED and any(name.startswith(f"{each}_") for each in names)]
-    names = [name for name in names if name not in parts] + parts
-    for start in range(0, len(names), COLUMNS):
-        shown = ["suite", *names[start : start + COLUMNS]]
-        show_table(shown, [[_shown(row[name]) for name in shown] for _, row in table.iterrows()])
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    for group in ([name for name in names if name not in parts], parts):
+        for start in range(0, len(group), COLUMNS):
+            shown = ["suite", *group[start : start + COLUMNS]]
+            rows = [[row[name] for name in shown] for _, row in table.iterrows()]
+            show_table(shown, [[f"{it:.3f}" if isinstance(it, float) else str(it) for it in row] for row in rows])
 
 
 def _evaluate(run: str, config: EvaluationConfig, folder: Path, decoupling: str | None, bare: bool) -> Any:

@@ -13,6 +13,7 @@ from dynaip.cli.output import echo
 from dynaip.contracts.data import Box
 from dynaip.device import use
 from dynaip.errors import InputError
+from dynaip.paths import at_home
 
 _SCALE = re.compile(r"^(?P<rest>.+)\*(?P<scale>[^*@]+)$")
 _REGION = re.compile(r"^(?P<rest>.+)@(?P<region>[^@]+)$")
@@ -123,7 +124,7 @@ def _region(written: str, whole: str) -> Box | str:
 
 def _there(text: str) -> bool:
     try:
-        return Path(text).expanduser().exists()
+        return at_home(text).exists()
     except (OSError, ValueError, RuntimeError):  # too long a name, a null byte, nobody's home
         return False
 

@@ -13,7 +13,7 @@ from dynaip.cli.output import echo
 from dynaip.errors import PluginError
 
 if TYPE_CHECKING:
-    from dynaip.registry import Entry, PluginFailure, Registry
+    from dynaip.registry import Entry, Registry
 
 
 def plugins(
@@ -32,7 +32,10 @@ def plugins(
     if as_json:
         echo(_json(registry(), entries))
     elif errors:
-        _print_failures(registry().failures)
+        for each in registry().failures:
+            echo(f"{each.plugin}: failed at {each.stage}: {each.error}")
+        if not registry().failures:
+            echo("no plugin failed")
     else:
         _print_table(registry(), entries)
 
@@ -63,7 +66,7 @@ def _print_table(known: Registry, entries: list[Entry]) -> None:
             each.component.kind,
             each.component.name,
             each.plugin,
-            _version(each),
+            "file" if each.origin == "file" else each.version,
             known.state(each),
             each.component.summary,
         )
@@ -73,14 +76,3 @@ def _print_table(known: Registry, entries: list[Entry]) -> None:
     count = len(known.failures)
     if count:
         echo(f"{count} plugin{'s' * (count > 1)} failed: dynaip plugins --errors says why")
-
-
-def _version(entry: Entry) -> str:
-    return "file" if entry.origin == "file" else entry.version
-
-
-def _print_failures(failures: list[PluginFailure]) -> None:
-    for each in failures:
-        echo(f"{each.plugin}: failed at {each.stage}: {each.error}")
-    if not failures:
-        echo("no plugin failed")

@@ -47,12 +47,15 @@ def _train(file: str, overrides: list[str], run: Path | None, resume: bool, allo
     from rich.progress import Progress
 
     from dynaip.training import trainer
+    from dynaip.training.setup import leave_together
 
     with Progress(*_columns(), disable=not _first()) as progress:
-        return trainer.train(
+        made = trainer.train(
             config, folder, resume=resume, allow_changed_data=allow_changed_data,
             on_progress=_bars(progress), warn=_say(progress),
         )  # fmt: skip
+    leave_together()
+    return made
 
 
 def _first() -> bool:

@@ -12,6 +12,7 @@ from dynaip.config.experiment import ExperimentConfig
 from dynaip.config.merge import merge, overridden, override, parse_override
 from dynaip.config.yaml_text import Located, read
 from dynaip.errors import ConfigError, InputError
+from dynaip.paths import at_home, missing
 from dynaip.plain import name_from
 from dynaip.registry import registry
 from dynaip.registry.explain import Together, explained
@@ -29,16 +30,15 @@ def recipes() -> dict[str, Path]:
 
 def config_file(name: str | Path, *, beside: Path | None = None) -> Path:
     """Find a config: a file (relative to ``beside`` first) or a recipe; ``ConfigError`` lists what there is."""
-    given = Path(name).expanduser()
+    given = at_home(name)
     for candidate in ([beside / given] if beside else []) + [given]:
         if candidate.is_file():
             return candidate.resolve()
     if str(name) in recipes():
         return recipes()[str(name)]
     known = recipes()
-    raise ConfigError(
-        f"{name}: neither a config file nor a recipe.{did_you_mean(str(name), known)} Recipes: {', '.join(known)}."
-    )
+    hint = did_you_mean(str(name), known) or missing((beside or Path()) / given)
+    raise ConfigError(f"{name}: neither a config file nor a recipe.{hint} Recipes: {', '.join(known)}.")
 
 
 def load_experiment(
@@ -135,9 +135,9 @@ def _placed(raw: dict[str, Any], file: Path) -> dict[str, Any]:
     if raw.get("plugins") is None:
         return {key: value for key, value in raw.items() if key != "plugins"}
     plugins = raw["plugins"]
-    if not isinstance(plugins, list):
+    if not isinstance(plugins, list) or not all(isinstance(each, str) and "\0" not in each for each in plugins):
         raise ConfigError(f"{_origin(file)}: plugins: write a list of Python files, not {plugins!r}")
-    paths = [str((file.parent / Path(str(each)).expanduser()).resolve()) for each in cast("list[Any]", plugins)]
+    paths = [str((file.parent / at_home(str(each))).resolve()) for each in cast("list[Any]", plugins)]
     return {**raw, "plugins": paths}
 
 
@@ -212,7 +212,7 @@ def _at(data: Any, path: str) -> Any:
 
 def _absolute(value: Any, meant: Any) -> Any:
     if isinstance(value, Located):
-        return meant if meant == str(value.folder / Path(value).expanduser()) else str(value)
+        return meant if meant == str(value.folder / at_home(value)) else str(value)
     if isinstance(value, dict):
         options, known = cast("dict[str, Any]", value), cast("dict[str, Any]", meant if isinstance(meant, dict) else {})
         return {key: _absolute(each, known.get(key)) for key, each in options.items()}
@@ -227,7 +227,7 @@ def _with_used(files: Sequence[Path], configs: Sequence[ExperimentConfig]) -> li
 
 def _load_plugins(files: Sequence[str | Path]) -> list[str]:
     """Load plugin files before the components that they bring are looked up."""
-    paths = list(dict.fromkeys(str(Path(each).expanduser().resolve()) for each in files))
+    paths = list(dict.fromkeys(str(at_home(each).resolve()) for each in files))
     for path in paths:
         registry().load_file(path)
     return paths

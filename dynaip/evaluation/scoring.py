@@ -103,13 +103,14 @@ def score(
     table = pd.DataFrame(
         {"case": [c.id for c in cases], "suite": [c.suite for c in cases], "seed": [c.seed for c in cases]}
     )
-    for spec, metric in zip(config.metrics, build_metrics(config) if metrics is None else metrics, strict=True):
-        who = f"metric {spec.use}"
+    names = [spec.use for spec in config.metrics] if metrics is None else [type(each).__name__ for each in metrics]
+    for name, metric in zip(names, build_metrics(config) if metrics is None else metrics, strict=True):
+        who = f"metric {name}"
         columns = check_columns(who, metric.columns)
         rows = check_rows(who, columns, metric.score(cases, images), cases)
         found = pd.DataFrame(rows, columns=columns, dtype=float)
-        names = {name: free_name(name, {*RESERVED, *table.columns}) for name in columns}
-        table = pd.concat([table, found.rename(columns=names)], axis=1)
+        free = {column: free_name(column, {*RESERVED, *table.columns}) for column in columns}
+        table = pd.concat([table, found.rename(columns=free)], axis=1)
     return table
 
 

@@ -62,7 +62,8 @@ def _on_cpu(source: Any, name: str) -> tuple[NDArray[Any], bool]:
         if not hasattr(source, "detach"):
             return np.asarray(source), False
         tensor = source.detach().cpu()
-        return (tensor.float() if "bfloat16" in str(tensor.dtype) else tensor).numpy(), True
+        # numpy knows no floats of such a kind: bfloat16, float8
+        return (tensor.float() if "float" in str(tensor.dtype) and tensor.dtype.itemsize < 4 else tensor).numpy(), True
     except Exception as error:  # sparse, quantised and meta tensors each have an error of their own
         raise InputError(f"{name}: it cannot be read as numbers ({one_line(error)}); give a plain array") from error
 
@@ -102,9 +103,7 @@ def unit_mask(values: NDArray[Any], name: str) -> NDArray[np.float32]:
     wide = values.dtype == np.uint16 or largest == 65535
     full = next((full for full in (1, 255, 65535 if wide else 255) if largest <= full), None)
     if full is None:
-        raise InputError(
-            f"{name}: the mask's values must lie within 0 and 1 (or 0 and 255); its integers go up to {largest}"
-        )
+        raise InputError(f"{name}: values must lie within 0 and 1 (or 0 and 255); these integers go up to {largest}")
     return values.astype(np.float32) / np.float32(full)
 
 

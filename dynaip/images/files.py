@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 
 MAX_PIXELS = 64_000_000
 """Largest picture by default, in pixels: checked against the header, before anything is decoded."""
+
+_ADDRESS = re.compile(r"(https?|s3|gs|hf):/", re.IGNORECASE)
 
 
 def open_file(path: Path, max_pixels: int) -> Image.Image:
@@ -48,7 +51,8 @@ def _check_file(path: Path) -> None:
     except PermissionError as error:
         raise InputError(f"{path} may not be read: change its permissions") from error
     except (OSError, ValueError) as error:  # a name can be too long, or hold a null byte
-        raise InputError(f"{path}: there is no such picture.{missing(path)}") from error
+        hint = " It is an address: download it first." if _ADDRESS.match(str(path)) else missing(path)
+        raise InputError(f"{path}: there is no such picture.{hint}") from error
     if path.is_dir():
         raise InputError(f"{path} is a folder: name a picture file")
     if not path.is_file():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any, cast
 
 import numpy as np
@@ -13,6 +13,7 @@ from dynaip.errors import InputError
 from dynaip.images.arrays import is_array, pixels_of, unit_mask
 from dynaip.images.files import MAX_PIXELS, open_file, open_image
 from dynaip.images.pictures import WIDE, plain_alpha
+from dynaip.paths import at_home
 
 Weights = NDArray[np.float32]
 
@@ -28,17 +29,18 @@ def read_mask(source: Any, name: str, *, max_pixels: int = MAX_PIXELS) -> Weight
     Grey values are the weights (integers: 0 and 1, 0 to 255 or 0 to 65535), or the alpha channel where the colours that are
     seen say nothing. Raises ``InputError`` in one line that begins with ``name`` if it is empty, coloured, or no mask.
     """
-    if isinstance(source, (str, Path)):
-        values = _of_image(open_file(Path(source).expanduser(), max_pixels))
+    what = f"{name}: the mask"
+    if isinstance(source, (str, os.PathLike)):
+        values = _of_image(open_file(at_home(source), max_pixels))
     elif isinstance(source, Image.Image):
-        values = _of_image(open_image(source, f"{name}: the mask", max_pixels))
+        values = _of_image(open_image(source, what, max_pixels))
     elif is_array(source):
-        values = pixels_of(source, f"{name}: the mask", max_pixels, mask=True)
+        values = pixels_of(source, what, max_pixels, mask=True)
     else:
         raise InputError(f"{name}: a region is a box or a mask, not {type(source).__name__}")
-    weights = _weights(values, name)
+    weights = _weights(values, what)
     if weights.max() == 0:
-        raise InputError(f"{name}: the mask is empty; mark where the subject may appear")
+        raise InputError(f"{what} is empty; mark where the subject may appear")
     return weights
 
 
@@ -59,14 +61,14 @@ def _weights(values: NDArray[Any], name: str) -> Weights:
     alpha = unit_mask(values[:, :, -1], name) if has_alpha else None
     grey = colours.mean(2)
     coloured = bool((colours.max(2) - colours.min(2) > GREY).any())
+    if alpha is not None and alpha.max() == 0 and np.ptp(grey) <= UNIFORM:
+        return alpha  # nothing is to be seen at all
     if alpha is None or np.ptp(alpha) <= UNIFORM:
         return _marked(colours, name) if coloured else grey
     seen = colours[alpha > 0]
     if coloured or (np.ptp(seen, axis=0) <= UNIFORM).all() or np.abs(alpha - grey).max() <= GREY:
         return alpha
-    raise InputError(
-        f"{name}: the mask's grey values and its alpha channel both vary; keep the one that marks the subject"
-    )
+    raise InputError(f"{name} has grey values and an alpha channel that both vary; keep the one that marks the subject")
 
 
 def _marked(colours: Weights, name: str) -> Weights:
@@ -74,4 +76,4 @@ def _marked(colours: Weights, name: str) -> Weights:
     lit = colours.max(2) > 0
     if np.ptp(colours[lit], axis=0).max() <= UNIFORM:
         return cast(Weights, lit.astype(np.float32))
-    raise InputError(f"{name}: the mask is coloured; give a grey picture, or one with an alpha channel")
+    raise InputError(f"{name} is coloured; give a grey picture, or one with an alpha channel")

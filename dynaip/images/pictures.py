@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from dynaip.errors import InputError
 from dynaip.images.arrays import eight_bits, is_array, pixels_of
 from dynaip.images.files import MAX_PIXELS, open_file, open_image
 from dynaip.notes import tell
+from dynaip.paths import at_home
 
 WIDE = ("I", "F")
 """Modes of more than 8 bits; so are those that begin with ``I;16``."""
@@ -25,8 +27,8 @@ def read_picture(source: Any, name: str = "", *, max_pixels: int = MAX_PIXELS) -
     255, or floats in [0, 1]. ``name`` is what messages call it, a file's path by default. Raises ``InputError`` with one line
     that names it and the reason.
     """
-    if isinstance(source, (str, Path)):
-        path = Path(source).expanduser()
+    if isinstance(source, (str, os.PathLike)):
+        path = at_home(source)
         return to_rgb(open_file(path, max_pixels), name or str(path))
     name = name or f"picture of type {type(source).__name__}"
     if isinstance(source, Image.Image):

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from dynaip.errors import InputError
+from dynaip.paths import at_home, missing
 from dynaip.version import __version__
 
 GROUP = "dynaip"
@@ -76,9 +77,11 @@ def version_problem(module: object) -> str | None:
 
 def plugin_file(path: str | Path) -> Path:
     """Resolve the path of a plugin file; ``InputError`` if it is no Python file."""
-    resolved = Path(path).expanduser().resolve()
+    if "\0" in str(path):
+        raise InputError(f"plugin file {path} does not exist: a path holds no null character")
+    resolved = at_home(path).resolve()
     if not resolved.is_file():
-        raise InputError(f"plugin file {path} does not exist")
+        raise InputError(f"plugin file {path} does not exist.{missing(path)}")
     if resolved.suffix != ".py":
         raise InputError(f"plugin file {path} is not a Python file (.py)")
     return resolved

@@ -8,6 +8,8 @@ from typing import Any, Protocol, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 
+from dynaip.paths import at_home
+
 
 class Located(str):
     """A string from a config file; ``folder`` is what a relative path in it is relative to."""
@@ -125,8 +127,10 @@ def _mentions_path(annotation: Any) -> bool:
 
 def _placed(value: Any) -> Any:
     if isinstance(value, (str, Path)):
+        if "\0" in str(value):
+            raise ValueError("a path holds no null character")
         folder = value.folder if isinstance(value, Located) else Path.cwd()
-        return folder / Path(value).expanduser()
+        return folder / at_home(value)
     if isinstance(value, list | tuple):
         return [_placed(each) for each in value]  # pyright: ignore[reportUnknownVariableType]
     return value

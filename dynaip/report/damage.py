@@ -9,6 +9,7 @@ from typing import Any
 from dynaip.errors import InputError
 from dynaip.reading import mapping, table
 from dynaip.report.directory import AblationDirectory, ShownArm
+from dynaip.report.sections import STATES
 
 
 def damage(ablation: AblationDirectory) -> list[str]:
@@ -17,7 +18,7 @@ def damage(ablation: AblationDirectory) -> list[str]:
     named = [arm.folder / file for arm in ablation.arms for file in ("status.json", "config.yaml", "scores.parquet")]
     found = [
         line
-        for path in (files.plan, files.timings, files.environment, files.case_table, *named)
+        for path in (files.plan, files.timings, files.environment, files.case_table, files.analysis / STATES, *named)
         if (line := _read(path))
     ]
     return [*found, *_left_out(ablation), *(line for arm in ablation.arms for line in _of_arm(arm, ablation))]

@@ -150,12 +150,12 @@ def inside(folder: Path, name: Any) -> Path | None:
 
 def _folders_of(run: str) -> list[Path]:
     """Where the adapter of a RUN may lie on this machine: a folder, or a bundle (asked without loading torch)."""
-    if Path(run).is_dir():
-        return [Path(run) / "adapter", Path(run)]
     try:
+        if Path(run).is_dir():
+            return [Path(run) / "adapter", Path(run)]
         bundle = registry().target("bundle", run)(registry().config_class("bundle", run)())
         return [bundle.folder("adapter")]
-    except (DynaIPError, KeyError):
+    except (DynaIPError, KeyError, OSError, ValueError):
         return []
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dynaip.ablation.statistics import Estimate
+from dynaip.plain import plain
 from dynaip.report.style import DARK, LIGHT, Theme, figure_style
 
 CURVES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -197,8 +198,9 @@ def _label(axes: Any, point: PlanePoint, offset: tuple[float, float], theme: The
     across, up = offset
     far = abs(across) + abs(up) > 24
     return axes.annotate(
-        point.name,
+        plain(point.name),
         (point.cp.value, point.pf.value),
+        parse_math=False,  # a name with dollars is no formula
         xytext=offset,
         textcoords="offset points",
         ha="left" if across > 0 else "right" if across < 0 else "center",

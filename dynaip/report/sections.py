@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from dynaip.ablation.folder import AblationFolder
-from dynaip.atomic import write_json
+from dynaip.atomic import make_folder, write_json
 from dynaip.config import ComponentSpec
 from dynaip.contracts.section import ReportSection, SectionContent
 from dynaip.reading import read_mapping
@@ -26,7 +26,7 @@ def prepare_sections(directory: Path) -> dict[str, str]:
     What they took is added to the ablation's timings.
     """
     folder, begun = AblationFolder(directory), time.monotonic()
-    folder.analysis.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.analysis)
     states: dict[str, dict[str, Any]] = {}
     for name, options in wanted(directory):
         started = time.monotonic()

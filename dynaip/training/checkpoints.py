@@ -91,6 +91,7 @@ def prune(root: Path, keep: int) -> None:
 
 def found(root: Path) -> list[Path]:
     """Checkpoint folders, oldest first; ``InputError`` if a file lies where one should be."""
+    check_folder(root)
     folders = [folder for folder in root.glob("step-*") if _NAME.fullmatch(folder.name)] if root.is_dir() else []
     for folder in folders:
         check_folder(folder)

@@ -42,7 +42,7 @@ def indices_at(step: int, *, batch: int, size: int, seed: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Order:
+class BatchOrder:
     """Which pairs are asked for when: batches are numbered from 0 in each of ``world`` processes."""
 
     batch: int

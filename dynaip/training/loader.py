@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -18,7 +16,8 @@ from dynaip.contracts import Pair
 from dynaip.errors import DynaIPError, InputError
 from dynaip.notes import caught
 from dynaip.registry import registry
-from dynaip.training.data import Bad, Order, PairDataset, Quarantine
+from dynaip.training.data import Bad, BatchOrder, PairDataset, Quarantine
+from dynaip.training.memory import machine_memory
 from dynaip.training.remarks import Remarks
 
 BLOCK = 16
@@ -86,7 +85,7 @@ class PairLoader:
 
     def __init__(
         self, dataset: PairDataset, encode: Callable[[Sequence[Pair]], list[Encoded]], *, quarantine: Quarantine,
-        order: Order, workers: int = 0, cache: int = 0, memory: float | None = None,
+        order: BatchOrder, workers: int = 0, cache: int = 0, memory: float | None = None,
         warn: Callable[[str], None] = print, remarks: Remarks | None = None,
         check: Callable[[str, tuple[int, int]], None] = lambda name, size: None,
     ) -> None:  # fmt: skip
@@ -247,12 +246,3 @@ def _outlive_sigterm(worker: int) -> None:
 
 def _stack(rows: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-
-
-def machine_memory() -> int:
-    """Memory of this machine, or of the container that this process is in, in bytes."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    except (OSError, ValueError):  # no such group, or "max"
-        return total

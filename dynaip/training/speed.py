@@ -11,10 +11,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from dynaip.training.memory import free_memory
+
 COPIES = 14
 """Activations of a token that a block keeps for its backward pass, in model widths (measured on FLUX)."""
 ROOM = 0.8
-"""Share of the accelerator's free memory that they may take."""
+"""Share of the free memory that they may take."""
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
@@ -27,15 +29,25 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
 def wants_checkpointing(setting: bool | Literal["auto"], transformer: nn.Module, tokens: int) -> bool:
     """Whether blocks are computed again in the backward pass, for ``tokens`` (batch x image and text tokens) a step.
 
-    ``auto`` does so on an accelerator whose free memory would not hold what the blocks keep otherwise (ours).
+    ``auto`` does so where the free memory would not hold what the blocks keep otherwise (ours).
     """
-    parameter = next(transformer.parameters())
     if setting != "auto":
         return setting
-    if parameter.device.type != "cuda":
-        return False
-    free, _ = torch.cuda.mem_get_info(parameter.device)
-    return kept_bytes(transformer, tokens) > ROOM * free
+    return kept_bytes(transformer, tokens) > ROOM * free_memory(next(transformer.parameters()).device)
+
+
+def shortage(transformer: nn.Module, tokens: int, *, checkpointing: bool) -> str | None:
+    """Say what to change where a step will hardly fit into the free memory; None if it does."""
+    device = next(transformer.parameters()).device
+    # Computed again, a block at a time is kept, and the inputs of all of them.
+    need = kept_bytes(transformer, tokens) // (COPIES if checkpointing else 1)
+    free = free_memory(device)
+    if need <= free:
+        return None
+    return (
+        f"a step takes about {need / 1e9:.0f} GB of memory, and {free / 1e9:.0f} GB are free: lower training.batch_size (and "
+        "raise training.gradient_accumulation), the size of the targets, or set training.gradient_checkpointing to true"
+    )
 
 
 def kept_bytes(transformer: nn.Module, tokens: int) -> int:

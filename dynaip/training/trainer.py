@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
@@ -12,37 +11,35 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import Accelerator, PartialState  # pyright: ignore[reportMissingTypeStubs]
-from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTypeStubs]
+from accelerate import PartialState  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 from dynaip.adapter.files import fill, start_from
 from dynaip.adapter.model import DynaIP
-from dynaip.config import ExperimentConfig, TrainingConfig
+from dynaip.config import ExperimentConfig
 from dynaip.contracts import Backbone
-from dynaip.device import choose
 from dynaip.errors import DynaIPError, Interrupted
+from dynaip.paths import at_home
 from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.signals import interruptible, noting
-from dynaip.sizes import check_size
 from dynaip.training import checkpoints
-from dynaip.training.data import Order, PairDataset, Quarantine
-from dynaip.training.encoding import base_type, encode, encode_text, freeze
+from dynaip.training.data import PairDataset
+from dynaip.training.encoding import base_type, encode_text, freeze
 from dynaip.training.fingerprint import Fingerprint, check_pairs, fingerprint, write_pairs
 from dynaip.training.identity import Identity, check, identity
 from dynaip.training.loader import Batch, LoaderDied, PairLoader, deaths_told
 from dynaip.training.logs import append_log, cut_log
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
-from dynaip.training.remarks import Remarks
 from dynaip.training.resume import check_folder, finished
-from dynaip.training.sizes import settled
+from dynaip.training.setup import accelerator_for, loader_for, on_cpu, pairs_of
 from dynaip.training.speed import (
     checkpoint,
     compiled_blocks,
     determinism,
     products_in,
+    shortage,
     to_device,
     wants_checkpointing,
 )
@@ -99,7 +96,7 @@ class Trainer:
         settings = config.training
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        accelerator = _accelerator(settings)
+        accelerator = accelerator_for(settings)
         device = accelerator.device
         backbone: Backbone = registry().build(config.backbone)
         pipe = backbone.load(device=device, dtype=base_type(settings.precision, device))
@@ -115,7 +112,7 @@ class Trainer:
             dyna.trainable_parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         optimizer = cast(torch.optim.Optimizer, accelerator.prepare(optimizer))
-        loader = _loader(config, run, accelerator, (pipe, backbone, dyna), pairs or pairs_of(config), warn)
+        loader = loader_for(config, run, accelerator, (pipe, backbone, dyna), pairs or pairs_of(config), warn)
         marks = identity(config, pipe, dyna)
         return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, warn)
 
@@ -206,6 +203,9 @@ class Trainer:
         if self.checkpointing is None:
             self.checkpointing = wants_checkpointing(setting, self.pipe.transformer, tokens)
             checkpoint(self.pipe.transformer, self.checkpointing)
+            short = shortage(self.pipe.transformer, tokens, checkpointing=self.checkpointing)
+            if short and self.accelerator.is_main_process:
+                self.warn(short)
 
     def _text(self, batch: Batch, chance: Draw) -> dict[str, Tensor]:
         """Encodings of the prompts, or of the empty prompt where it is dropped."""
@@ -315,9 +315,15 @@ class Trainer:
         """A few samples of the adapter as it is, in one picture."""
         from dynaip.training.samples import sample_grid
 
-        if self.accelerator.is_main_process and self.config.evaluation is not None:
-            self.dyna.eval()
-            sample_grid(self.dyna, self.pipe, self.config.evaluation, self.run.samples / f"step-{self.step:06d}.png")
+        if not self.accelerator.is_main_process or self.config.evaluation is None:
+            return
+        self.dyna.eval()
+        try:
+            with torch.random.fork_rng(devices=[]):
+                sample_grid(
+                    self.dyna, self.pipe, self.config.evaluation, self.run.samples / f"step-{self.step:06d}.png"
+                )
+        finally:
             self.dyna.train()
 
 
@@ -336,7 +342,7 @@ def train(
     the field if a resumed run's config changed, or what changed in its pairs (unless ``allow_changed_data``),
     ``Interrupted`` after SIGTERM.
     """
-    target, state = Run(Path(run).expanduser()), PartialState(cpu=_on_cpu())
+    target, state = Run(at_home(run)), PartialState(cpu=on_cpu())
     early = f"stopped; nothing that was trained is lost: go on with --resume (run folder {target.path})"
     with interruptible(early), target.locked() if state.is_main_process else nullcontext():
         if state.is_main_process:
@@ -359,12 +365,6 @@ def train(
     return target.path
 
 
-def pairs_of(config: ExperimentConfig) -> PairDataset:
-    """Build the config's source, with the size of its targets settled; nothing else is loaded."""
-    spec = settled(config)
-    return PairDataset(registry().build(spec), spec)
-
-
 def _carry_out(trainer: Trainer, pairs: Fingerprint | None, *, resume: bool, on_progress: OnProgress | None) -> None:
     config, run, main = trainer.config, trainer.run, trainer.accelerator.is_main_process
     if main:
@@ -378,43 +378,6 @@ def _carry_out(trainer: Trainer, pairs: Fingerprint | None, *, resume: bool, on_
     trainer.fit(on_progress)
     if main:
         trainer.dyna.save_pretrained(run.adapter)
-
-
-def _accelerator(settings: TrainingConfig) -> Any:
-    """Device placement and mixed precision, also where an earlier training of this process had another precision."""
-    AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]
-    return Accelerator(cpu=_on_cpu(), mixed_precision="no" if settings.precision == "fp32" else settings.precision)
-
-
-def _on_cpu() -> bool:
-    """Whether the device rule says so: said aloud, or processes of a CPU do not find each other.
-
-    One process trains on the device with the number that was named; several have their own numbers from their launcher.
-    """
-    device = choose()
-    if ":" in str(device) and "LOCAL_RANK" not in os.environ:
-        os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
-    return device.type == "cpu"
-
-
-def _loader(
-    config: ExperimentConfig, run: Run, accelerator: Any, models: tuple[Any, Backbone, DynaIP], pairs: PairDataset,
-    warn: Warn,
-) -> PairLoader:  # fmt: skip
-    settings, (pipe, backbone, _) = config.training, models
-    return PairLoader(
-        pairs,
-        lambda pairs: encode(pairs, *models),
-        quarantine=Quarantine(run.quarantine, len(pairs), settings.max_bad_share),
-        order=Order(
-            settings.batch_size, settings.seed, len(pairs), accelerator.process_index, accelerator.num_processes
-        ),
-        workers=settings.workers,
-        cache=settings.cache_size if settings.cache else 0,
-        warn=warn,
-        remarks=Remarks(warn, run.notes, backbone.prompt_limits(pipe)),
-        check=lambda name, size: check_size(config.backbone.config, size, name),
-    )
 
 
 def _plain(report: StepReport) -> dict[str, Any]:

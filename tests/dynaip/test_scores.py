@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from dynaip.scores import summary
+from dynaip.scores import summary, to_csv
 
 
 def test_summary_by_hand() -> None:
@@ -32,3 +32,9 @@ def test_summary_by_hand() -> None:
 def test_metrics_without_cp() -> None:
     scores = pd.DataFrame({"case": ["a"], "suite": ["s"], "seed": [0], "clip_i": [70.0]})
     assert summary(scores).to_dict("records") == [{"suite": "s", "n": 1, "clip_i": 70.0}]
+
+
+def test_no_cell_of_the_csv_is_a_formula() -> None:
+    table = pd.DataFrame({"arm": ["=cmd()", "plain", "-1+1"], "n": [1, 2, 3], "@cp": [-0.25, float("nan"), 1e-20]})
+    assert to_csv(table) == "arm,n,'@cp\n'=cmd(),1,-0.25\nplain,2,\n'-1+1,3,1e-20\n"
+    assert to_csv(pd.DataFrame(columns=["arm", "n"])) == "arm,n\n"

@@ -26,17 +26,13 @@ def draw(
     """
     with canvas.drawing(path, rows_of(found)) as plt:
         figure = plt.figure(figsize=(9.6, 4.9), layout="constrained")
-        canvas.headline(figure, _title(found, name))
+        means = {branch: float(np.nanmean(share)) for branch, share in found.share.items()}
+        told = ", ".join(f"{_percent(means[each])} in the {each} branch" for each in ("image", "text") if each in means)
+        canvas.headline(figure, f"How large the term of {name} is beside the attention output: {told}")
         top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1), hspace=0.04)
         _branches(top, reference, generated, found)
         _by_word(bottom, reference, generated, found, words)
     return path
-
-
-def _title(found: BranchMaps, name: str) -> str:
-    means = {branch: float(np.nanmean(share)) for branch, share in found.share.items()}
-    parts = [f"{_percent(means[branch])} in the {branch} branch" for branch in ("image", "text") if branch in means]
-    return f"How large the term of {name} is beside the attention output: " + ", ".join(parts)
 
 
 def _percent(share: float) -> str:
@@ -94,7 +90,8 @@ def _words(axes: Any, found: BranchMaps, words: Sequence[str]) -> None:
         return
     share = np.nan_to_num(found.share["text"])
     shown = np.sort(np.argsort(-share, kind="stable")[:BARS])
-    labels = [_short(words[k]) if k < len(words) else str(k) for k in map(int, shown)]
+    labels = [str(words[k]) if k < len(words) else str(k) for k in map(int, shown)]
+    labels = [word if len(word) <= LETTERS else f"{word[: LETTERS - 1]}…" for word in labels]
     axes.barh(range(len(shown)), share[shown], color=canvas.BRANCH_COLOURS["text"], height=0.7)
     axes.set_yticks(range(len(shown)), labels, fontsize=7, parse_math=False)
     axes.invert_yaxis()
@@ -104,10 +101,6 @@ def _words(axes: Any, found: BranchMaps, words: Sequence[str]) -> None:
     told = "size by word" if len(shown) == len(share) else f"{len(shown)} of {len(share)} words"
     axes.set_title(f"text branch: {told}", fontsize=9)
     axes.spines["left"].set_visible(False)
-
-
-def _short(word: str) -> str:
-    return word if len(word) <= LETTERS else f"{word[: LETTERS - 1]}…"
 
 
 def draw_spread(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -170,21 +163,17 @@ def draw_blocks(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
         figure, axes = plt.subplots(
             1, len(branches), figsize=(4.1 * len(branches) + 0.8, 2.7), layout="constrained", squeeze=False
         )
-        canvas.headline(figure, _enters(rows))
+        most = max((row for row in rows if np.isfinite(row["share"])), key=lambda row: row["share"])
+        canvas.headline(
+            figure,
+            f"The reference enters most in block {most['block']} of the {most['branch']} branch, at progress "
+            f"{float(most['step']):.2f}: its term is {_percent(most['share'])} of the attention output",
+        )
         drawn = None
         for place, branch in zip(axes[0], branches, strict=True):
             drawn = _block_map(place, [row for row in rows if row["branch"] == branch], branch, high)
         canvas.scale_bar(figure, drawn, axes, "‖term‖ / ‖output‖")
     return path
-
-
-def _enters(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Where the term is largest, in words."""
-    most = max((row for row in rows if np.isfinite(row["share"])), key=lambda row: row["share"])
-    return (
-        f"The reference enters most in block {most['block']} of the {most['branch']} branch, at progress "
-        f"{float(most['step']):.2f}: its term is {_percent(most['share'])} of the attention output"
-    )
 
 
 def _block_map(axes: Any, rows: Sequence[Mapping[str, Any]], branch: str, high: float) -> Any:

@@ -115,7 +115,7 @@ def maps(
     for branch, found in recording.attention.items():
         cut = slice(words if branch == "text" else None)
         shares = recording.share[branch].sel(sample=sample, reference=reference)
-        placed = on_patches(weighed(found.sel(sample=sample, reference=reference), shares)[cut], grid)
+        placed = on_patches(weighed_mean(found.sel(sample=sample, reference=reference), shares)[cut], grid)
         if placed is not None:
             by_query[branch] = placed * placed[0].size
         share[branch] = shares.mean("block", "step").values[cut]
@@ -130,7 +130,7 @@ def _by_size(maps: Floats, share: Floats) -> Floats:
     return np.tensordot(weights, np.nan_to_num(maps), axes=1) / max(float(weights.sum()), 1e-30)
 
 
-def weighed(found: Named, share: Named) -> Floats:
+def weighed_mean(found: Named, share: Named) -> Floats:
     """The mean over blocks and steps (queries x keys), each query weighed by the share of the term in its output there.
 
     Maps of places where the term does nothing would otherwise count like any other.

@@ -111,7 +111,10 @@ def draw(
         figure, axes = plt.subplots(
             len(found), 5, figsize=(8.4, 1.62 * len(found) + 0.9), layout="constrained", squeeze=False
         )
-        canvas.headline(figure, _title(found, name))
+        peaks = [float(np.nanmax(each.image)) for each in found if each.image is not None]
+        told = f"in {name}: up to {max(peaks, default=0):.1f} times an even spread, through the image branch"
+        told = f" {told}" if peaks else ": there is no map of the image branch"
+        canvas.headline(figure, f"What places of the image look at{told}")
         drawn = None
         for k, (line, each) in enumerate(zip(axes, found, strict=True)):
             canvas.show_image(line[0], generated, "image" if k == 0 else "")
@@ -128,13 +131,6 @@ def joint_shape(view: PlaceViews) -> tuple[int, int]:
     """Rows and columns of the image tokens."""
     found = view.joint if view.joint is not None else view.back
     return (1, 1) if found is None else (found.shape[0], found.shape[1])
-
-
-def _title(found: Sequence[PlaceViews], name: str) -> str:
-    peaks = [float(np.nanmax(each.image)) for each in found if each.image is not None]
-    if not peaks:
-        return "What places of the image look at: there is no map of the image branch"
-    return f"What places of the image look at in {name}: up to {max(peaks):.1f} times an even spread, through the image branch"
 
 
 def _panel(

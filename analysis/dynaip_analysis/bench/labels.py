@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,8 @@ from PIL import Image
 from dynaip.contracts import Case
 from dynaip.errors import InputError
 from dynaip.images import load_image
+from dynaip.notes import tell
 from dynaip.suggest import did_you_mean
-
-logger = logging.getLogger(__name__)
 
 Ints = NDArray[np.int64]
 
@@ -79,9 +77,7 @@ def labelled_cases(cases: Sequence[Case], columns: Sequence[str] = ()) -> Labell
     """
     known = [row for case in cases if (row := _subject(case).get("reference"))]
     if known and len(known) < len(cases):
-        logger.warning(
-            "the benchmark knows the factors of %d of %d references alone: none is used", len(known), len(cases)
-        )
+        tell(f"the benchmark knows the factors of {len(known)} of {len(cases)} references alone: none is used")
     if not cases or len(known) < len(cases):
         return None
     names = [name for name in known[0] if all(name in row for row in known) and len({row[name] for row in known}) > 1]
@@ -197,7 +193,7 @@ def _from_folders(folder: Path) -> Labelled:
     if not places:
         raise InputError(f"{folder}: no {TABLE} and no sub-folders with pictures")
     if len(places) < len(seen):
-        logger.warning("%s: %d pictures lie in no sub-folder and are left out", folder, len(seen) - len(places))
+        tell(f"{folder}: pictures that lie in no sub-folder are left out: {len(seen) - len(places)}")
     groups = codes(["/".join(parts[:-1]) if len(parts) > 2 else str(path) for path, parts in places])
     return _labelled([path for path, _ in places], {"category": [parts[0] for _, parts in places]}, groups, folder)
 
@@ -219,6 +215,6 @@ def _labelled(paths: Sequence[Path], columns: Mapping[str, Sequence[str]], group
         if len(known := sorted({value for value in values if value})) > 1:
             factors[plain] = np.array([known.index(value) if value else -1 for value in values], np.int64)
     if factors and (alone := [name for name in families if name not in factors]):
-        logger.warning("%s: left out, since they have one value in all pictures: %s", where, ", ".join(alone))
+        tell(f"{where}: left out, since they have one value in all pictures: {', '.join(alone)}")
     families = {name: family for name, family in families.items() if name in factors}
     return Labelled([load_image(path) for path in paths], factors, families, groups)

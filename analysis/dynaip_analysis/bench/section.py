@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +12,7 @@ from dynaip.atomic import write_json
 from dynaip.contracts.section import AnalysisRequest, ReportSection, SectionContent
 from dynaip.errors import InputError
 from dynaip.images import load_image
+from dynaip.notes import tell
 from dynaip.reading import check_picture, mapping, table
 from dynaip.report.directory import AblationDirectory, ShownArm
 from dynaip.suggest import one_line
@@ -21,8 +21,6 @@ from dynaip_analysis.bench.config import SectionConfig
 if TYPE_CHECKING:
     from dynaip.contracts import Case
     from dynaip_analysis.bench.workbench import Workbench
-
-logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config", bound=SectionConfig)
 
@@ -45,7 +43,7 @@ class Chosen:
         return f"the shipped adapter ({self.label}{trained})" if self.shipped else f"the arm {self.label}{trained}"
 
 
-def choose(directory: Path, wanted: str | None = None) -> list[Chosen]:
+def chosen_runs(directory: Path, wanted: str | None = None) -> list[Chosen]:
     """Runs worth looking into: the one that is wanted; else the shipped adapter, then the reference arm."""
     if wanted:
         return [Chosen(Path(wanted).name, wanted, None, shipped=not Path(wanted).is_dir())]
@@ -109,16 +107,14 @@ class RunSection(ReportSection, Generic[Config]):
         found = bench.cases(self.config.suite, count, request.seed)
         asked = [name for name in self.config.model_fields_set if getattr(self.config, name) == count]
         if len(found) < count and asked:
-            logger.warning(
-                "%s=%d, but suite %s has %d cases: all are taken", asked[0], count, self.config.suite, len(found)
-            )
+            tell(f"{asked[0]}={count}, but suite {self.config.suite} has {len(found)} cases: all are taken")
         return found
 
     def prepare(self, directory: Path) -> None:
         """Look into the chosen runs; the files are named after the section."""
         out = directory / "analysis"
         self.forget(out)
-        chosen = choose(directory, self.config.run)[: self.runs]
+        chosen = chosen_runs(directory, self.config.run)[: self.runs]
         if not chosen:
             return
         figures = self.look(chosen, out, AnalysisRequest(chosen[0].run, out, seed=self.config.seed))

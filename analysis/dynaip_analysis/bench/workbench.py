@@ -14,14 +14,15 @@ import dynaip
 from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.words import tokens_of
-from dynaip.config import ComponentSpec, EvaluationConfig
+from dynaip.config import ComponentSpec, EvaluationConfig, load_saved
 from dynaip.contracts import Backbone, Benchmark, Case, CaseReference, Metric
 from dynaip.errors import InputError
-from dynaip.evaluation.runs import evaluation_of
 from dynaip.evaluation.scoring import build_metrics, score
 from dynaip.images import load_image
+from dynaip.models import local_folder
 from dynaip.painting import batches, generate_cases
 from dynaip.registry import registry
+from dynaip.suggest import did_you_mean
 
 SUITE = "user"
 """Suite of a case made from the user's own picture: nothing is known of it, so it is not scored."""
@@ -53,9 +54,14 @@ class Workbench:
             raise InputError(
                 f"{self.name} names no benchmark to take cases from; give a picture with --ref and a --prompt"
             )
-        benchmark: Benchmark = registry().build(_large_enough(self.evaluation.benchmark, suite, count))
+        spec = self.evaluation.benchmark
+        size = getattr(spec.config, suite, None)
+        if isinstance(size, int) and size < count:
+            spec = ComponentSpec(spec.kind, spec.use, spec.config.model_copy(update={suite: count}))
+        benchmark: Benchmark = registry().build(spec)
         if suite not in benchmark.suites:
-            raise InputError(f"there is no suite {suite!r}; the benchmark has {', '.join(benchmark.suites)}")
+            hint = did_you_mean(suite, benchmark.suites)
+            raise InputError(f"there is no suite {suite!r}; the benchmark has {', '.join(benchmark.suites)}.{hint}")
         return list(benchmark.cases(suite, seed=seed)[:count])
 
     def columns(self) -> list[str]:
@@ -114,18 +120,7 @@ class Workbench:
         return tokens_of(self.backbone, self.pipe, prompt)
 
 
-def _large_enough(spec: ComponentSpec, suite: str, count: int) -> ComponentSpec:
-    size = getattr(spec.config, suite, None)
-    if not isinstance(size, int) or size >= count:
-        return spec
-    return ComponentSpec(spec.kind, spec.use, spec.config.model_copy(update={suite: count}))
-
-
 def evaluation_if_named(run: str) -> EvaluationConfig | None:
-    """What a run is evaluated with; None for one that names no benchmark, such as an imported adapter."""
-    try:
-        return evaluation_of(run, {})
-    except InputError as error:
-        if type(error) is not InputError:  # a mistake in its config
-            raise
-        return None
+    """What a run is evaluated with; None for one that does not say it, such as an imported adapter."""
+    file = local_folder(run, "adapter") / "config.yaml"
+    return load_saved(file).evaluation if file.is_file() else None

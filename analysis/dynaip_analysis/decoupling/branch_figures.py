@@ -108,19 +108,23 @@ def _point(axes: Any, place: float, branch: str, it: Sampled, size: float, label
 
 
 def draw_similarity(path: Path, terms: Terms) -> Path:
-    """Draw unbiased CKA between the terms of all blocks of both branches."""
+    """Draw unbiased CKA between the terms of all blocks of both branches, and tell that of the branches as wholes."""
     named = {(branch, block): values for branch, blocks in terms.items() for block, values in blocks.items()}
     matrix = cka_matrix({f"{branch} {block}": values for (branch, block), values in named.items()})
     names = [f"{branch} {block}" for branch, block in named]
     rows: list[dict[str, Any]] = [
         {"one": a, "other": b, "cka": float(matrix[i, j])} for i, a in enumerate(names) for j, b in enumerate(names)
     ]
-    whole = _whole(terms)
-    rows += whole
+    told = "How alike the terms of blocks are (unbiased CKA)"
+    if len(terms) > 1:
+        image, text = features_of(terms["image"]), features_of(terms["text"])
+        cka, chance = unbiased_cka(image, text), float(np.percentile(permuted_cka(image, text), 95))
+        rows.append({"one": "image", "other": "text", "cka": cka, "chance": chance})
+        told = f"Image and text branch are alike by {cka:.2f} (unbiased CKA; chance: below {chance:.2f})"
     with canvas.drawing(path, rows) as plt:
         edge = 0.42 * len(names) + 1.6
         figure, axes = plt.subplots(figsize=(edge + 1.2, edge), layout="constrained")
-        canvas.headline(figure, _likeness(whole))
+        canvas.headline(figure, told)
         canvas.note(figure, _blocks(matrix, [branch for branch, _ in named]))
         drawn = axes.imshow(matrix, vmin=0, vmax=1)
         for (i, j), value in np.ndenumerate(matrix):
@@ -137,20 +141,6 @@ def draw_similarity(path: Path, terms: Terms) -> Path:
             axes.axvline(edge_of_branch, color="white", linewidth=2)
         canvas.scale_bar(figure, drawn, axes, "CKA of terms (branch, block)")
     return path
-
-
-def _whole(terms: Terms) -> list[dict[str, Any]]:
-    """CKA of the two branches, all blocks together, with the 95 % quantile that chance gives; nothing for one branch."""
-    if len(terms) < 2:
-        return []
-    image, text = features_of(terms["image"]), features_of(terms["text"])
-    chance = float(np.percentile(permuted_cka(image, text), 95))
-    return [{"one": "image", "other": "text", "cka": unbiased_cka(image, text), "chance": chance}]
-
-
-def _likeness(whole: Sequence[Mapping[str, Any]]) -> str:
-    told = [f"are alike by {row['cka']:.2f} (unbiased CKA; chance: below {row['chance']:.2f})" for row in whole]
-    return f"Image and text branch {told[0]}" if told else "How alike the terms of blocks are (unbiased CKA)"
 
 
 def _blocks(matrix: NDArray[np.floating], branches: Sequence[str]) -> str:

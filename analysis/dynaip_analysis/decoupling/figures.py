@@ -47,7 +47,7 @@ def draw(path: Path, comparison: Comparison) -> Path:
             place.set_title(TITLES[metric], fontsize=9.5)
         for place in axes[1:]:
             place.set_yticklabels([])
-        if told := swapped(table):
+        if told := against_both(table):
             canvas.note(figure, f"{told}; paired, with the interval over cases")
     return path
 
@@ -58,7 +58,7 @@ def _kept(table: Sequence[Mapping[str, Any]]) -> str:
     return f"Identity kept (CP): {', '.join(told)}"
 
 
-def swapped(table: Sequence[Mapping[str, Any]]) -> str:
+def against_both(table: Sequence[Mapping[str, Any]]) -> str:
     """What leaving the text branch out at inference does to each metric, in words; nothing without both branches."""
     if not any(row["branch"] == "both branches" for row in table):
         return ""

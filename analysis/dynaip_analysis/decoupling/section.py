@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynaip.contracts.section import AnalysisRequest, SectionContent
 from dynaip.errors import InputError
+from dynaip.notes import tell
 from dynaip.reading import Row, read_rows
 from dynaip_analysis.bench.section import Chosen, RunSection
 from dynaip_analysis.decoupling.config import DecouplingConfig
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from dynaip_analysis.bench.labels import Labelled
     from dynaip_analysis.bench.workbench import Workbench
     from dynaip_analysis.decoupling.branches import Carried, Terms
-
-
-logger = logging.getLogger(__name__)
 
 
 class DecouplingSection(RunSection[DecouplingConfig]):
@@ -73,9 +70,7 @@ class DecouplingSection(RunSection[DecouplingConfig]):
         cases, labelled = self._labelled(bench, request)
         if labelled is None:
             if not request.reference:
-                logger.warning(
-                    "the benchmark knows no factors of its references: what the branches carry is not probed"
-                )
+                tell("the benchmark knows no factors of its references: what the branches carry is not probed")
             return []
         leave_out = said(cases, bench.columns())
 
@@ -86,9 +81,7 @@ class DecouplingSection(RunSection[DecouplingConfig]):
         terms, found = probed()
         paths = [branch_figures.draw_similarity(out / "decoupling-similarity.png", terms)]
         if not any(found.values()):
-            logger.warning(
-                "no factor can be probed: each needs two values in two identities, and more than prompts say"
-            )
+            tell("no factor can be probed: each needs two values in two identities, and more than prompts say")
         else:
             paths.append(branch_figures.draw_carried(out / "decoupling-carried.png", found, labelled.families))
         folders = branches.chosen_checkpoints(Path(chosen.run), self.config.checkpoints)

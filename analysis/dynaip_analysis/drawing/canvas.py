@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def drawing(path: Path, rows: Sequence[Mapping[str, Any]]) -> Generator[Any]:
         yield plt
         with replacing(path) as part:
             plt.gcf().savefig(part, format="png")
-    write_table(path.with_suffix(".parquet"), rows)
+    write_rows(path.with_suffix(".parquet"), rows)
 
 
 @contextmanager
@@ -66,7 +67,7 @@ def png_of(figure: Any, dpi: int = 110) -> bytes:
     return target.getvalue()
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write tidy rows as parquet, with the columns of all rows: what a row does not have is null."""
     names = dict.fromkeys(name for row in rows for name in row)
     table = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
@@ -165,11 +166,7 @@ def note(figure: Any, text: str) -> None:
 def metric_names(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     """Columns that hold a finite number in some row, in their order."""
     names = dict.fromkeys(name for row in scores for name in row if name not in ("seed", "case", "suite"))
-    return [name for name in names if any(_is_number(row.get(name)) for row in scores)]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, float) and bool(np.isfinite(value))
+    return [name for name in names if any(isinstance(row.get(name), float) and isfinite(row[name]) for row in scores)]
 
 
 def estimates(scores: Sequence[Mapping[str, Any]], key: str) -> dict[str, dict[str, Estimate]]:

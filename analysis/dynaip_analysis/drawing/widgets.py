@@ -40,7 +40,10 @@ def explore(draw: Draw, start: Mapping[str, Any] | None = None, **choices: Seque
         display.display(as_picture(draw(**values)))
         return {}
     sliders = {name: slider(widgets, name, options, values[name]) for name, options in choices.items()}
-    display.display(_bundle(widgets, sliders), raw=True)
+    # Sliders wrap where the page is narrow; a page that cannot show widgets has a sentence instead.
+    box = widgets.HBox(list(sliders.values()), layout=widgets.Layout(flex_flow="row wrap"))
+    told = f"(Move {', '.join(sliders)} in a running notebook; here stands the first picture.)"
+    display.display({**box._repr_mimebundle_(), "text/plain": told}, raw=True)
     shown = display.display(as_picture(draw(**values)), display_id=True)
 
     def again(change: Any) -> None:
@@ -66,13 +69,6 @@ def _start(start: Mapping[str, Any], choices: Mapping[str, Sequence[Any]]) -> di
         if value not in choices[name]:
             raise InputError(f"explore: {name} cannot start at {value!r}; it is one of {list(choices[name])}")
     return {name: start.get(name, options[0]) for name, options in choices.items()}
-
-
-def _bundle(widgets: Any, sliders: Mapping[str, Any]) -> dict[str, Any]:
-    """The sliders, which wrap where the page is narrow; a page that cannot show widgets has a sentence instead."""
-    box = widgets.HBox(list(sliders.values()), layout=widgets.Layout(flex_flow="row wrap"))
-    told = f"(Move {', '.join(sliders)} in a running notebook; here stands the first picture.)"
-    return {**box._repr_mimebundle_(), "text/plain": told}
 
 
 def widgets_here() -> Any:
@@ -103,7 +99,8 @@ def as_picture(drawn: Any) -> Any:
 def row(*images: Image.Image, titles: Sequence[str] = (), edge: int = 128, gap: int = 4) -> Image.Image:
     """Pictures beside each other, each ``edge`` pixels high and wide, pixel for pixel, with a title above each if given."""
     _check(images, titles)
-    top = _height(titles, edge)
+    lines = max((_folded(title, edge).count("\n") + 1 for title in titles), default=0)
+    top = lines * (LETTERS + 4) + (3 if lines else 0)
     sheet = Image.new("RGB", ((edge + gap) * len(images) - gap, top + edge), "white")
     for place, image in enumerate(images):
         sheet.paste(image.resize((edge, edge), Image.Resampling.NEAREST), (place * (edge + gap), top))
@@ -158,11 +155,6 @@ def _folded(text: str, width: int) -> str:
         else:
             lines.append(word)
     return "\n".join(lines)
-
-
-def _height(titles: Sequence[str], edge: int) -> int:
-    lines = max((_folded(title, edge).count("\n") + 1 for title in titles), default=0)
-    return lines * (LETTERS + 4) + (3 if lines else 0)
 
 
 def _write(sheet: Image.Image, text: str, x: int, y: int) -> None:

@@ -11,12 +11,12 @@ import numpy as np
 from dynaip.ablation.statistics import Estimate
 from dynaip.report.style import LIGHT, arm_colour, arm_marker
 from dynaip_analysis.drawing import canvas
-from dynaip_analysis.granularity.measure import WITHOUT, Sweep, curve_rows, estimates, rows
+from dynaip_analysis.granularity.measure import WITHOUT, GammaSweep, curve_rows, rows
 
 
-def draw_strip(path: Path, sweep: Sweep) -> Path:
+def draw_strip(path: Path, sweep: GammaSweep) -> Path:
     """Draw the shown cases under every setting, with the mean CP and PF of the setting over all cases."""
-    found = estimates(sweep.scores)
+    found = canvas.estimates(sweep.scores, "setting")
     shape = (len(sweep.references), len(sweep.settings) + 1)
     with canvas.drawing(path, rows(sweep)) as plt:
         size = (1.12 * shape[1] + 0.2, 1.16 * shape[0] + 1.0)
@@ -25,19 +25,16 @@ def draw_strip(path: Path, sweep: Sweep) -> Path:
         for k, reference in enumerate(sweep.references):
             canvas.show_image(axes[k, 0], reference, "reference" if k == 0 else "")
             for j, setting in enumerate(sweep.settings):
-                title = _caption(setting.name, found.get(setting.name, {})) if k == 0 else ""
+                own = found.get(setting.name, {})
+                means = [f"{metric.upper()} {own[metric].value:.2f}" for metric in ("cp", "pf") if metric in own]
+                title = "\n".join([setting.name, *means]) if k == 0 else ""
                 canvas.show_image(axes[k, j + 1], sweep.images[setting.name][k], title)
     return path
 
 
-def _caption(name: str, found: Mapping[str, Estimate]) -> str:
-    parts = [f"{metric.upper()} {found[metric].value:.2f}" for metric in ("cp", "pf") if metric in found]
-    return "\n".join([name, *parts])
-
-
-def draw_attributes(path: Path, sweep: Sweep) -> Path:
+def draw_attributes(path: Path, sweep: GammaSweep) -> Path:
     """Draw CP of every attribute, and the other scores, under every setting."""
-    found = estimates(sweep.scores)
+    found = canvas.estimates(sweep.scores, "setting")
     return canvas.draw_numbers(path, found, "setting", _kept(found))
 
 
@@ -52,9 +49,9 @@ def _kept(found: Mapping[str, Mapping[str, Estimate]]) -> str:
     return f"Identity kept (CP): {routed}; {', '.join(told)}; {without}"
 
 
-def draw_curves(path: Path, sweep: Sweep) -> Path:
+def draw_curves(path: Path, sweep: GammaSweep) -> Path:
     """Draw CP of every attribute over the coefficient of one level, one panel a level, with 95 % intervals."""
-    found = estimates(sweep.scores)
+    found = canvas.estimates(sweep.scores, "setting")
     table = curve_rows(sweep, found)
     levels = list(dict.fromkeys(row["level"] for row in table if row["level"]))
     metrics = canvas.shown_metrics(list(dict.fromkeys(row["metric"] for row in table)))

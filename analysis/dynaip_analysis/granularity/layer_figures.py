@@ -53,7 +53,9 @@ def draw_probes(path: Path, layers: Layers, found: Mapping[str, Sequence[Probe]]
         {"layer": layer, "level": layers.levels.get(layer), "family": families.get(each.factor, OTHER), **each.row()}
         for layer, parts in found.items() for each in parts
     ]  # fmt: skip
-    factors = sorted(dict.fromkeys(row["factor"] for row in rows), key=lambda name: _rank(families.get(name, OTHER)))
+    order = (SPECIFIC, AGNOSTIC, OTHER)
+    factors = list(dict.fromkeys(row["factor"] for row in rows))
+    factors.sort(key=lambda name: order.index(families.get(name, OTHER)))
     columns = min(4, len(factors))
     shape = (-(-len(factors) // columns), columns)
     with canvas.drawing(path, rows) as plt:
@@ -68,10 +70,6 @@ def draw_probes(path: Path, layers: Layers, found: Mapping[str, Sequence[Probe]]
             place.set_xlabel("layer")
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return path
-
-
-def _rank(family: str) -> int:
-    return (SPECIFIC, AGNOSTIC, OTHER).index(family)
 
 
 def _most_readable(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -116,7 +114,8 @@ def draw_layers(path: Path, layers: Layers) -> Path:
         for i, a in enumerate(names)
         for j, b in enumerate(names)
     ]
-    limit = _dealt_limit(layers)
+    first, *_, last = (each.features for each in (*layers.readings.values(), *layers.readings.values()))
+    limit = float(np.percentile(permuted_cka(first, last), 95))
     rows.append({"measure": "cka, 95 % of pictures dealt anew", "layer": names[0], "other": names[-1], "value": limit})
     rows += [row for parts in (*neighbours.values(), psnr) for row in parts]
     with canvas.drawing(path, rows) as plt:
@@ -193,12 +192,6 @@ def _band(axes: Any, rows: Sequence[Mapping[str, Any]], name: str, colour: str) 
     axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
     if len(rows) == 1:
         axes.vlines(x, low, high, color=colour, alpha=0.4, linewidth=2)
-
-
-def _dealt_limit(layers: Layers) -> float:
-    """The 95 % quantile of CKA between the first layer and the last when pictures are dealt anew."""
-    first, *_, last = (each.features for each in (*layers.readings.values(), *layers.readings.values()))
-    return float(np.percentile(permuted_cka(first, last), 95))
 
 
 def _cka_panel(figure: Any, axes: Any, layers: Layers, matrix: Any, limit: float) -> None:

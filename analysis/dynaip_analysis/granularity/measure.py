@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def curves(levels: Sequence[str], gammas: Sequence[float]) -> list[Setting]:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class GammaSweep:
     """Generations of the same cases under several settings, with their scores."""
 
     settings: Sequence[Setting]
@@ -73,7 +74,7 @@ class Sweep:
     """One row a setting and case: setting, case, and the metrics' columns."""
 
 
-def rows(sweep: Sweep) -> list[dict[str, Any]]:
+def rows(sweep: GammaSweep) -> list[dict[str, Any]]:
     """Tidy rows: setting, gamma of every level, case, metrics."""
     gammas = {
         each.name: {f"gamma_{level}": value for level, value in each.coefficients.items()} for each in sweep.settings
@@ -81,12 +82,7 @@ def rows(sweep: Sweep) -> list[dict[str, Any]]:
     return [{"setting": row["setting"], **gammas[str(row["setting"])], **row} for row in sweep.scores]
 
 
-def estimates(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Estimate]]:
-    """Mean with a 95 % interval over cases of every metric, by setting."""
-    return canvas.estimates(scores, "setting")
-
-
-def curve_rows(sweep: Sweep, found: Mapping[str, Mapping[str, Estimate]]) -> list[dict[str, Any]]:
+def curve_rows(sweep: GammaSweep, found: Mapping[str, Mapping[str, Estimate]]) -> list[dict[str, Any]]:
     """Tidy rows: level, gamma, metric, value with its interval; the router's own choice stands at gamma 1 of every level.
 
     ``moved`` is the span of the metric's means over the coefficients of the level, ``moved_by_chance`` what the largest span of
@@ -107,7 +103,7 @@ def curve_rows(sweep: Sweep, found: Mapping[str, Mapping[str, Estimate]]) -> lis
     return rows
 
 
-def _spans(sweep: Sweep) -> tuple[dict[tuple[str | None, str], float], float]:
+def _spans(sweep: GammaSweep) -> tuple[dict[tuple[str | None, str], float], float]:
     """How far each coefficient moves each attribute's mean, and the 95 % limit of the largest such span by chance (ours).
 
     By chance a coefficient does nothing: the scores of a case are dealt anew over the settings of one level, all attributes
@@ -122,31 +118,30 @@ def _spans(sweep: Sweep) -> tuple[dict[tuple[str | None, str], float], float]:
         for level, table in tables.items() for name, span in zip(attributes, _span(table), strict=True)
     }  # fmt: skip
     rng = np.random.default_rng(0)
-    null = [max(_span(_dealt(table, rng)).max() for table in tables.values()) for _ in range(SHUFFLES)]
+    null = np.zeros(SHUFFLES)
+    for shuffle, table in product(range(SHUFFLES), tables.values()):
+        order = rng.permuted(np.tile(np.arange(len(table))[:, None], (1, table.shape[1])), axis=0)
+        dealt = np.take_along_axis(table, order[..., None], axis=0)
+        null[shuffle] = max(null[shuffle], _span(dealt).max())
     return spans, float(np.percentile(null, 95))
 
 
-def _tables(sweep: Sweep, attributes: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+def _tables(sweep: GammaSweep, attributes: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Level -> scores over its coefficients, settings x cases x attributes; cases that lack a score are left out."""
     found = {(str(row["setting"]), str(row["case"])): [row.get(name) for name in attributes] for row in sweep.scores}
     cases = list(dict.fromkeys(case for _, case in found))
     tables: dict[str, NDArray[np.float64]] = {}
     for level in sweep.settings[0].coefficients if attributes else ():
-        names = [each.name for each in sweep.settings if each.name != WITHOUT and _moves(each, level)]
+        own = [
+            each
+            for each in sweep.settings
+            if each.name != WITHOUT and all(gamma == 1 for name, gamma in each.coefficients.items() if name != level)
+        ]
+        names = [each.name for each in own]
         table = np.array([[found[name, case] for case in cases] for name in names], float)
         tables[level] = table[:, np.isfinite(table).all(axis=(0, 2))]
     return {level: table for level, table in tables.items() if table.size}
 
 
-def _moves(setting: Setting, level: str) -> bool:
-    """Whether no other level than this one has a coefficient of its own."""
-    return all(gamma == 1 for name, gamma in setting.coefficients.items() if name != level)
-
-
 def _span(table: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.ptp(table.mean(axis=1), axis=0)
-
-
-def _dealt(table: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    order = rng.permuted(np.tile(np.arange(len(table))[:, None], (1, table.shape[1])), axis=0)
-    return np.take_along_axis(table, order[..., None], axis=0)

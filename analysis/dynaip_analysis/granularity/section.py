@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynaip.contracts.section import AnalysisRequest, SectionContent
 from dynaip.errors import ConfigError, InputError
+from dynaip.notes import tell
 from dynaip.reading import Row, read_rows
 from dynaip_analysis.bench.section import Chosen, RunSection
 from dynaip_analysis.granularity.config import GranularityConfig
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from dynaip.contracts import Case
     from dynaip_analysis.bench.labels import Labelled
     from dynaip_analysis.bench.workbench import Workbench
-    from dynaip_analysis.granularity.measure import Setting, Sweep
+    from dynaip_analysis.granularity.measure import GammaSweep, Setting
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +72,12 @@ class GranularitySection(RunSection[GranularityConfig]):
             paths = [figures.draw_curves(out / "granularity-curves.png", sweep)] if sweep.scores else []
         labelled = self._labelled(bench, request)
         if labelled is None and not request.reference:
-            logger.warning("the benchmark knows no factors of its references: the encoder's layers are not probed")
+            tell("the benchmark knows no factors of its references: the encoder's layers are not probed")
         return [*paths, *self._layers(bench, labelled, out)] if labelled else paths
 
-    def _sweep(self, bench: Workbench, cases: Sequence[Case], settings: Sequence[Setting]) -> Sweep:
+    def _sweep(self, bench: Workbench, cases: Sequence[Case], settings: Sequence[Setting]) -> GammaSweep:
         """Generate and score the cases under every setting; a setting of another sweep is not generated again."""
-        from dynaip_analysis.granularity.measure import Sweep
+        from dynaip_analysis.granularity.measure import GammaSweep
 
         images: dict[str, list[Image.Image]] = {}
         scores: list[dict[str, Any]] = []
@@ -92,7 +93,7 @@ class GranularitySection(RunSection[GranularityConfig]):
             ]
         shown = cases[: self.config.shown]
         references = [case.references[0].image for case in shown]
-        return Sweep(settings, references, [case.prompt for case in shown], images, scores)
+        return GammaSweep(settings, references, [case.prompt for case in shown], images, scores)
 
     def _labelled(self, bench: Workbench, request: AnalysisRequest) -> Labelled | None:
         """The user's labelled pictures, or what the benchmark knows of its references; None if that is nothing."""
@@ -127,7 +128,7 @@ class GranularitySection(RunSection[GranularityConfig]):
         ]
         probes = layers.probes()
         if not any(probes.values()):
-            logger.warning("no factor can be probed: each needs two values in two identities")
+            tell("no factor can be probed: each needs two values in two identities")
         else:
             paths.append(layer_figures.draw_probes(out / "granularity-probes.png", layers, probes))
         return paths

@@ -34,11 +34,7 @@ def unbiased_cka(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 def cka_matrix(features: Mapping[str, NDArray[Any]]) -> Floats:
     """Unbiased CKA between all sets, in their order."""
-    return _normalised(np.stack([_centred(each) for each in features.values()]))
-
-
-def _normalised(grams: Floats) -> Floats:
-    flat = grams.reshape(len(grams), -1)
+    flat = np.stack([_centred(each).ravel() for each in features.values()])
     products = flat @ flat.T
     scale = np.sqrt(np.maximum(np.diag(products), 1e-300))
     return products / scale[:, None] / scale

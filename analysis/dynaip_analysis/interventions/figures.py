@@ -12,7 +12,7 @@ import numpy as np
 from dynaip.ablation.statistics import FEWEST
 from dynaip.report.style import LIGHT
 from dynaip_analysis.drawing import canvas
-from dynaip_analysis.interventions.measure import CHANGE, Cell, Sweep, effects
+from dynaip_analysis.interventions.measure import CHANGE, Sweep, effects
 
 MAIN = ("cp", "pf", "leak")
 
@@ -119,7 +119,10 @@ def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], found: Sweep, high: flo
     blocks = list(dict.fromkeys(cell.block for cell in found.cells))
     table = {(row["block"], row["window"]): row for row in rows}
     columns = [*range(len(found.windows)), None]
-    cells = [[table[_key(Cell("image", block, window))] for window in columns] for block in blocks]
+    cells = [
+        [table[-1 if block is None else block, -1 if window is None else window] for window in columns]
+        for block in blocks
+    ]
     values = np.array([[cell["effect"] for cell in line] for line in cells])
     drawn = axes.imshow(values, cmap=canvas.DIVERGING, vmin=-high, vmax=high, aspect="auto", interpolation="nearest")
     digits = 2 if high >= 0.1 else 3
@@ -147,10 +150,6 @@ def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], found: Sweep, high: flo
 def _number(value: float, digits: int) -> str:
     rounded = f"{value:+.{digits}f}".replace("-", "−")
     return rounded[1:] if float(rounded[1:]) == 0 else rounded
-
-
-def _key(cell: Cell) -> tuple[int, int]:
-    return -1 if cell.block is None else cell.block, -1 if cell.window is None else cell.window
 
 
 def _ink(value: float, high: float, strong: bool) -> str:

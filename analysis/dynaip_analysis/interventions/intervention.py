@@ -66,7 +66,7 @@ class Intervention:
 
 
 @dataclass(frozen=True)
-class Together:
+class Combined:
     """Interventions as one function for ``dyna.intervene``: factors multiply, and a swap of a swap is no swap."""
 
     interventions: tuple[Intervention, ...]
@@ -88,11 +88,11 @@ class Together:
         return found if self.beneath is None else _times(self.beneath(branch, block, progress), found)
 
 
-def together(interventions: Sequence[Intervention], outer: BlockScale | None = None) -> Together:
+def together(interventions: Sequence[Intervention], outer: BlockScale | None = None) -> Combined:
     """One function for ``dyna.intervene``, on top of what ``outer`` changes already."""
-    if isinstance(outer, Together):
-        return Together((*outer.interventions, *interventions), outer.beneath)
-    return Together(tuple(interventions), outer)
+    if isinstance(outer, Combined):
+        return Combined((*outer.interventions, *interventions), outer.beneath)
+    return Combined(tuple(interventions), outer)
 
 
 def _times(one: float | Sequence[float], other: float | Sequence[float]) -> float | Sequence[float]:

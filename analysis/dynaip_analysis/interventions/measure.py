@@ -149,17 +149,15 @@ def _scored(
     own = bench.score(cases, made) or [{} for _ in cases]
     others = bench.score(partners, made) if kind == "swap" else []
     others = others or [{} for _ in cases]
-    return [
-        {"cell": name, "case": case.id, "change": _change(image, before), **scores}
-        | {f"other_{metric}": value for metric, value in other.items()}
-        for case, image, before, scores, other in zip(cases, made, base, own, others, strict=True)
-    ]
-
-
-def _change(image: Image.Image, before: Image.Image) -> float:
-    """Mean absolute difference of pixels, 0 to 1."""
-    one, other = (np.asarray(each.convert("RGB"), dtype=np.float64) / 255 for each in (image, before))
-    return float(np.abs(one - other).mean())
+    rows: list[dict[str, Any]] = []
+    for case, image, before, scores, other in zip(cases, made, base, own, others, strict=True):
+        pixels = (np.asarray(each.convert("RGB"), dtype=np.float64) / 255 for each in (image, before))
+        change = float(np.abs(np.subtract(*pixels)).mean())
+        rows.append(
+            {"cell": name, "case": case.id, CHANGE: change, **scores}
+            | {f"other_{metric}": value for metric, value in other.items()}
+        )
+    return rows
 
 
 CHANGE = "change"
@@ -184,7 +182,8 @@ def effects(found: Sweep) -> list[dict[str, Any]]:
     boot = Bootstrap(aligned)
     rows: list[dict[str, Any]] = []
     for metric in metrics:
-        differences = _differences(aligned.values[metric][:, 0], aligned.arms)
+        values, base = aligned.values[metric][:, 0], aligned.arms.index(UNTOUCHED)
+        differences = np.delete(values - values[base], base, axis=0)  # cells x cases
         complete = int(np.isfinite(differences).all(axis=0).sum())
         null, strength = float("nan") if metric == CHANGE else null_of(differences), t_of(differences)
         for place, cell in enumerate(found.cells):
@@ -199,12 +198,6 @@ def effects(found: Sweep) -> list[dict[str, Any]]:
                  "untouched": boot.estimate(UNTOUCHED, metric).value}
             )  # fmt: skip
     return rows
-
-
-def _differences(values: Floats, arms: Sequence[str]) -> Floats:
-    """Cells x cases: each cell minus the untouched run."""
-    base = arms.index(UNTOUCHED)
-    return np.delete(values - values[base], base, axis=0)
 
 
 def null_of(differences: Floats, level: float = 0.95, seed: int = 0) -> float:

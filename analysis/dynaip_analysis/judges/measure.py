@@ -74,37 +74,29 @@ def agreements(scores: Scores, judges: Sequence[str], seed: int = 0) -> list[Agr
 
     ``scores`` has one row an arm, suite and case. Judges that give all cases one value have NaN.
     """
-    ranks = [_ranks(suite.values, judges) for suite in _aligned(scores, judges)]
-    return [_agreement(ranks, one, other, seed) for one, other in combinations(judges, 2)]
+    suites = [suite.values for suite in _aligned(scores, judges)]
+    return [_agreement(suites, one, other, seed) for one, other in combinations(judges, 2)]
 
 
 def _aligned(scores: Scores, judges: Sequence[str]) -> list[SuiteScores]:
     return collect([{"seed": 0, "arm": "run", "suite": "all", **row} for row in scores], judges)
 
 
-def _ranks(values: Mapping[str, Floats], judges: Sequence[str]) -> dict[str, Floats]:
-    """Centred ranks over cases, (arms x seeds) x cases; NaN where a judge says nothing."""
-    found: dict[str, Floats] = {}
-    for judge in judges:
-        flat = values[judge].reshape(-1, values[judge].shape[-1])
-        found[judge] = np.stack([_centred(row) for row in flat])
-    return found
+def _centred_ranks(values: Floats, known: NDArray[np.bool_]) -> Floats:
+    """Ranks over the cases that both judges know, (arms x seeds) x cases, with a mean of 0; 0 at the others."""
+    ranks = np.zeros(values.shape)
+    for row, own, there in zip(ranks, values, known, strict=True):
+        row[there] = rankdata(own[there]) - (there.sum() + 1) / 2
+    return ranks
 
 
-def _centred(row: Floats) -> Floats:
-    ranks = np.full(len(row), np.nan)
-    known = np.isfinite(row)
-    ranks[known] = rankdata(row[known])
-    return ranks - (float(np.nanmean(ranks)) if known.any() else 0.0)
-
-
-def _agreement(ranks: Sequence[Mapping[str, Floats]], one: str, other: str, seed: int) -> Agreement:
+def _agreement(suites: Sequence[Mapping[str, Floats]], one: str, other: str, seed: int) -> Agreement:
     rng = np.random.default_rng(seed)
     moments, drawn, dealt, cases = np.zeros(3), np.zeros((DRAWS, 3)), np.zeros((SHUFFLES, 3)), 0
-    for suite in ranks:
-        a, b = suite[one], suite[other]
+    for suite in suites:
+        a, b = (suite[judge].reshape(-1, suite[judge].shape[-1]) for judge in (one, other))
         known = np.isfinite(a) & np.isfinite(b)
-        a, b = np.where(known, a, 0.0), np.where(known, b, 0.0)
+        a, b = _centred_ranks(a, known), _centred_ranks(b, known)
         each = np.stack([(a * b).sum(axis=0), (a * a).sum(axis=0), (b * b).sum(axis=0)], axis=1)
         count = len(each)
         moments += each.sum(axis=0)
@@ -198,13 +190,9 @@ def recognitions(own: Scores, other: Scores, judges: Sequence[str]) -> list[Reco
     """From the same images scored against their own cases and against others', row by row."""
     rows: list[dict[str, Any]] = []
     for k, (one, two) in enumerate(zip(own, other, strict=True)):
-        gaps = {judge: _number(one.get(judge)) - _number(two.get(judge)) for judge in judges}
+        gaps = {judge: float(one.get(judge, np.nan)) - float(two.get(judge, np.nan)) for judge in judges}
         values = {judge: 0.5 * (1 + np.sign(gap)) for judge, gap in gaps.items()}
         rows.append({"seed": 0, "suite": "all", "arm": "run", "case": str(k), **values})
     boot = Bootstrap(_aligned(rows, judges)[0])
     found = {judge: boot.estimate("run", judge) for judge in judges}
     return [Recognition(judge, it.value, it.low, it.high, it.cases) for judge, it in found.items()]
-
-
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)

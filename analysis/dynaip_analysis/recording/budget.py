@@ -61,12 +61,12 @@ class RecordingPlan:
         steps = "an unknown number of steps" if self.steps is None else f"{self.steps} steps"
         merged = f", each the mean of {self.stride} neighbouring steps" if self.stride > 1 else ""
         return (
-            f"{self.what}: {told(self.per_step)} a step over {steps}; keeps {self.groups} maps{merged}: "
-            f"{told(self.bytes)} of {told(self.budget)}"
+            f"{self.what}: {bytes_told(self.per_step)} a step over {steps}; keeps {self.groups} maps{merged}: "
+            f"{bytes_told(self.bytes)} of {bytes_told(self.budget)}"
         )
 
 
-def make_plan(
+def plan_recording(
     what: str, layout: Arrays, steps: int | None, budget: int, scratch: int = 0, copies: int = 4
 ) -> RecordingPlan:  # fmt: skip
     """Fit a layout, ``copies`` of a chunk and ``scratch`` bytes into ``budget``.
@@ -78,7 +78,8 @@ def make_plan(
     room = (budget - work) // max(per_step, 1)
     if room < 1:
         raise InputError(
-            f"{what}: one step needs {told(per_step)} (with {told(work)} to work in) and the budget is {told(budget)}; "
+            f"{what}: one step needs {bytes_told(per_step)} (with {bytes_told(work)} to work in) and the budget is "
+            f"{bytes_told(budget)}; "
             "give more, or record fewer blocks, branches or samples, or the mean over heads"
         )
     if steps is None:
@@ -96,7 +97,7 @@ def parse_bytes(size: float | str) -> int:
     return int(found_bytes)
 
 
-def told(size: int) -> str:
+def bytes_told(size: int) -> str:
     """Bytes in words."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= factor:

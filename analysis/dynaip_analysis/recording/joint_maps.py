@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from dynaip.adapter.words import places_of
 from dynaip.errors import InputError
-from dynaip_analysis.recording.budget import Arrays, RecordingPlan, make_plan
+from dynaip_analysis.recording.budget import Arrays, RecordingPlan, plan_recording
 from dynaip_analysis.recording.joint import JointEvent
 from dynaip_analysis.recording.maps import Branches, Map, region_on, token_at
 from dynaip_analysis.recording.reduction import mass_on, rows_from
@@ -83,7 +83,7 @@ def joint_plan(
     tokens = text_tokens + facts.grid[0] * facts.grid[1]
     scratch = 4 * facts.samples * facts.heads * len(request.names) * tokens
     layout = joint_layout(request, facts, blocks, text_tokens)
-    return make_plan("joint attention", layout, steps, budget, scratch, WORK)
+    return plan_recording("joint attention", layout, steps, budget, scratch, WORK)
 
 
 class JointKeeper:

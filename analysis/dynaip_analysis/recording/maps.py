@@ -169,7 +169,8 @@ class Map(Named):
             with canvas.own_figure((2.6, 2.4)) as figure:
                 place = figure.subplots()
                 canvas.scale_bar(figure, self.overlay(place, picture), place, "")
-            drawn = f'<img alt="{escape(caption or "map")}" src="data:image/png;base64,{_encoded(figure)}">'
+            encoded = base64.b64encode(canvas.png_of(figure)).decode()
+            drawn = f'<img alt="{escape(caption or "map")}" src="data:image/png;base64,{encoded}">'
         return (
             f"<figure>{drawn}<figcaption>{escape(caption)} <small>{escape(self.told())}</small></figcaption></figure>"
         )
@@ -183,10 +184,6 @@ class Map(Named):
 
     def _repr_html_(self) -> str:
         return self.to_html()
-
-
-def _encoded(figure: Any) -> str:
-    return base64.b64encode(canvas.png_of(figure)).decode()
 
 
 def _label(axis: str, label: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -105,11 +105,8 @@ class Named:
             away = [abs(float(each) - float(label)) for each in labels]
             if min(away, default=1.0) <= NEAR:
                 return int(np.argmin(away))
-        raise InputError(f"axis {axis!r} has no {label!r}; it has {', '.join(map(_told, labels[:20]))}")
-
-
-def _told(label: Hashable) -> str:
-    return f"{label:.4g}" if isinstance(label, float) else str(label)
+        known = ", ".join(f"{each:.4g}" if isinstance(each, float) else str(each) for each in labels[:20])
+        raise InputError(f"axis {axis!r} has no {label!r}; it has {known}")
 
 
 def save(path: str | Path, arrays: Mapping[str, Named], extra: Mapping[str, Any] | None = None) -> None:

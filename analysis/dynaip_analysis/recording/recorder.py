@@ -13,15 +13,15 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import nn
 
 from dynaip.adapter.attention import BRANCHES
+from dynaip.adapter.compiled import is_compiled
 from dynaip.adapter.events import PassEvent, ReferenceEvent
 from dynaip.adapter.model import DynaIP
 from dynaip.adapter.words import places_of, tokens_of
 from dynaip.contracts import Branch, FusedReference
 from dynaip.errors import InputError
-from dynaip_analysis.recording.budget import RecordingPlan, parse_bytes, told
+from dynaip_analysis.recording.budget import RecordingPlan, bytes_told, parse_bytes
 from dynaip_analysis.recording.joint import JointEvent, JointListener
 from dynaip_analysis.recording.joint_maps import JointKeeper, JointRequest, joint_plan
 from dynaip_analysis.recording.recording import Recording
@@ -100,11 +100,12 @@ class FusionKeeper:
         what = "the features of the references" if self.features else "the routing of the references"
         if self.left == self.budget:
             raise InputError(
-                f"{what} need {told(size)} and their part of the budget is {told(self.budget)}; give more, or record fewer"
+                f"{what} need {bytes_told(size)} and their part of the budget is {bytes_told(self.budget)}; "
+                "give more, or record fewer"
             )
         if self.left >= 0:
             logger.warning(
-                "%s outgrow their part of the budget (%s): later calls are left out", what, told(self.budget)
+                "%s outgrow their part of the budget (%s): later calls are left out", what, bytes_told(self.budget)
             )
         self.left = -1
 
@@ -136,17 +137,17 @@ class _Session:
             return
         transformer = self.dyna.transformer
         self.recording.words = [tokens_of(self.dyna.backbone, self.dyna.pipe, prompt) for prompt in self.prompts]
-        if is_compiled(transformer, self.dyna.pipe):
+        if is_compiled(transformer) or is_compiled(getattr(self.dyna.pipe, "transformer", transformer)):
             # Traced code would break at every map, or refuse to (fullgraph), and what it was traced without stays unseen.
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         if self.joint is not None:
             self._check_words(self.joint)
             sites = dict(enumerate(self.dyna.backbone.blocks(transformer)))
-            self.joint_blocks = chosen_blocks("joint attention", self.joint.blocks, list(sites))
+            self.joint_blocks = blocks_to_record("joint attention", self.joint.blocks, list(sites))
             self.listener = JointListener({number: sites[number] for number in self.joint_blocks}, self._see_joint)
             stack.callback(self.listener.remove)
         if self.request is not None:
-            chosen_blocks("attention", self.request.blocks, self.dyna.block_numbers)
+            blocks_to_record("attention", self.request.blocks, self.dyna.block_numbers)
             stack.enter_context(self.dyna.observe(self._see_reference))
         stack.enter_context(self.dyna.observe_passes(self._see_pass))
 
@@ -267,7 +268,7 @@ def estimate(
     )  # fmt: skip
     if joint is not None and attention is None:
         blocks = range(len(dyna.backbone.blocks(dyna.transformer)))
-        chosen = chosen_blocks("joint attention", joint.blocks, blocks)
+        chosen = blocks_to_record("joint attention", joint.blocks, blocks)
         return joint_plan(joint, facts, chosen, text_tokens, parse_bytes(budget))
     return reference_plan(attention or AttentionRequest(), facts, parse_bytes(budget))
 
@@ -278,22 +279,12 @@ def device_of(dyna: DynaIP) -> torch.device | None:
     return None if device.type in ("cpu", "meta") else device
 
 
-def chosen_blocks(what: str, wanted: Collection[int] | None, there: Sequence[int]) -> list[int]:
+def blocks_to_record(what: str, wanted: Collection[int] | None, there: Sequence[int]) -> list[int]:
     """Numbers of the blocks to record; ``InputError`` names those that do not exist."""
     missing = sorted(set(wanted or ()) - set(there))
     if missing or (wanted is not None and not wanted):
         raise InputError(f"{what}: there is no block {missing or wanted}; the blocks are {', '.join(map(str, there))}")
     return [number for number in there if wanted is None or number in wanted]
-
-
-def is_compiled(transformer: nn.Module, pipe: Any) -> bool:
-    """Whether the transformer, the one that the pipeline calls in its place, or a part of it is compiled."""
-    own = getattr(pipe, "transformer", transformer)
-    return any(
-        getattr(module, "_compiled_call_impl", None) is not None or "_orig_mod" in module._modules
-        for module in (*transformer.modules(), own)
-        if isinstance(module, nn.Module)
-    )
 
 
 def _holds(tokens: Sequence[str], word: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
@@ -91,7 +91,13 @@ class Recording:
         """Write maps to ``path`` (safetensors) and their axes beside it (JSON); routing and features go beside them."""
         path = Path(path)
         arrays = {f"{part}.{branch}": found for part, branch, found in self.maps()}
-        tensors = {f"routing.{k}.{name}": value for k, fused in enumerate(self.routing) for name, value in _kept(fused)}
+        routing = [{"weights": fused.weights, "expert_weights": fused.expert_weights} for fused in self.routing]
+        tensors = {
+            f"routing.{k}.{name}": value
+            for k, parts in enumerate(routing)
+            for name, value in parts.items()
+            if value is not None
+        }
         tensors |= {
             f"features.{k}.{name}": value for k, found in enumerate(self.features) for name, value in found.items()
         }
@@ -141,11 +147,6 @@ class Recording:
                 self.routing.append(FusedReference(torch.empty(0), found.get("weights"), found.get("expert_weights")))
             else:
                 self.features.append(found)
-
-
-def _kept(fused: FusedReference) -> Sequence[tuple[str, Any]]:
-    parts = (("weights", fused.weights), ("expert_weights", fused.expert_weights))
-    return [(name, value) for name, value in parts if value is not None]
 
 
 def _beside(path: Path) -> Path:

@@ -16,7 +16,7 @@ from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.events import ReferenceEvent
 from dynaip.contracts import Branch
 from dynaip.errors import InputError
-from dynaip_analysis.recording.budget import Arrays, RecordingPlan, make_plan
+from dynaip_analysis.recording.budget import Arrays, RecordingPlan, plan_recording
 from dynaip_analysis.recording.maps import Branches, Map, region_on
 from dynaip_analysis.recording.reduction import CHUNK, Workspace, spans, weights_and_entropy
 from dynaip_analysis.recording.store import Store, device_for
@@ -117,7 +117,7 @@ COUNTED_BY = {
 def reference_plan(request: AttentionRequest, facts: Facts, budget: int) -> RecordingPlan:
     """Fit a recording of reference attention into ``budget`` bytes; ``InputError`` if one step does not fit."""
     scratch = 4 * facts.samples * facts.keys * facts.width  # a copy of the keys in float32
-    return make_plan("reference attention", layout_of(request, facts), facts.steps, budget, scratch)
+    return plan_recording("reference attention", layout_of(request, facts), facts.steps, budget, scratch)
 
 
 class ReferenceKeeper:
@@ -163,7 +163,10 @@ class ReferenceKeeper:
         self._check(event, at)
         sums = self.store.at(event.progress)
         self.heard = True
-        size, whole = (_norms(each) for each in (event.term, event.output))
+        # In float32 without a copy of the values in it.
+        size, whole = (
+            torch.linalg.vector_norm(each, dim=-1, dtype=torch.float32) for each in (event.term, event.output)
+        )
         share = size / whole.clamp_min(1e-12)
         self._add(at, sums[f"{branch}.share"][block], share)
         at.add(sums[f"{branch}.seen"][block], 1.0)
@@ -263,11 +266,6 @@ class ReferenceKeeper:
     def _grids(self, branch: str) -> dict[str, tuple[int, int]]:
         grids = {"key": self.facts.patches}
         return {**grids, "query": self.facts.grid} if branch == "image" else grids
-
-
-def _norms(values: Tensor) -> Tensor:
-    """Norms over channels in float32, without a copy of the values in it."""
-    return torch.linalg.vector_norm(values, dim=-1, dtype=torch.float32)
 
 
 _HOST: Any = WeakTensorKeyDictionary()

@@ -62,15 +62,12 @@ def summarise(weights: Floats, groups: NDArray[Any] | None = None) -> RoutingSum
     count = len(np.unique(groups))
     low, high = np.array([interval(own, count) for own in means.T]).T
     least, most = interval(informations, count)
+    first = tokens >= tokens.max(axis=-1, keepdims=True) - 1e-9
+    load = (first / first.sum(axis=-1, keepdims=True)).mean(axis=(0, 1))
     return RoutingSummary(
-        mean, tokens.std(axis=(0, 1)), _load(tokens), whole, alone, whole - per_image, per_image - alone, low, high,
+        mean, tokens.std(axis=(0, 1)), load, whole, alone, whole - per_image, per_image - alone, low, high,
         least, most,
     )  # fmt: skip
-
-
-def _load(tokens: Floats) -> Floats:
-    first = tokens >= tokens.max(axis=-1, keepdims=True) - 1e-9
-    return (first / first.sum(axis=-1, keepdims=True)).mean(axis=(0, 1))
 
 
 def _drawn(tokens: Floats, groups: NDArray[Any]) -> tuple[Floats, Floats]:

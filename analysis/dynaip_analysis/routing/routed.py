@@ -13,6 +13,7 @@ from torch import Tensor
 from dynaip.contracts import Case, FusedReference
 from dynaip.errors import InputError
 from dynaip_analysis.bench.workbench import Workbench
+from dynaip_analysis.recording.recorder import record
 
 Floats = NDArray[np.float64]
 BATCH = 32
@@ -38,7 +39,16 @@ def routed(bench: Workbench, cases: Sequence[Case]) -> Routed | None:
     reads_prompt = getattr(bench.dyna.fusion, "uses_condition", False)
     if reads_prompt and not all(case.prompt for case in first):
         raise InputError("this adapter's router reads the prompt: say with --prompt what is to be generated")
-    found = _in_generation(bench, first) if reads_prompt else _without(bench, first)
+    if reads_prompt:
+        # Nothing of it is to be left out: weights are small beside what generating them takes.
+        with record(bench.dyna, attention=False, routing=True, budget="32GB") as recording:
+            bench.generate(first, options={"num_inference_steps": 1})
+        found = recording.routing
+    else:
+        images = [case.references[0].image for case in first]
+        with torch.no_grad():
+            starts = range(0, len(images), BATCH)
+            found = [bench.dyna.fuse(bench.dyna.features(images[start : start + BATCH])) for start in starts]
     weights, experts = _stacked(found, "weights"), _stacked(found, "expert_weights")
     return None if weights is None else Routed(weights, experts)
 
@@ -47,23 +57,6 @@ def under_prompts(bench: Workbench, cases: Sequence[Case], prompts: Sequence[str
     """Weights of the same references under every prompt, P x B x N x L."""
     found = [routed(bench, [replace(case, prompt=prompt) for case in cases]) for prompt in prompts]
     return np.stack([each.weights for each in found if each is not None])
-
-
-def _without(bench: Workbench, cases: Sequence[Case]) -> list[FusedReference]:
-    images = [case.references[0].image for case in cases]
-    with torch.no_grad():
-        return [
-            bench.dyna.fuse(bench.dyna.features(images[start : start + BATCH]))
-            for start in range(0, len(images), BATCH)
-        ]
-
-
-def _in_generation(bench: Workbench, cases: Sequence[Case]) -> list[FusedReference]:
-    from dynaip_analysis.recording.recorder import record
-
-    with record(bench.dyna, attention=False, routing=True) as recording:
-        bench.generate(cases, options={"num_inference_steps": 1})
-    return recording.routing
 
 
 def _stacked(found: Sequence[FusedReference], name: str) -> Floats | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynaip.contracts.section import AnalysisRequest, SectionContent
 from dynaip.errors import InputError
+from dynaip.notes import tell
 from dynaip.reading import Row, read_rows
 from dynaip_analysis.bench.section import Chosen, RunSection
 from dynaip_analysis.routing.config import RoutingConfig
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from dynaip_analysis.bench.labels import Ints
     from dynaip_analysis.bench.workbench import Workbench
     from dynaip_analysis.routing.routed import Routed
-
-
-logger = logging.getLogger(__name__)
 
 
 class RoutingSection(RunSection[RoutingConfig]):
@@ -50,7 +47,7 @@ class RoutingSection(RunSection[RoutingConfig]):
             looked = self._look(each.run, request)
             found = looked.found
             if found is None:
-                logger.warning("%s has no router: it is left out", each.label)
+                tell(f"{each.label} has no router: it is left out")
                 continue
             names = levels[each.label] = list(looked.bench.dyna.encoder.levels)
             summary = summaries[each.label] = measure.summarise(found.weights, looked.groups)
@@ -212,20 +209,17 @@ def _sentences(rows: Sequence[Row]) -> list[str]:
         most = max(own, key=lambda row: float(row["mean"]))
         parts = ", ".join(f"{row['level']} {row['mean']:.2f}" for row in own)
         share = own[0]["mutual_information"] / math.log(len(own)) if len(own) > 1 else 0.0
+        verdict = (
+            "nearly the same mixture for every patch" if share < 0.02
+            else "the mixture depends a little on the patch" if share < 0.2
+            else "patches are routed apart"
+        )  # fmt: skip
+        dead = [str(row["level"]) for row in own if row.get("dead")]
+        it = "it" if len(dead) == 1 else "them"
+        unused = f" Hardly used: {', '.join(dead)}; no patch prefers {it}." if dead else ""
         sentences.append(
             f"{adapter}: mean weights are {parts}; {most['level']} leads. "
             f"Knowing the patch tells {own[0]['mutual_information']:.3f} nats about its level, "
-            f"{share:.0%} of what is possible: {_verdict(share)}.{_unused(own)}"
+            f"{share:.0%} of what is possible: {verdict}.{unused}"
         )
     return sentences
-
-
-def _unused(rows: Sequence[Row]) -> str:
-    names = [str(row["level"]) for row in rows if row.get("dead")]
-    return f" Hardly used: {', '.join(names)}; no patch prefers {'it' if len(names) == 1 else 'them'}." if names else ""
-
-
-def _verdict(share: float) -> str:
-    if share < 0.02:
-        return "nearly the same mixture for every patch"
-    return "the mixture depends a little on the patch" if share < 0.2 else "patches are routed apart"

@@ -62,6 +62,7 @@ class PipelineBackbone(Backbone, Generic[Options]):
         options: dict[str, Any] = {
             "revision": config.revision,
             "variant": config.variant,
+            "use_safetensors": True,  # weights that are pickled could run code
             "device_map": config.device_map,
             "quantization_config": config.quantization and quantization(config.quantization),
         }

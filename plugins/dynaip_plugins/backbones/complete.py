@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -31,6 +32,9 @@ def check_complete(pipe: Any, warned: Sequence[str], model: str) -> None:
     lacking = [name for line in warned for name in _MISSING.findall(line)]
     if lacking:
         tell(f"the files of {model} lack weights of a text encoder, which begin by chance: {_listed(lacking)}")
+    for line in warned:
+        if not _MISSING.search(line):  # whoever listens to the libraries hears the rest as ever
+            logging.getLogger("diffusers").warning(line)
 
 
 def _listed(names: Sequence[str]) -> str:

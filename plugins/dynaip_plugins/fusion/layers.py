@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dynaip.errors import ConfigError, InputError
+from dynaip.numeric import weight_from
 from dynaip.suggest import did_you_mean
 
 
@@ -48,14 +49,13 @@ def coefficient_values(coefficients: Mapping[str, float] | None, levels: Iterabl
     Raises ``InputError`` for an unknown level, a negative value, or zeros alone.
     """
     names = list(levels)
-    for level, value in (coefficients or {}).items():
+    for level in coefficients or {}:
         if level not in names:
             raise InputError(
                 f"granularity: no level {level}; there are {', '.join(names)}.{did_you_mean(level, names)}"
             )
-        if not 0 <= value < float("inf"):
-            raise InputError(f"granularity: {level}={value} must be a number from 0 up")
-    values = [float((coefficients or {}).get(level, 1.0)) for level in names]
+    given = {level: weight_from(value, f"granularity: {level}=") for level, value in (coefficients or {}).items()}
+    values = [given.get(level, 1.0) for level in names]
     if all(value == 1 for value in values):
         return None
     if not any(values):

@@ -87,7 +87,7 @@ def test_blocks_count_by_the_share_of_the_term() -> None:
     values[0, 0, 0, 0] = values[0, 1, 0, 1] = 1
     axes = {"block": [0], "step": [0, 1], "query": [0], "key": [0, 1]}
     share = Named(np.array([[[0.1], [0.3]]]), {"block": [0], "step": [0, 1], "query": [0]})
-    np.testing.assert_allclose(measure.weighed(Named(values, axes), share), [[0.25, 0.75]])
+    np.testing.assert_allclose(measure.weighed_mean(Named(values, axes), share), [[0.25, 0.75]])
 
 
 def test_maps_follow_the_planted_attention() -> None:

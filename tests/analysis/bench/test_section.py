@@ -17,12 +17,13 @@ from PIL import Image
 from dynaip.config import EvaluationConfig
 from dynaip.contracts import AnalysisRequest, Case, CaseReference, FusedReference
 from dynaip.errors import ConfigError, InputError
+from dynaip.notes import Note, caught
 from dynaip.reading import read_rows
 from dynaip.registry import registry
 from dynaip.report.build import build_report
 from dynaip.report.sections import build, prepare_sections
 from dynaip_analysis.bench import workbench
-from dynaip_analysis.bench.section import choose
+from dynaip_analysis.bench.section import chosen_runs
 
 LEVELS = {"low": 1, "high": 2}
 
@@ -104,13 +105,13 @@ def test_every_section_is_registered() -> None:
 
 
 def test_the_shipped_adapter_comes_first(directory: Path) -> None:
-    chosen = choose(directory)
+    chosen = chosen_runs(directory)
     assert [each.label for each in chosen] == ["microworld", "hmoe-dynamic"]
     assert chosen[0].run == "microworld"
     assert chosen[0].shipped
     assert chosen[0].steps == 700
     assert chosen[1].run == str(directory / "arms" / "a")
-    assert choose(directory, "elsewhere/run")[0].run == "elsewhere/run"
+    assert chosen_runs(directory, "elsewhere/run")[0].run == "elsewhere/run"
 
 
 def test_prepared_and_shown(bench: None, directory: Path) -> None:
@@ -210,7 +211,7 @@ def test_what_is_not_made_again_is_not_shown_as_if_it_were(bench: None, director
 
 
 def test_an_arm_without_a_router_is_said_beside_one_with(
-    bench: None, directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bench: None, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Without(Bench):
         def __init__(self) -> None:
@@ -220,22 +221,21 @@ def test_an_arm_without_a_router_is_said_beside_one_with(
     opened = {"microworld": Bench, str(directory / "arms" / "a"): Without}
     monkeypatch.setattr(workbench.Workbench, "open", classmethod(lambda cls, run: opened[run]()))
     section = build("routing", {"cases": 3})
-    section.prepare(directory)
+    with pytest.warns(Note, match="hmoe-dynamic has no router: it is left out"):
+        section.prepare(directory)
     content = section.content(directory)
     assert content is not None
     assert content.lead.endswith("hmoe-dynamic has no router.")
-    assert "hmoe-dynamic has no router: it is left out" in caplog.text
 
 
-def test_fewer_cases_than_were_asked_for_are_said(
-    bench: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_fewer_cases_than_were_asked_for_are_said(bench: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     every = Bench.cases
     monkeypatch.setattr(Bench, "cases", lambda self, suite, count, seed=0: every(self, suite, min(count, 6)))
-    build("decoupling").analyse(AnalysisRequest("microworld", tmp_path))
-    assert "cases" not in caplog.text, "what nobody asked for is no news"
-    build("decoupling", {"cases": 9}).analyse(AnalysisRequest("microworld", tmp_path))
-    assert "cases=9, but suite single has 6 cases: all are taken" in caplog.text
+    with caught() as lines:
+        build("decoupling").analyse(AnalysisRequest("microworld", tmp_path))
+    assert not any("cases=" in line for _, line in lines), "what nobody asked for is no news"
+    with pytest.warns(Note, match="cases=9, but suite single has 6 cases: all are taken"):
+        build("decoupling", {"cases": 9}).analyse(AnalysisRequest("microworld", tmp_path))
 
 
 @pytest.mark.parametrize(("name", "option"), [("attention", {"budget": "much"}), ("attention", {"budget": "1e999GB"})])

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dynaip.config import EvaluationConfig
 from dynaip.contracts import Case, CaseReference
-from dynaip.errors import ConfigError
+from dynaip.errors import ConfigError, InputError
 from dynaip_analysis.bench.workbench import Workbench, evaluation_if_named
 from dynaip_analysis.interventions.measure import sweep
 
@@ -31,6 +31,13 @@ def test_a_run_without_a_benchmark_has_none_and_a_mistake_is_told(
     (tmp_path / "config.yaml").write_text("backbone: {use: flux, nonsense: 1}\n")
     with pytest.raises(ConfigError, match="nonsense"):
         evaluation_if_named(str(tmp_path))
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')\n")
+    saved = experiment(evaluation=section).resolved() | {"plugins": ["evil.py"]}
+    for damaged, words in ((yaml.safe_dump(saved), "--plugin"), ("backbone: [", "config.yaml")):
+        (tmp_path / "config.yaml").write_text(damaged)
+        with pytest.raises(InputError, match=words):
+            evaluation_if_named(str(tmp_path))
+    assert not (tmp_path / "mark").exists(), "a run brings no code"
 
 
 class Judge:
@@ -60,7 +67,7 @@ def bench(
         return [Judge(0.25), Judge(0.75)]
 
     monkeypatch.setattr("dynaip_analysis.bench.workbench.build_metrics", build)
-    raw = {"benchmark": "microworld", "suites": ["single"], "metrics": ["oracle"], "batch_size": 4}
+    raw = {"benchmark": "microworld", "suites": ["single"], "metrics": ["oracle", "clip"], "batch_size": 4}
     evaluation = EvaluationConfig.model_validate({**raw, "options": {"num_inference_steps": 1}})
     dyna = adapter()
     return Workbench("tiny", tiny_flux, dyna, dyna.backbone, evaluation)

@@ -71,9 +71,9 @@ def test_the_statement_and_the_scales_follow_from_the_table() -> None:
     means = {row["branch"]: row["value"] for row in table if row["metric"] == "cp"}
     assert f"{means['text branch']:.2f} through the text branch" in figures._kept(table)
     assert f"{means['neither']:.2f} without a reference" in figures._kept(table)
-    told = figures.swapped(table).replace("\u00a0", " ")
+    told = figures.against_both(table).replace("\u00a0", " ")
     assert told.startswith("Image branch alone minus both branches: CP +0.10 [+0.10, +0.10], PF +0.00")
-    assert figures.swapped([row for row in table if row["branch"] != "both branches"]) == ""
+    assert figures.against_both([row for row in table if row["branch"] != "both branches"]) == ""
     assert figures._range("pf", table) == (-0.04, 1.04)
     low, high = figures._range("leak", [{"low": -0.8, "high": 0.1}])
     assert low == -high == pytest.approx(-0.84)

@@ -15,7 +15,7 @@ from dynaip_analysis.granularity import figures, measure
 LEVELS = ("low", "high")
 
 
-def sweep() -> measure.Sweep:
+def sweep() -> measure.GammaSweep:
     chosen = measure.settings(LEVELS, gammas=(2.0,))
     picture = Image.new("RGB", (16, 16), "teal")
     scores = [
@@ -30,7 +30,7 @@ def sweep() -> measure.Sweep:
         for each in chosen
         for k in range(3)
     ]
-    return measure.Sweep(chosen, [picture] * 2, ["a", "b"], {each.name: [picture] * 2 for each in chosen}, scores)
+    return measure.GammaSweep(chosen, [picture] * 2, ["a", "b"], {each.name: [picture] * 2 for each in chosen}, scores)
 
 
 def test_settings_cover_the_router_each_level_alone_and_every_gamma() -> None:
@@ -44,20 +44,20 @@ def test_settings_cover_the_router_each_level_alone_and_every_gamma() -> None:
 
 
 def test_the_title_of_the_table_tells_its_numbers() -> None:
-    title = figures._kept(measure.estimates(sweep().scores))
+    title = figures._kept(canvas.estimates(sweep().scores, "setting"))
     assert title == "Identity kept (CP): 0.26 as routed; low alone 0.26, high alone 0.01; 0.01 no reference"
     assert figures._kept({"as routed": {}}) == "How often each attribute is kept, by setting"
 
 
 def test_estimates_by_setting() -> None:
-    found = measure.estimates(sweep().scores)
+    found = canvas.estimates(sweep().scores, "setting")
     assert found["low × 2"]["cp"].value == pytest.approx(0.51)
     assert found["high alone"]["cp"].value == pytest.approx(0.01)
     assert canvas.metric_names(sweep().scores) == ["cp", "pf", "cp_main"]
     assert canvas.shown_metrics(["cp", "pf", "leak", "cp_main", "pf_place"]) == ["cp", "cp_main", "pf", "leak"]
 
 
-def curve() -> measure.Sweep:
+def curve() -> measure.GammaSweep:
     """CP follows the coefficient of low, case by case; one attribute is moved by it, the other is not."""
     chosen = measure.curves(LEVELS, gammas=(0.5, 2.0))
     scores = [
@@ -65,13 +65,13 @@ def curve() -> measure.Sweep:
          "cp_main": 0.3 * each.coefficients["low"] + 0.01 * k, "cp_emblem": 0.5}
         for each in chosen for k in range(6)
     ]  # fmt: skip
-    return measure.Sweep(chosen, [], [], {}, scores)
+    return measure.GammaSweep(chosen, [], [], {}, scores)
 
 
 def test_curves_recover_what_a_coefficient_moves(tmp_path: Path) -> None:
     names = [each.name for each in curve().settings]
     assert names == ["as routed", "low × 0.5", "low × 2", "high × 0.5", "high × 2", "no reference"]
-    rows = measure.curve_rows(curve(), measure.estimates(curve().scores))
+    rows = measure.curve_rows(curve(), canvas.estimates(curve().scores, "setting"))
     main = {(row["level"], row["gamma"]): row["value"] for row in rows if row["metric"] == "cp_main"}
     assert main["low", 2.0] - main["low", 0.5] == pytest.approx(0.45)
     assert main["high", 2.0] == main["high", 0.5] == main["low", 1.0] == main["high", 1.0]
@@ -94,7 +94,7 @@ def test_the_largest_of_many_spans_is_chance_in_nineteen_worlds_of_twenty() -> N
              **{f"cp_{a}": float(rng.random() < own[k, a]) for a in range(3)}}
             for each in chosen for k in range(12)
         ]  # fmt: skip
-        spans, limit = measure._spans(measure.Sweep(chosen, [], [], {}, scores))
+        spans, limit = measure._spans(measure.GammaSweep(chosen, [], [], {}, scores))
         beyond += max(spans.values()) > limit
     assert beyond <= 6
 

@@ -46,6 +46,17 @@ def test_one_arm_gives_spearman() -> None:
     assert abs(apart.rho) < 2 * apart.limit
 
 
+def test_cases_that_one_judge_leaves_out_have_no_rank_for_the_other() -> None:
+    rows = scores()
+    for row in rows[::2]:
+        row["pf"] = float("nan")
+    rows[1]["cp"] = float("nan")
+    both = [row for row in rows if np.isfinite(row["pf"]) and np.isfinite(row["cp"])]
+    (found,) = agreements(rows, ["cp", "pf"])
+    assert found.rho == pytest.approx(spearmanr([row["cp"] for row in both], [row["pf"] for row in both]).statistic)
+    assert found.cases == len(both)
+
+
 def test_the_level_of_an_arm_is_no_agreement() -> None:
     """Arms and suites differ in their means under both judges, while cases are ranked independently."""
     rng = np.random.default_rng(0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dynaip.ablation.folder import FINISHED, RUNNING, AblationFolder, ArmFolder, Group, GroupArm
+from dynaip.ablation.folder import FINISHED, RUNNING, AblationFolder, ArmFolder, ArmGroup, GroupArm
 from dynaip.atomic import write_image, write_table, write_tensors
 from dynaip.contracts import Case, CaseReference
 
@@ -73,9 +73,9 @@ def test_who_makes_room_keeps_the_scores(arm: ArmFolder) -> None:
 
 
 def test_a_group_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    group = Group("g", [GroupArm("a", "a-1", None), GroupArm("base", "base-2", "base")], "abc", 40, None, ["/x.py"])
+    group = ArmGroup("g", [GroupArm("a", "a-1", None), GroupArm("base", "base-2", "base")], "abc", 40, None, ["/x.py"])
     group.write(tmp_path / "g.json")
-    assert Group.read(tmp_path / "g.json") == group
+    assert ArmGroup.read(tmp_path / "g.json") == group
 
 
 def test_cases_are_written_once_and_again_where_they_are_damaged(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dynaip.ablation.folder import FINISHED, AblationFolder, Group, GroupArm
+from dynaip.ablation.folder import FINISHED, AblationFolder, ArmGroup, GroupArm
 from dynaip.ablation.live import progress_of
 
 
@@ -23,7 +23,7 @@ from dynaip.ablation.live import progress_of
 )
 def test_share_and_words(tmp_path: Path, log: str, share: float, words: str) -> None:
     folder = AblationFolder(tmp_path)
-    Group("abc", [GroupArm("a", "a-1", None), GroupArm("b", "b-2", None)], "abc", 40, None, []).write(
+    ArmGroup("abc", [GroupArm("a", "a-1", None), GroupArm("b", "b-2", None)], "abc", 40, None, []).write(
         folder.group("abc")
     )
     folder.arm("a-1").mark(FINISHED)

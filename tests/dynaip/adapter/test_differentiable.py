@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend
@@ -45,3 +46,12 @@ def test_a_training_pass_chooses_by_itself(adapter: Any, tiny_flux: Any) -> None
     with dyna.training_pass({}, torch.ones(1, dtype=torch.bool)):
         assert F.scaled_dot_product_attention is not own
     assert F.scaled_dot_product_attention is own
+
+
+def test_weights_that_would_fill_the_memory_are_left_to_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dynaip.adapter.differentiable.plain_attention", lambda *args: pytest.fail("written out"))
+    q = torch.zeros(1, 1, 8200, 2)
+    with PlainAttention():
+        assert torch.nn.functional.scaled_dot_product_attention(q, q, q).shape == q.shape
+        with pytest.raises(pytest.fail.Exception):
+            torch.nn.functional.scaled_dot_product_attention(*[q[:, :, :80]] * 3)

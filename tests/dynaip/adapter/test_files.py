@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import dynaip
 from dynaip import DynaIP, Reference
@@ -169,3 +170,33 @@ def test_push_to_hub_uploads_what_from_pretrained_reads(
     assert "library_name: dynaip" in (tmp_path / "hub" / "README.md").read_text()
     again = DynaIP.from_pretrained(tmp_path / "hub")
     assert all(torch.equal(one, other) for one, other in zip(dyna.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda value: value * float("nan"), "holds numbers that are not finite"),
+        (lambda value: value / 0, "holds numbers that are not finite"),
+        (lambda value: value.to(torch.int8), "holds int8, no weights"),
+    ],
+    ids=["nan", "infinity", "integers"],
+)
+def test_weights_that_would_paint_black_are_refused(adapter: Make, tmp_path: Path, change: Any, line: str) -> None:
+    adapter(attach=False).save_pretrained(tmp_path)
+    stored = load_file(tmp_path / "adapter.safetensors")
+    name = next(name for name in stored if "to_k" in name)
+    save_file(stored | {name: change(stored[name])}, tmp_path / "adapter.safetensors")
+    with pytest.raises(InputError, match=rf"adapter\.safetensors.*{name.replace('.', r'[.]')} {line}"):
+        DynaIP.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2]
+)
+def test_weights_in_other_floats_are_read(adapter: Make, tmp_path: Path, dtype: torch.dtype) -> None:
+    dyna = adapter(attach=False)
+    dyna.save_pretrained(tmp_path)
+    stored = {name: value.to(dtype) for name, value in load_file(tmp_path / "adapter.safetensors").items()}
+    save_file(stored, tmp_path / "adapter.safetensors")
+    for name, value in DynaIP.from_pretrained(tmp_path).state_dict().items():
+        assert torch.equal(value, stored[name].float())

@@ -510,3 +510,89 @@ def test_the_sentence_holds_what_the_adapter_is(adapter: Make, tiny_flux: Any) -
     dyna.detach()
     assert dyna.summary().endswith("attached to nothing")
     assert dyna._repr_html_() == f"<p>{dyna.summary()}</p>"
+
+
+def test_granularity_reaches_the_tokens(adapter: Make, tiny_flux: Any) -> None:
+    """The tokens that blocks attend to are those of the fusion under the coefficients, whatever kind of number they are."""
+    dyna = adapter(decoupling="coupled")
+    features = dyna.features([picture(0)])
+    for granularity in ({"low": 4.0}, {"low": np.float32(4.0), "mid": torch.tensor(0)}, None, {}):
+        events: list[Any] = []
+        with dyna.observe_passes(events.append), dyna.references(Reference(picture(0)), granularity=granularity):
+            run(tiny_flux, inputs())
+        plain = {level: float(value) for level, value in (granularity or {}).items()}
+        torch.testing.assert_close(events[0].slots[0].tokens, dyna.fuse(features, coefficients=plain).tokens)
+        assert torch.equal(events[0].slots[0].tokens, dyna.fuse(features).tokens) is not bool(granularity)
+
+
+@pytest.mark.parametrize(
+    ("granularity", "line"),
+    [(1.5, "name levels"), ("low", "name levels"), ([1.0], "name levels"), ({"low": None}, "low=None must be a number"),
+     ({"low": "1.5"}, "low='1.5' must be a number"), ({"low": True}, "must be a number"), ({"low": 1e30}, "from 0 to 1000"),
+     ({"low": float("nan")}, "must be a number"), ({"lo": 1.0}, "Did you mean low"), ({3: 1.0}, "no level 3")],
+)  # fmt: skip
+def test_granularity_that_is_none_is_one_line(adapter: Make, granularity: Any, line: str) -> None:
+    dyna = adapter()
+    with (
+        pytest.raises(InputError, match=line) as caught,
+        dyna.references(Reference(picture(0)), granularity=granularity),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+def test_two_backward_passes_in_one_context(adapter: Make, tiny_flux: Any) -> None:
+    """Every pass has a graph of its own: gradients of two are the sum of their own, as when each has its own context."""
+    dyna = adapter(decoupling="coupled")
+    tiny_flux.transformer.requires_grad_(False)
+    features, keep = dyna.features([picture(0)]), torch.tensor([True])
+    first, second = inputs(), inputs()
+    second["hidden_states"] = second["hidden_states"] * 0.5
+
+    def backward(*passes: dict[str, Any]) -> list[Tensor]:
+        dyna.zero_grad()
+        with dyna.training_pass(features, keep):
+            for given in passes:
+                tiny_flux.transformer(**given)[0].square().mean().backward(retain_graph=True)
+        return [each.grad.clone() for each in dyna.trainable_parameters() if each.grad is not None]
+
+    alone = [backward(first), backward(second)]
+    for both, one, other in zip(backward(first, second), *alone, strict=True):
+        torch.testing.assert_close(both, one + other, atol=1e-6, rtol=1e-4)
+
+
+def test_queries_are_freed_after_a_failure_inside_a_block(adapter: Make, tiny_flux: Any) -> None:
+    dyna = adapter(decoupling="coupled")
+    held: list[Any] = []
+
+    def fail(module: Any, args: Any, output: Tensor) -> None:
+        held.append(weakref.ref(output))
+        raise RuntimeError("out of memory")
+
+    block = tiny_flux.transformer.transformer_blocks[1].attn
+    handle = block.norm_q.register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="out of memory"), dyna.references(Reference(picture(0))):
+        run(tiny_flux, inputs())
+    handle.remove()
+    gc.collect()
+    assert not any(place.queries or place.latest or place.kept for place in dyna.injector.places)
+    assert held[0]() is None
+    with dyna.references(Reference(picture(0))):
+        run(tiny_flux, inputs())
+    assert not any(place.queries for place in dyna.injector.places)
+
+
+@pytest.mark.parametrize(
+    "weights", [BranchWeights(float("nan"), 1.0), BranchWeights(1.0, float("inf")), (1.0, 1.0), None]
+)
+def test_a_policy_that_gives_no_weights_is_named(adapter: Make, tiny_flux: Any, weights: Any) -> None:
+    class Broken(DecouplingPolicy):
+        def weights(self, phase: Any, *, block: int, blocks: int, progress: float) -> Any:
+            return weights
+
+        def branches(self, phase: Any) -> Any:
+            return frozenset({"image"})
+
+    dyna = adapter()
+    with pytest.raises(InputError, match="Broken"), dyna.references(Reference(picture(0)), decoupling=Broken()):
+        run(tiny_flux, inputs())

@@ -50,5 +50,5 @@ def test_and_to_its_device() -> None:
 def test_coefficients_that_leave_no_level_are_refused_whatever_the_fusion_does(adapter: Callable[..., Any]) -> None:
     dyna = adapter(attach=False)
     with pytest.raises(InputError, match="all of low, mid, high are 0"):
-        dyna.check_levels({"low": 0.0, "mid": 0, "high": 0.0})
-    dyna.check_levels({"low": 0.0, "mid": 0})
+        dyna.coefficients_of({"low": 0.0, "mid": 0, "high": 0.0})
+    dyna.coefficients_of({"low": 0.0, "mid": 0})

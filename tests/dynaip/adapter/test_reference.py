@@ -112,3 +112,28 @@ def test_samples() -> None:
         as_samples((one, [two]), 10)
     with pytest.raises(InputError, match="prompt 1 has 3 references; the adapter allows 2"):
         as_samples(([one], [one, two, one]), 2)
+
+
+@pytest.mark.parametrize("scale", [np.float32(0.5), torch.tensor(0.5), np.array(0.5), np.float64(0.5)])
+def test_a_scale_may_come_from_numpy_or_torch(scale: Any) -> None:
+    assert Reference(Image.new("RGB", (8, 8)), scale=scale).scale == 0.5
+
+
+@pytest.mark.parametrize("scale", [True, "0.5", None, 1e30, float("nan"), np.float32("inf"), -1, [1.0]])
+def test_a_scale_that_is_none_is_one_line(scale: Any) -> None:
+    with pytest.raises(InputError, match="must be a number from 0 to 1000"):
+        Reference(Image.new("RGB", (8, 8)), scale=scale)
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, list, tuple, lambda box: [np.float32(edge) for edge in box]])
+def test_a_box_may_be_an_array(kind: Any) -> None:
+    given = Reference(Image.new("RGB", (8, 8)), region=kind((0.0, 0.0, 0.5, 1.0)))
+    assert given.region == (0.0, 0.0, 0.5, 1.0)
+    assert given.weights((2, 4)).tolist() == [1, 1, 0, 0] * 2
+
+
+@pytest.mark.parametrize("box", [np.zeros(3), torch.zeros(5), [0, 0, 1, None], [0, 0, 1, True], np.array([0, 0, 2, 1])])
+def test_a_box_that_is_none_is_one_line(box: Any) -> None:
+    with pytest.raises(InputError, match="region") as caught:
+        Reference(Image.new("RGB", (8, 8)), region=box)
+    assert "\n" not in str(caught.value)

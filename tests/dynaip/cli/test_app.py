@@ -276,6 +276,33 @@ def test_too_little_memory_is_one_line_that_says_what_needs_less() -> None:
     assert all(each in line for each in ("gradient_checkpointing", "quantization", "--offload model"))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["check", "~nobody-here/a.yaml"], "neither a config file nor a recipe"),
+        (["check", "Own.yaml"], r"Did you mean own\.yaml\?"),
+        (["check", "onw.yaml"], r"Did you mean own\.yaml\?"),
+        (["check", "own.yaml "], r"Did you mean own\.yaml\?"),
+        (["check", "microworld/dynaip", "--plugin", "~nobody-here/a.py"], "does not exist"),
+        (["check", "microworld/dynaip", "--plugin", "nime.py"], r"Did you mean mine\.py\?"),
+        (["check", "nul.yaml"], "write a list of Python files"),
+        (["check", "flux/dynaip", "-s", 'source.folder="\\0"'], "source.folder: a path holds no null character"),
+        (["generate", "~nobody-here/run", "a star"], "no such folder"),
+        (["report", "~nobody-here/run"], "there is no such folder"),
+    ],
+)
+def test_paths_that_are_not_there_are_one_line(run: Run, tmp_path: Path, arguments: list[str], words: str) -> None:
+    (tmp_path / "own.yaml").write_text("base: microworld/dynaip\n")
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    (tmp_path / "nul.yaml").write_text('base: microworld/dynaip\nplugins: ["a\\0b.py"]\n')
+    code, _, error = run(*arguments)
+    assert code == 2
+    assert error.count("\n") == 1
+    import re
+
+    assert re.search(words, error), error
+
+
 def test_sigterm_ends_any_command_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -290,3 +317,15 @@ def test_sigterm_ends_any_command_with_one_line(
     monkeypatch.setattr(app, "build", lambda files: loading)
     assert app.main(["train", "x"]) == 75
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_tilde_is_one_s_home_wherever_a_path_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """``--out=~/x`` reaches a command as it is written: the shell leaves it alone."""
+    from dynaip.cli.app import at_home
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert at_home(Path("~/x")) == tmp_path / "x"
+    assert at_home([Path("~/a"), Path("b")]) == [tmp_path / "a", Path("b")]
+    assert at_home("~ a prompt") == "~ a prompt"
+    assert main(["recipes", "copy", "microworld/dynaip", "~/mine.yaml"]) == 0
+    assert (tmp_path / "mine.yaml").is_file()

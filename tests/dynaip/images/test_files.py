@@ -146,6 +146,7 @@ def test_what_is_no_picture_file_is_named(tmp_path: Path) -> None:
     assert "no such picture" in refused(tmp_path / "nothing.png")
     assert "no such picture" in refused("a" * 5000)
     assert "no such picture" in refused("null\0byte")
+    assert "download it first" in refused("https://example.org/a.png")
     assert "is a folder" in refused(tmp_path)
     assert "is no file" in refused("/dev/null")
     assert "is empty" in refused(written(tmp_path, b"", "empty.png"))

@@ -54,6 +54,8 @@ def test_every_form_of_a_picture_is_the_picture(form: str) -> None:
 def test_bfloat16() -> None:
     read = np.asarray(read_picture((TENSOR.float() / 255).bfloat16()), dtype=int)
     assert np.abs(read - TRUTH).max() <= 2
+    eight = torch.tensor([[0.0, 0.5], [0.25, 1.0]]).to(torch.float8_e4m3fn)
+    assert np.asarray(read_picture(eight))[:, :, 0].tolist() == [[0, 128], [64, 255]]
 
 
 GREYS: dict[str, Any] = {

@@ -27,7 +27,7 @@ HOSTILE = [
     '"onerror="alert(1)',
     "</script>",
     "\x1b[31mred\x00",
-    "=cmd()|x",
+    "=cmd()|$\\frac{x$",
     "‮dlrow",
 ]
 

@@ -14,7 +14,7 @@ from PIL import Image
 from dynaip.contracts import Pair, PairSource
 from dynaip.errors import BadSample, InputError
 from dynaip.notes import tell
-from dynaip.training.data import Bad, Order, PairDataset, Quarantine, indices_at
+from dynaip.training.data import Bad, BatchOrder, PairDataset, Quarantine, indices_at
 
 
 def test_every_epoch_holds_every_pair_once_in_an_order_of_its_own() -> None:
@@ -40,8 +40,8 @@ def test_a_batch_larger_than_the_set() -> None:
 
 
 def test_processes_share_one_stream() -> None:
-    one = [Order(4, 0, 64).at(number) for number in range(8)]
-    two = [Order(4, 0, 64, rank=rank, world=2).at(number) for number in range(4) for rank in range(2)]
+    one = [BatchOrder(4, 0, 64).at(number) for number in range(8)]
+    two = [BatchOrder(4, 0, 64, rank=rank, world=2).at(number) for number in range(4) for rank in range(2)]
     assert one == two
 
 

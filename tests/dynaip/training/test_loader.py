@@ -17,7 +17,7 @@ from PIL import Image
 from dynaip.contracts import Pair, PairSource
 from dynaip.errors import BadSample, DynaIPError, InputError
 from dynaip.notes import tell
-from dynaip.training.data import Order, PairDataset, Quarantine
+from dynaip.training.data import BatchOrder, PairDataset, Quarantine
 from dynaip.training.loader import Encoded, PairLoader
 
 
@@ -49,7 +49,7 @@ def encode(pairs: Sequence[Pair]) -> list[Encoded]:
 
 def loader(source: Numbers, folder: Path, *, batch: int = 4, cache: int = 1000, **options: Any) -> PairLoader:
     quarantine = Quarantine(folder / "quarantine.jsonl", len(source), options.pop("share", 0.5))
-    order = Order(batch, 0, len(source))
+    order = BatchOrder(batch, 0, len(source))
     return PairLoader(PairDataset(source), encode, quarantine=quarantine, order=order, cache=cache, **options)
 
 

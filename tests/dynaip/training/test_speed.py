@@ -45,7 +45,26 @@ def test_auto_computes_again_what_would_not_fit(
 @pytest.mark.parametrize("setting", [True, False])
 def test_what_is_asked_for_is_done(setting: bool) -> None:
     assert speed.wants_checkpointing(setting, Sized("cuda"), 10**9) is setting
-    assert not speed.wants_checkpointing("auto", Sized("cpu"), 10**9)
+
+
+@pytest.mark.parametrize(("free", "wanted"), [(10, False), (8, True)])
+def test_a_machine_s_memory_counts_as_an_accelerator_s(
+    free: int, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dynaip.training.memory.machine_memory", lambda: free * 2**30)
+    assert speed.wants_checkpointing("auto", Sized("cpu"), 1536) is wanted
+
+
+@pytest.mark.parametrize(
+    ("free", "checkpointing", "short"), [(8, False, False), (6, False, True), (6, True, False), (0.4, True, True)]
+)
+def test_a_step_that_will_hardly_fit_is_told(
+    free: float, checkpointing: bool, short: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dynaip.training.memory.machine_memory", lambda: int(free * 2**30))
+    said = speed.shortage(Sized("cpu"), 1536, checkpointing=checkpointing)
+    assert (said is not None) is short
+    assert said is None or "training.batch_size" in said
 
 
 def test_deterministic_algorithms_are_asked_for_and_let_go() -> None:

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from dynaip.runs import Run
 from dynaip.training import trainer as trainer_module
 from dynaip.training.loader import PairLoader
 from dynaip.training.trainer import StepReport, Trainer
+from tests.tiny_models import FAMILIES, save
 
 Train = Callable[..., Path]
 Lines = Callable[[Path], list[dict[str, Any]]]
@@ -182,13 +184,29 @@ def test_steps_that_are_read_late_are_written_the_same(
     assert lines(at_once / "samples.jsonl") == lines(late / "samples.jsonl")
 
 
-def test_gradient_checkpointing_trains_the_same_adapter(train: Train, weights: Any, tmp_path: Path) -> None:
-    """Blocks are run again in the backward pass, inside the injection."""
-    plain, again = (
-        weights(train(tmp_path / str(on), training={"steps": 3, "gradient_checkpointing": on})) for on in (False, True)
-    )
-    for name, value in plain.items():
-        torch.testing.assert_close(again[name], value, atol=1e-6, rtol=1e-5)
+@pytest.mark.parametrize("family", ["flux", "sd3", "qwen_image", "flux2-klein"])
+def test_gradient_checkpointing_trains_the_same_adapter(experiment: Any, tmp_path: Path, family: str) -> None:
+    """Blocks run again in the backward pass, where they need their references; weights are the same bit for bit."""
+    folder = save(family, tmp_path / family)
+    backbone = {"use": FAMILIES[family][0], "model": str(folder)}
+    trained: list[dict[str, torch.Tensor]] = []
+    calls: list[int] = []
+    for checkpointing in (False, True):
+        training = {"steps": 3, "batch_size": 2, "learning_rate": 1e-2, "gradient_checkpointing": checkpointing}
+        trainer = Trainer.of(experiment(backbone=backbone, training=training), Run(tmp_path / str(checkpointing)))
+        trainer.run.prepare("")
+        count: list[int] = []
+        block = trainer.backbone.blocks(trainer.pipe.transformer)[0].block
+        block.register_forward_pre_hook(lambda *args, count=count: count.append(1))
+        before = copy.deepcopy(trainer.dyna.state_dict())
+        trainer.fit()
+        trained.append(copy.deepcopy(trainer.dyna.state_dict()))
+        assert any(not torch.equal(value, before[name]) for name, value in trained[-1].items())
+        calls.append(len(count))
+        trainer.dyna.detach()
+    assert calls == [3, 6], "once more for each backward pass"
+    for name, value in trained[0].items():
+        assert torch.equal(trained[1][name], value), name
 
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])
@@ -394,20 +412,136 @@ def test_a_random_fusion_resumes_bit_for_bit(train: Train, same_weights: Any, tm
     assert same_weights(straight, tmp_path / "broken")
 
 
-def test_samples_are_painted(experiment: Any, tmp_path: Path) -> None:
+PAINTED = {
+    "benchmark": "microworld", "metrics": ["oracle"], "options": {"num_inference_steps": 2, "true_cfg_scale": 1.0},
+}  # fmt: skip
+
+
+def test_samples_are_painted(train: Train, tmp_path: Path, weights: Any) -> None:
     from PIL import Image
 
     training = {"steps": 2, "batch_size": 4, "sample_every": 2}
-    options = {"num_inference_steps": 2, "true_cfg_scale": 1.0}
-    evaluation = {"benchmark": "microworld", "metrics": ["oracle"], "options": options}
-    config = experiment(training=training, evaluation=evaluation)
-    trainer_module.train(config, tmp_path / "painting")
-    plain = trainer_module.train(experiment(training=training), tmp_path / "plain")
-    with Image.open(tmp_path / "painting" / "samples" / "step-000002.png") as grid:
-        assert grid.size == (6 * 64, 2 * 64)
+    painting = train(tmp_path / "painting", training=training, evaluation=PAINTED)
+    plain = train(tmp_path / "plain", training=training)
+    with Image.open(painting / "samples" / "step-000002.png") as grid:
+        assert grid.width == 6 * grid.height // 2
     assert not (plain / "samples").exists()
-    one, other = (tmp_path / name / "adapter" / "adapter.safetensors" for name in ("painting", "plain"))
-    assert one.read_bytes() == other.read_bytes(), "painting changes nothing"
+
+
+def test_painting_leaves_training_as_it_was(experiment: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fusion that draws at random, in training alone: weights, chance and modes are those of a run without samples."""
+    import dynaip
+    from dynaip_plugins.fusion.single_layer.config import SingleLayerConfig
+    from dynaip_plugins.fusion.single_layer.model import SingleLayerFusion
+
+    modes: list[bool] = []
+
+    @dynaip.register("fusion", "moody", config=SingleLayerConfig)
+    class Moody(SingleLayerFusion):  # pyright: ignore[reportUnusedClass]
+        def forward(self, levels: Any, **options: Any) -> Any:
+            modes.append(self.training)
+            noisy = {name: torch.nn.functional.dropout(value, 0.3, self.training) for name, value in levels.items()}
+            return super().forward(noisy, **options)
+
+    def run(name: str, **sections: Any) -> tuple[Trainer, list[bool]]:
+        modes.clear()
+        config = experiment(fusion="moody", training={"steps": 4, "batch_size": 4, "sample_every": 1}, **sections)
+        trainer = Trainer.of(config, Run(tmp_path / name))
+        trainer.run.prepare(config.to_yaml())
+        real = trainer._paint
+
+        def watched() -> None:
+            torch.manual_seed(1)
+            expected = torch.rand(2)
+            torch.manual_seed(1)
+            real()
+            assert torch.equal(torch.rand(2), expected), "painting draws nothing from training's generator"
+            assert trainer.dyna.training
+            assert trainer.dyna.fusion.training
+
+        trainer._paint = watched
+        trainer.fit()
+        trainer.dyna.detach()
+        return trainer, list(modes)
+
+    plain, trained = run("plain")
+    painting, both = run("painting", evaluation=PAINTED)
+    assert trained == [True] * 4
+    assert both.count(True) == 4
+    assert both.count(False) >= 4, "samples are painted in evaluation mode"
+    for name, value in plain.dyna.state_dict().items():
+        assert torch.equal(painting.dyna.state_dict()[name], value), name
+
+    def broken(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("no room for a picture")
+
+    monkeypatch.setattr("dynaip.training.samples.sample_grid", broken)
+    with pytest.raises(RuntimeError, match="no room"):
+        Trainer._paint(painting)
+    assert painting.dyna.training, "also when painting fails"
+
+
+def test_the_auxiliary_loss_reaches_training(train: Train, weights: Any, lines: Lines, tmp_path: Path) -> None:
+    """Flow matching plus 3 sum(tax), by hand: the loss is higher by that, and the parameter moves down its slope."""
+    import dynaip
+    from dynaip_plugins.fusion.single_layer.config import SingleLayerConfig
+    from dynaip_plugins.fusion.single_layer.model import SingleLayerFusion
+
+    @dynaip.register("fusion", "taxed", config=SingleLayerConfig)
+    class Taxed(SingleLayerFusion):  # pyright: ignore[reportUnusedClass]
+        factor = 3.0
+
+        def __init__(self, config: Any, **context: Any) -> None:
+            super().__init__(config, **context)
+            self.tax = torch.nn.Parameter(torch.tensor([0.5, -0.25]))
+
+        def forward(self, levels: Any, **options: Any) -> Any:
+            return replace(super().forward(levels, **options), auxiliary_loss=self.factor * self.tax.sum())
+
+    training = {"steps": 1, "weight_decay": 0.0, "learning_rate": 0.01}
+    taxed = train(tmp_path / "taxed", fusion="taxed", training=training)
+    Taxed.factor = 0.0
+    free = train(tmp_path / "free", fusion="taxed", training=training)
+    extra = losses(lines, taxed)[0] - losses(lines, free)[0]
+    assert extra == pytest.approx(3 * (0.5 - 0.25), rel=1e-5)
+    # The first step of Adam is the learning rate against the gradient's sign.
+    torch.testing.assert_close(weights(taxed)["fusion.tax"], torch.tensor([0.49, -0.26]))
+    torch.testing.assert_close(weights(free)["fusion.tax"], torch.tensor([0.5, -0.25]))
+
+
+def test_skipped_steps_are_counted_across_a_resume(
+    experiment: Any, lines: Lines, tmp_path: Path, same_weights: Any
+) -> None:
+    training = {"steps": 8, "batch_size": 4, "checkpoint_every": 2, "log_every": 1, "max_bad_steps": 3}
+    config = experiment(training=training)
+
+    def begun(bad: set[int], run: Path, *, resume: bool) -> Trainer:
+        trainer = Trainer.of(config, Run(run))
+        trainer.run.prepare(config.to_yaml())
+        poisoned(trainer, bad, where="loss")
+        assert trainer.restore() is resume
+        return trainer
+
+    def stop(report: Any) -> None:
+        if isinstance(report, StepReport) and report.step == 4:
+            raise KeyboardInterrupt
+
+    first = begun({1, 2}, tmp_path / "run", resume=False)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(stop)
+    first.save()
+    begun({5}, tmp_path / "run", resume=True).fit()
+    assert [line["skipped"] for line in lines(tmp_path / "run" / "metrics.jsonl")] == [0, 1, 2, 2, 3, 3, 3]
+
+    def ask(report: Any) -> None:
+        if isinstance(report, StepReport) and report.step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    second = begun({4, 5, 6}, tmp_path / "bad", resume=False)
+    with pytest.raises(Interrupted):
+        second.fit(ask)
+    with pytest.raises(DynaIPError, match=r"3 steps in a row \(up to step 7\)"):
+        begun({4, 5, 6}, tmp_path / "bad", resume=True).fit()
 
 
 def test_environment_says_where_it_ran(train: Train, tmp_path: Path) -> None:

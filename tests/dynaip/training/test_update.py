@@ -28,13 +28,20 @@ def alone(parameter: torch.nn.Parameter, **options: Any) -> Update:
     return Update(accelerator, torch.optim.SGD([parameter], lr=1.0), **{"clip": 1e9, "parts": 1} | options)
 
 
+def fused(parameter: torch.nn.Parameter) -> Update:
+    """The same with the optimizer of trainings, which looks by itself whether to step."""
+    update = alone(parameter)
+    update.optimizer = torch.optim.AdamW([parameter], lr=0.1, weight_decay=0.5, fused=True)
+    return update
+
+
 def test_parts_are_averaged() -> None:
     weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
     update = alone(weight, parts=2)
-    assert update.add((weight * torch.tensor([2.0, 0.0])).sum()) == 2.0
+    update.add((weight * torch.tensor([2.0, 0.0])).sum())
     update.add((weight * torch.tensor([0.0, 6.0])).sum())
     outcome = update.finish()
-    assert (outcome.applied, outcome.stop) == (True, False)
+    assert (outcome.applied, outcome.stop, outcome.read()[2]) == (True, False, (2 + 12) / 2)
     assert outcome.norm == pytest.approx((1 + 9) ** 0.5)
     assert torch.equal(weight.detach(), torch.tensor([0.0, -1.0]))
     assert weight.grad is None
@@ -70,6 +77,51 @@ def test_a_gradient_that_is_not_finite_spoils_no_weight() -> None:
     assert torch.equal(weight.detach(), torch.zeros(2))
 
 
+def test_a_loss_that_is_not_finite_is_enough() -> None:
+    """Its gradient may be finite all the same."""
+    weight = torch.nn.Parameter(torch.zeros(2))
+    update = alone(weight)
+    update.add(weight.sum() + float("inf"))
+    assert not update.finish().applied
+    assert torch.equal(weight.detach(), torch.zeros(2))
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_a_fused_optimizer_skips_as_if_the_step_had_not_been(first: bool) -> None:
+    """Weights, moments, decay and count of steps: three steps with a bad one among them are the good ones alone."""
+    one, other = (torch.nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2))
+    whole, spoiled = fused(one), fused(other)
+    applied: list[bool] = []
+    for step in range(3):
+        if step == (0 if first else 2):
+            spoiled.add((other * float("nan")).sum())
+            applied.append(spoiled.finish().applied)
+        for update, weight in ((whole, one), (spoiled, other)):
+            update.add((weight * torch.tensor([1.0, 2.0 + step])).sum())
+            applied.append(update.finish().applied)
+    assert applied.count(False) == 1
+    assert torch.equal(one, other)
+    assert not torch.equal(one, torch.tensor([1.0, -2.0]))
+    plain = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = torch.optim.AdamW([plain], lr=0.1, weight_decay=0.5, fused=True)
+    for step in range(3):
+        plain.grad = torch.tensor([1.0, 2.0 + step])
+        optimizer.step()
+    assert torch.equal(one, plain), "and as torch takes them by itself"
+
+
+def test_nothing_is_read_before_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading a number of a device waits for everything that it was given to do."""
+    weight = torch.nn.Parameter(torch.ones(2))
+    update = fused(weight)
+    with monkeypatch.context() as patch:
+        for name in ("item", "tolist", "__float__", "__bool__", "__int__"):
+            patch.setattr(torch.Tensor, name, lambda *args: pytest.fail("read"))
+        update.add(weight.sum())
+        pending = update.finish()
+    assert pending.applied
+
+
 TWO = """
 import json, os, sys
 import torch
@@ -91,6 +143,8 @@ for step in range(3):
     outcomes.append([outcome.applied, outcome.stop, weight.tolist()])
 with open(os.path.join(sys.argv[1], f"{rank}.json"), "w") as file:
     json.dump(outcomes, file)
+accelerator.wait_for_everyone()
+accelerator.end_training()
 """
 
 
@@ -98,7 +152,13 @@ def test_two_processes_agree(tmp_path: Path) -> None:
     """Mean of the gradients; a step that one of them spoils is skipped by both, and nobody waits for ever."""
     (tmp_path / "two.py").write_text(TWO)
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)}
+    env = {
+        "PYTHONPATH": str(ROOT),
+        "PATH": "/usr/bin:/bin",
+        "OMP_NUM_THREADS": "1",
+        "HOME": str(tmp_path),
+        "GLOO_SOCKET_IFNAME": "lo",
+    }  # whatever the machine's name leads to
     done = subprocess.run(
         [sys.executable, *command, str(tmp_path / "two.py"), str(tmp_path)],
         capture_output=True, text=True, env=env, timeout=300, check=False,

@@ -215,6 +215,90 @@ def test_skipped_layers_guide_with_the_reference(loaded: Load, attached: Make) -
     assert blocks.count(1) < blocks.count(0)
 
 
+def perturbing(pipe: Any) -> Any:
+    import diffusers
+
+    parts = {name: part for name, part in pipe.components.items() if name not in ("image_encoder", "feature_extractor")}
+    made = diffusers.StableDiffusion3PAGPipeline(**parts, pag_applied_layers="transformer_blocks.1")
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def rows_of(dyna: Any, pipe: Any, **options: Any) -> list[tuple[int, int]]:
+    """Positive and negative rows of every pass of a run with two prompts, each with a reference of its own."""
+    events: list[Any] = []
+    with dyna.observe_passes(events.append), dyna.references([Reference(picture())], [Reference(picture())]):
+        pipe(PROMPTS, height=SIZE[0], width=SIZE[1], num_inference_steps=1, output_type="latent", max_sequence_length=16,
+             **options)  # fmt: skip
+    return [(event.call.batch, event.call.negative_rows) for event in events]
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_perturbed_rows_are_refused_in_one_line(fresh: Load, untrained: Make, guidance: float) -> None:
+    backbone, pipe = fresh("sd3")
+    dyna = untrained(backbone, pipe.transformer).attach(
+        pipe
+    )  # whichever pipeline it is attached to, the one that calls counts
+    with pytest.raises(
+        InputError, match=r"^StableDiffusion3PAGPipeline runs perturbed rows .* set pag_scale=0"
+    ) as caught:
+        rows_of(dyna, perturbing(pipe), guidance_scale=guidance, pag_scale=2.0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("guidance", "rows"), [(1.0, (2, 0)), (3.0, (2, 2))])
+def test_rows_are_read_from_the_pipeline_that_calls(
+    loaded: Load, attached: Make, guidance: float, rows: tuple[int, int]
+) -> None:
+    """Two pipelines share a transformer, and the adapter is attached to the one that guides otherwise."""
+    backbone, pipe = loaded("sd3")
+    other = perturbing(pipe)
+    dyna = attached(backbone, pipe)
+    assert rows_of(dyna, pipe, guidance_scale=4.0 - guidance) != [rows]
+    assert rows_of(dyna, other, guidance_scale=guidance, pag_scale=0.0) == [rows]
+
+
+def test_a_pipeline_that_does_not_tell_is_one_line(loaded: Load, attached: Make) -> None:
+    from diffusers import DiffusionPipeline
+
+    class Community(DiffusionPipeline):
+        def __init__(self, transformer: Any) -> None:
+            super().__init__()
+            self.register_modules(transformer=transformer)
+
+        def __call__(self, given: dict[str, Any]) -> Any:
+            return self.transformer(**given)[0]
+
+    backbone, pipe = loaded("sd3")
+    calls: list[dict[str, Any]] = []
+    handle = pipe.transformer.register_forward_pre_hook(
+        lambda module, args, kwargs: calls.append(kwargs), with_kwargs=True
+    )
+    backbone.generate(
+        pipe, PROMPTS, seeds=[1, 1], size=SIZE, guidance_scale=1.0, num_inference_steps=1, output_type="latent"
+    )
+    handle.remove()
+    dyna = attached(backbone, pipe)
+    with torch.no_grad(), dyna.references(Reference(picture())):
+        with pytest.raises(InputError, match=r"^Community does not tell whether it guides"):
+            Community(pipe.transformer)(calls[0])
+        by_hand = pipe.transformer(**calls[0])[0]
+    base = pipe.transformer(**calls[0])[0]
+    assert not any(torch.allclose(one, other, atol=1e-4) for one, other in zip(by_hand, base, strict=True))
+
+
+def test_fused_projections_that_leave_the_norm_out_are_one_line(fresh: Load, untrained: Make) -> None:
+    """SD3.5 has a norm of its query, and diffusers' fused processor does not run it."""
+    backbone, pipe = fresh("sd3.5-large")
+    dyna = untrained(backbone, pipe.transformer).attach(pipe)
+    pipe.transformer.fuse_qkv_projections()
+    with pytest.raises(InputError, match=r"^transformer_blocks\.0: .*unfuse_qkv_projections\(\) first$"):
+        output(backbone, pipe, Reference(picture()), dyna=dyna)
+    pipe.transformer.unfuse_qkv_projections()
+    base = output(backbone, pipe)
+    assert not torch.allclose(output(backbone, pipe, Reference(picture()), dyna=dyna), base, atol=1e-3)
+
+
 def test_fused_projections_without_a_norm_are_one_line(fresh: Load, untrained: Make) -> None:
     backbone, pipe = fresh("sd3")
     dyna = untrained(backbone, pipe.transformer)

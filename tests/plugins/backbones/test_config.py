@@ -46,3 +46,21 @@ def test_enormous_sizes_and_configs_without_a_rule() -> None:
     with pytest.raises(InputError, match="more than 64 megapixels"):
         check_size(config_of("flux", "microworld"), (8000, 8008), "--size")
     check_size(object(), (17, 3), "--size")
+
+
+def test_sd3_has_places_for_so_many_tokens(
+    tiny_folder: Callable[[str], Path], loaded: Callable[[str], tuple[Backbone, Any]]
+) -> None:
+    config = config_of("sd3", str(tiny_folder("sd3")))
+    backbone, pipe = loaded("sd3")
+    longest = pipe.transformer.config.pos_embed_max_size * config.size_multiple()
+    for width, fits in ((longest, True), (longest + config.size_multiple(), False)):
+        size = (config.size_multiple(), width)
+        if fits:
+            check_size(config, size, "--size")
+            assert backbone.generate(pipe, ["a star"], seeds=[0], size=size, num_inference_steps=1)[0].width == width
+        else:
+            with pytest.raises(InputError, match=f"no edge may be longer than {longest}"):
+                check_size(config, size, "--size")
+            with pytest.raises(ValueError, match="pos_embed_max_size"):
+                backbone.generate(pipe, ["a star"], seeds=[0], size=size, num_inference_steps=1)

@@ -174,3 +174,70 @@ def test_mistakes_are_one_line(
     assert line in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def nested(stored: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in stored.items():
+        first, _, rest = name.partition(".")
+        found.setdefault(first, {})[rest] = value
+    return found
+
+
+E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
+STEPS_AWAY: dict[str, tuple[str, Any, Any]] = {
+    "upper case": ("A.SAFETENSORS", save_file, lambda stored: stored),
+    "no suffix": ("adapter", save_file, lambda stored: stored),
+    "fp8 e4m3": ("a.safetensors", save_file, lambda stored: {name: value.to(E4M3) for name, value in stored.items()}),
+    "fp8 e5m2": ("a.safetensors", save_file, lambda stored: {name: value.to(E5M2) for name, value in stored.items()}),
+    "module.": ("a.safetensors", save_file, lambda stored: {f"module.{name}": value for name, value in stored.items()}),
+    "model.": ("a.safetensors", save_file, lambda stored: {f"model.{name}": value for name, value in stored.items()}),
+    "state_dict.module.": (
+        "a.safetensors", save_file,
+        lambda stored: {f"state_dict.module.{name}": value for name, value in stored.items()},
+    ),
+    "compiled": ("a.safetensors", save_file, lambda stored: {f"_orig_mod.{name}": value for name, value in stored.items()}),
+    "pickled": ("a.bin", torch.save, lambda stored: stored),
+    "nested": ("a.PT", torch.save, nested),
+    "nested module": (
+        "a.pt", torch.save,
+        lambda stored: {part: {"module": inner} for part, inner in nested(stored).items()},
+    ),
+    "checkpoint": (
+        "a.ckpt", torch.save, lambda stored: {"state_dict": stored, "epoch": 3, "optimizer": {"lr": 0.1}, "global_step": 7}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(STEPS_AWAY))
+def test_files_one_step_away_are_read(file: Path, tmp_path: Path, name: str) -> None:
+    from dynaip.adapter.exchange import read_tensors
+
+    called, save, change = STEPS_AWAY[name]
+    stored = load_file(file)
+    save(change(stored), tmp_path / called)
+    found = read_tensors(tmp_path / called)
+    assert found.keys() == stored.keys()
+    for key, value in found.items():
+        rounded = stored[key].to({"fp8 e4m3": E4M3, "fp8 e5m2": E5M2}.get(name, torch.float32)).float()
+        assert torch.equal(value, rounded)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda key, value: {key: value.to(torch.int8)}, "holds int8, no weights"),
+        (lambda key, value: {key: value.to(E4M3), f"{key}_scale": torch.ones(1)}, "is scaled fp8"),
+        (lambda key, value: {key: value, f"module.{key}": value.clone()}, "two of its tensors have one name"),
+    ],
+    ids=["integers", "scaled", "twice"],
+)
+def test_files_that_cannot_be_read_are_one_line(file: Path, tmp_path: Path, change: Any, line: str) -> None:
+    from dynaip.adapter.exchange import read_tensors
+    from dynaip.errors import InputError
+
+    stored = load_file(file)
+    key = min(stored)
+    save_file({**stored, **change(key, stored[key].clone())}, tmp_path / "changed.safetensors")
+    with pytest.raises(InputError, match=line):
+        read_tensors(tmp_path / "changed.safetensors")

@@ -154,7 +154,7 @@ def test_single_layer_reads_one_level() -> None:
     ("given", "line"),
     [
         ({"lwo": 1.0}, "no level lwo; there are low, mid, high. Did you mean low"),
-        ({"low": -1.0}, "low=-1.0 must be a number from 0 up"),
+        ({"low": -1.0}, "low=-1.0 must be a number from 0 to 1000"),
         ({"low": float("nan")}, "low=nan must be"),
         ({"low": 0, "mid": 0, "high": 0}, "all of low, mid, high are 0"),
     ],

@@ -21,3 +21,8 @@ class SD3Config(PipelineConfig):
         """Pixels on an edge of one image token; the transformer's config says how many latents are one."""
         patch = int(model_part(self, "transformer").get("patch_size", self.patch))
         return super().size_multiple() // self.patch * patch
+
+    def longest_edge(self) -> int | None:
+        """Pixels that the transformer has places for; None if its config is not at hand."""
+        places = model_part(self, "transformer").get("pos_embed_max_size")
+        return None if places is None else int(places) * self.size_multiple()

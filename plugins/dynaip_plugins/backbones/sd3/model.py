@@ -98,14 +98,22 @@ class SD3Backbone(PipelineBackbone[SD3Config]):
 
 
 def negative_rows(kwargs: Mapping[str, Any], rows: int, pipe: Any) -> int:
-    """Number of leading rows that are the negative pass: pipelines that guide run [negative, positive] in one batch."""
+    """Number of leading rows that are the negative pass: pipelines that guide run [negative, positive] in one batch.
+
+    Called by hand, every row is a positive one. Raises ``InputError`` for a pipeline whose rows are not known.
+    """
     # The extra pass without some layers is a positive one.
     if pipe is None or kwargs.get("skip_layers") is not None:
         return 0
-    guides = getattr(pipe, "do_classifier_free_guidance", None)
-    if guides is None or getattr(pipe, "do_perturbed_attention_guidance", False):
+    name, guides = type(pipe).__name__, getattr(pipe, "do_classifier_free_guidance", None)
+    if getattr(pipe, "do_perturbed_attention_guidance", False):
         raise InputError(
-            f"{type(pipe).__name__} runs other passes in its batch than the negative and the positive one, and their rows "
-            "cannot be told apart: use StableDiffusion3Pipeline (its skip_guidance_layers are served)"
+            f"{name} runs perturbed rows in the batch of its negative and positive ones, which references cannot tell apart: "
+            "set pag_scale=0, or use StableDiffusion3Pipeline (its skip_guidance_layers are served)"
+        )
+    if guides is None and rows > 1:
+        raise InputError(
+            f"{name} does not tell whether it guides, so that its negative rows are not known: use StableDiffusion3Pipeline, "
+            "or give the pipeline the property do_classifier_free_guidance"
         )
     return rows // 2 if guides else 0

@@ -30,7 +30,8 @@ class ClipEncoder(VisualEncoder):
         tower, self.mean, self.std = load(config)
         shape: Any = tower.config
         self.levels = chosen_levels(config.levels, shape.num_hidden_layers)
-        self.widths = dict.fromkeys(self.levels, shape.hidden_size)
+        width: int = shape.hidden_size
+        self.widths = dict.fromkeys(self.levels, width)
         self.size, patches = shape.image_size, shape.image_size // shape.patch_size
         self.grid = (patches, patches)
         self.embeddings, self.pre_norm = tower.embeddings, tower.pre_layrnorm

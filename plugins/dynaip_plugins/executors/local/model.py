@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from threading import RLock, current_thread, main_thread
 from typing import Any
 
+from dynaip.atomic import make_folder
 from dynaip.contracts import Executor, Job
 from dynaip.errors import Interrupted
 from dynaip.signals import with_parent
@@ -37,7 +38,7 @@ class LocalExecutor(Executor):
         with self.lock:  # no job may start between a signal and its being passed on
             if self.stopped:
                 return -signal.SIGTERM
-            job.log.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(job.log.parent)
             with job.log.open("ab") as log:
                 process = self.running[job.name] = subprocess.Popen(
                     job.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment()

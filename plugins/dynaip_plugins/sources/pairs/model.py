@@ -19,7 +19,7 @@ from dynaip.errors import BadSample, InputError
 from dynaip.images import load_image
 from dynaip.images.fit import ASPECT, ENLARGED
 from dynaip.notes import tell
-from dynaip.paths import missing
+from dynaip.paths import at_home, missing
 
 from .config import FolderPairsConfig
 
@@ -30,7 +30,7 @@ BLOCK = 2**12
 
 
 @dataclass(frozen=True)
-class Entry:
+class PairFiles:
     """One line of the metadata."""
 
     line: int
@@ -88,7 +88,7 @@ class FolderPairs(PairSource):
             for entry in self.entries
         }
 
-    def _fitted(self, target: Image.Image, entry: Entry) -> Image.Image:
+    def _fitted(self, target: Image.Image, entry: PairFiles) -> Image.Image:
         """The target in the size of all targets, and a note where much of it is lost or made up."""
         height, width = self.size
         ratios = sorted((width / target.width, height / target.height))
@@ -119,7 +119,7 @@ def _lines(file: Path) -> list[str]:
         raise InputError(f"{file} is no UTF-8 text ({error}): save it as UTF-8") from error
 
 
-def _entry(folder: Path, where: str, number: int, text: str) -> Entry:
+def _entry(folder: Path, where: str, number: int, text: str) -> PairFiles:
     try:
         row: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -132,13 +132,13 @@ def _entry(folder: Path, where: str, number: int, text: str) -> Entry:
     if not isinstance(row.get("subject", ""), str):
         raise InputError(f"{where}: subject must be a text")
     reference, target = (_inside(folder, row[name], f"{where}: {name}") for name in ("reference", "target"))
-    return Entry(number, reference, target, row["prompt"], row.get("subject", ""))
+    return PairFiles(number, reference, target, row["prompt"], row.get("subject", ""))
 
 
 def _inside(folder: Path, name: str, where: str) -> Path:
     """A path of the metadata, judged as it is written: it must not leave the folder. Links in it may lead anywhere."""
     try:
-        written = Path(name).expanduser()
+        written = at_home(name)
     except RuntimeError as error:  # ~somebody
         raise InputError(f"{where}: {name!r} is no path ({error})") from error
     if "\0" in name:

@@ -1,0 +1,74 @@
+"""What a training is made of before its first step: processes and devices, pairs, and room in memory."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from accelerate import Accelerator, PartialState  # pyright: ignore[reportMissingTypeStubs]
+from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTypeStubs]
+
+from dynaip.adapter.model import DynaIP
+from dynaip.config import ExperimentConfig, TrainingConfig
+from dynaip.contracts import Backbone
+from dynaip.device import choose
+from dynaip.registry import registry
+from dynaip.runs import Run
+from dynaip.sizes import check_size
+from dynaip.training.data import BatchOrder, PairDataset, Quarantine
+from dynaip.training.encoding import encode
+from dynaip.training.loader import PairLoader
+from dynaip.training.progress import Warn
+from dynaip.training.remarks import Remarks
+from dynaip.training.sizes import settled
+
+
+def pairs_of(config: ExperimentConfig) -> PairDataset:
+    """Build the config's source, with the size of its targets settled; nothing else is loaded."""
+    spec = settled(config)
+    return PairDataset(registry().build(spec), spec)
+
+
+def accelerator_for(settings: TrainingConfig) -> Any:
+    """Device placement and mixed precision, also where an earlier training of this process had another precision."""
+    AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]
+    return Accelerator(cpu=on_cpu(), mixed_precision="no" if settings.precision == "fp32" else settings.precision)
+
+
+def on_cpu() -> bool:
+    """Whether the device rule says so: said aloud, or processes of a CPU do not find each other.
+
+    One process trains on the device with the number that was named; several have their own numbers from their launcher.
+    """
+    device = choose()
+    if ":" in str(device) and "LOCAL_RANK" not in os.environ:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
+    return device.type == "cpu"
+
+
+def leave_together() -> None:
+    """End the group of processes: one that ended first would abort those that still listen to it."""
+    state = PartialState()
+    if state.num_processes > 1:
+        state.wait_for_everyone()
+        state.destroy_process_group()
+
+
+def loader_for(
+    config: ExperimentConfig, run: Run, accelerator: Any, models: tuple[Any, Backbone, DynaIP], pairs: PairDataset,
+    warn: Warn,
+) -> PairLoader:  # fmt: skip
+    settings, (pipe, backbone, _) = config.training, models
+    return PairLoader(
+        pairs,
+        lambda pairs: encode(pairs, *models),
+        quarantine=Quarantine(run.quarantine, len(pairs), settings.max_bad_share),
+        order=BatchOrder(
+            settings.batch_size, settings.seed, len(pairs), accelerator.process_index, accelerator.num_processes
+        ),
+        workers=settings.workers,
+        cache=settings.cache_size if settings.cache else 0,
+        warn=warn,
+        remarks=Remarks(warn, run.notes, backbone.prompt_limits(pipe)),
+        check=lambda name, size: check_size(config.backbone.config, size, name),
+    )
