@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from dynaip.errors import PluginError
+from dynaip.images import plain_rgb
 from dynaip.plain import name_problem
+
+if TYPE_CHECKING:
+    from dynaip.contracts import Pair
 
 
 def _broken(who: str, text: str) -> PluginError:
@@ -52,7 +57,10 @@ def _number(who: str, what: str, value: Any) -> float:
 
 
 def check_cases(who: str, suite: str, cases: Any) -> list[Any]:
-    """Cases of one suite: each with an id that can be a folder's name, a prompt, a seed, and PIL images as references."""
+    """Cases of one suite: each with an id that can be a folder's name, a prompt, a seed, and PIL images as references.
+
+    They are given back with pictures in upright RGB, so that adapter and metrics see the same.
+    """
     from dynaip.contracts import Case
 
     if problem := name_problem(suite):
@@ -66,9 +74,16 @@ def check_cases(who: str, suite: str, cases: Any) -> list[Any]:
             raise _broken(who, f"case {case.id} of suite {suite} says that it is of suite {case.suite!r}")
         if not isinstance(case.prompt, str) or not isinstance(case.seed, int) or not 0 <= case.seed < 2**63:
             raise _broken(who, f"case {case.id} must have a text as prompt and an integer from 0 up as seed")
-        for reference in case.references:
-            _check_image(who, f"a reference of case {case.id}", getattr(reference, "image", None))
-    return list(cases)
+    return [_with_plain_references(who, case) for case in cases]
+
+
+def _with_plain_references(who: str, case: Any) -> Any:
+    what, plain = f"a reference of case {case.id}", list[Any]()
+    for reference in case.references:
+        _check_image(who, what, getattr(reference, "image", None))
+        image = plain_rgb(reference.image, f"{who}: {what}")
+        plain.append(reference if image is reference.image else replace(reference, image=image))
+    return replace(case, references=tuple(plain))
 
 
 def check_different(who: str, cases: Sequence[Any]) -> None:
@@ -80,8 +95,8 @@ def check_different(who: str, cases: Sequence[Any]) -> None:
         seen.add(case.id)
 
 
-def check_pair(who: str, index: int, pair: Any) -> None:
-    """A pair of a source: an id, two PIL images and a prompt."""
+def check_pair(who: str, index: int, pair: Any) -> Pair:
+    """A pair of a source: an id, two PIL images and a prompt; given back with pictures in upright RGB."""
     from dynaip.contracts import Pair
 
     if not isinstance(pair, Pair):
@@ -89,8 +104,13 @@ def check_pair(who: str, index: int, pair: Any) -> None:
     for name in ("id", "prompt"):
         if not isinstance(getattr(pair, name), str):
             raise _broken(who, f"item {index}: {name} must be a text, not {getattr(pair, name)!r}")
-    _check_image(who, f"the reference of pair {pair.id}", pair.reference)
-    _check_image(who, f"the target of pair {pair.id}", pair.target)
+    plain: dict[str, Any] = {}
+    for name in ("reference", "target"):
+        what, image = f"the {name} of pair {pair.id}", getattr(pair, name)
+        _check_image(who, what, image)
+        plain[name] = plain_rgb(image, f"{who}: {what}")
+    changed = any(plain[name] is not getattr(pair, name) for name in plain)
+    return replace(pair, **plain) if changed else pair
 
 
 def check_images(who: str, images: Any, count: int) -> None:

@@ -15,6 +15,8 @@ def check_size(backbone: Any, size: tuple[int, int], name: str) -> None:
     without them is not judged. ``name`` is what the message calls the size, e.g. ``--size`` or ``source.height``.
     """
     height, width = size
+    if min(size) < 1:
+        raise InputError(f"{name}: {height} x {width} cannot be painted; give height and width in pixels, from 1 up")
     if height * width > MAX_PIXELS:
         raise InputError(f"{name}: {height} x {width} pixels are more than {MAX_PIXELS / 1e6:g} megapixels")
     rule, limit = getattr(backbone, "size_multiple", None), getattr(backbone, "longest_edge", None)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from dynaip.ablation.cases import write_cases
 from dynaip.ablation.folder import WAITING, AblationFolder, ArmGroup, GroupArm
-from dynaip.ablation.plan import Plan
+from dynaip.ablation.plan import Arm, Plan
 from dynaip.atomic import write_json, write_text
+from dynaip.config import ExperimentConfig, load_saved
 from dynaip.config.differences import differences
 from dynaip.contracts import Case
 from dynaip.errors import InputError
@@ -57,9 +59,39 @@ def _check(plan: Plan, folder: AblationFolder) -> None:
         raise InputError(
             f"{folder.plan} is damaged, and other arms lie beside it: choose another folder with -o"
         ) from error
-    if set(old) != set(new):
+    if set(old) != set(new) and not _adopted(plan, folder, old):
         changed = _changed(plan, folder, old, new)
         raise InputError(f"{folder.path} holds another ablation ({changed}): choose another folder with -o")
+
+
+def _adopted(plan: Plan, folder: AblationFolder, old: Mapping[str, Any]) -> bool:
+    """Rename what an earlier version made of the same arms: an option that came later, at its default, changes hashes alone."""
+    twins: dict[str, Arm] = {}
+    trainings: dict[str, str] = {}
+    for name, each in old.items():
+        arm = next((arm for arm in plan.arms if (arm.name, arm.seed) == (each["name"], each.get("seed"))), None)
+        if arm is None or each.get("run") != arm.run or not _means(folder.arm(name).config, arm.config):
+            return False
+        twins[name] = arm
+        if arm.training:
+            trainings[str(each.get("training"))] = arm.training
+    if len(twins) != len(plan.arms) or len(set(trainings.values())) != len(trainings):
+        return False
+    for name, arm in twins.items():
+        folder.arm(name).path.rename(folder.arm(arm.folder).path)
+    for name, training in trainings.items():
+        if folder.training(name).path.is_dir():
+            folder.training(name).path.rename(folder.training(training).path)
+        folder.training_config(name).unlink(missing_ok=True)
+    return True
+
+
+def _means(file: Path, config: ExperimentConfig) -> bool:
+    """Whether a saved config, read as today, is the one given; where its plugin files lie does not count."""
+    try:
+        return load_saved(file).hash() == config.hash()
+    except InputError:
+        return False
 
 
 def _changed(plan: Plan, folder: AblationFolder, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from dynaip.adapter.attention import BRANCHES
+from dynaip.adapter.places import Place, Span
 from dynaip.adapter.slots import Slot
 from dynaip.contracts import Branch, DecouplingPolicy, ForwardPass, Phase
 
@@ -52,3 +54,24 @@ class ReferenceEvent:
     weight: float
     """g_b of the policy (times the intervention)."""
     grid: tuple[int, int]
+
+
+def weights_of(places: Iterable[Place], slots: Sequence[Slot], span: Span) -> dict[Branch, dict[int, float]]:
+    """Kind of token -> block -> g_b of what is open, the mean over references where an intervention tells them apart."""
+    found: dict[Branch, dict[int, float]] = {branch: {} for branch in BRANCHES}
+    for place in places:
+        for branch, weight in place.weights.items():
+            factors = [place.factor(branch, slot.number) for slot in slots] or [1.0]
+            for kind in place.kinds(branch, span):
+                found[kind][place.number] = weight * sum(factors) / len(factors)
+    return found
+
+
+def blocks_of(places: Iterable[Place], branches: Set[Branch], span: Span) -> dict[Branch, list[int]]:
+    """Kind of token -> numbers of the blocks that may add to it where these branches are open."""
+    found: dict[Branch, list[int]] = {branch: [] for branch in BRANCHES}
+    for place in places:
+        for branch in branches & set(place.pairs):
+            for kind in place.kinds(branch, span):
+                found[kind].append(place.number)
+    return found

@@ -19,10 +19,10 @@ from dynaip.adapter import caches, noticed
 from dynaip.adapter.attention import BRANCHES, ReferenceAttention, split_heads
 from dynaip.adapter.backends import backend_of
 from dynaip.adapter.compiled import Doors, forget_compiled
-from dynaip.adapter.events import PassEvent, ReferenceEvent
+from dynaip.adapter.events import PassEvent, ReferenceEvent, blocks_of, weights_of
 from dynaip.adapter.injection import Injection
 from dynaip.adapter.passes import PassMarks, calling_pipeline
-from dynaip.adapter.places import Place
+from dynaip.adapter.places import Place, Span
 from dynaip.adapter.slots import Gathered, Group, Slot, looking, spread
 from dynaip.adapter.terms import (
     gathered_queries,
@@ -39,7 +39,6 @@ from dynaip.numeric import as_number
 from dynaip.promises import check_weights
 
 Site = Literal["attention", "projection", "residual"]
-Span = Literal["off", "image_tokens", "all_tokens"]
 BlockScale = Callable[[Branch, int, float], "float | Sequence[float]"]
 """(branch, block, progress) -> factor of g_b: one for all references, or one a reference by its place in the list."""
 
@@ -80,8 +79,6 @@ class Injector:
         self.block_scale: BlockScale | None = None
         self.call: ForwardPass | None = None
         """The pass that runs, if anything is added in it."""
-        self.read: ForwardPass | None = None
-        """The pass that runs, whatever it sees; None where nobody asked for it."""
         self.writes = False
         """Whether terms are written into the attention's output in this pass, instead of into a copy."""
         self.backend: str | None = None
@@ -162,7 +159,7 @@ class Injector:
 
     def _close(self) -> None:
         """Shut every branch of every block and let go of what was held for a pass."""
-        self.call = self.read = None
+        self.call = None
         if self.injection is not None and self.injection.finder is not None:
             self.injection.finder.call = None
         for place in self.places:
@@ -209,7 +206,7 @@ class Injector:
         if injection is None and not self.pass_observers:
             return
         self._follow(module)
-        call = self.read = self._read(module, args, kwargs, injection.phase if injection else "inference")
+        call = self._read(module, args, kwargs, injection.phase if injection else "inference")
         if injection is not None and not call.negative:
             self._begin(injection, call, module, args, kwargs)
         if self.pass_observers:
@@ -250,33 +247,15 @@ class Injector:
         if injection is None:
             event = PassEvent(call)
         else:
-            slots = injection.slots if self.call is not None else None
-            event = PassEvent(call, injection.phase, injection.policy, slots or (), self._weights(slots or ()))
+            slots = (injection.slots if self.call is not None else None) or ()
+            weights = weights_of(self.places, slots, self.span)
+            event = PassEvent(call, injection.phase, injection.policy, slots, weights)
         for observer in list(self.pass_observers):
             observer(event)
 
-    def _weights(self, slots: Sequence[Slot]) -> dict[Branch, dict[int, float]]:
-        found: dict[Branch, dict[int, float]] = {branch: {} for branch in BRANCHES}
-        for place in self.places:
-            for branch, weight in place.weights.items():
-                factors = [_factor(place.factors.get(branch), slot.number) for slot in slots] or [1.0]
-                for kind in self._kinds(place, branch):
-                    found[kind][place.number] = weight * sum(factors) / len(factors)
-        return found
-
-    def _kinds(self, place: Place, branch: Branch) -> tuple[Branch, ...]:
-        """What the tokens are that a branch's query serves: in a single-stream block, both kinds."""
-        both = place.single and branch == "image" and self.span == "all_tokens"
-        return ("image", "text") if both else (branch,)
-
     def open_blocks(self, branches: Iterable[Branch]) -> dict[Branch, list[int]]:
         """Kind of token -> numbers of the blocks that may add to it where these branches are open."""
-        found: dict[Branch, list[int]] = {branch: [] for branch in BRANCHES}
-        for place in self.places:
-            for branch in set(branches) & set(place.pairs):
-                for kind in self._kinds(place, branch):
-                    found[kind].append(place.number)
-        return found
+        return blocks_of(self.places, set(branches), self.span)
 
     def _open(self, injection: Injection, call: ForwardPass) -> bool:
         """Ask the policy for the weights of this pass; False if all branches are shut."""
@@ -392,7 +371,7 @@ class Injector:
         gathered = injection.gathered if tokens == "image" and branch not in place.factors else []
         total = output
         for slot, found in zip(cast(list[Slot], injection.slots), groups, strict=True):
-            weight = place.weights[branch] * _factor(place.factors.get(branch), slot.number)
+            weight = place.weights[branch] * place.factor(branch, slot.number)
             found = [group for group in found if group.index is None] if gathered else found
             if weight == 0 or not found:
                 continue
@@ -464,8 +443,3 @@ class Injector:
         )
         for observer in list(self.observers):
             observer(event)
-
-
-def _factor(factors: Sequence[float] | None, number: int) -> float:
-    """The factor of a reference; references beyond a sequence of factors keep theirs."""
-    return 1.0 if factors is None or number >= len(factors) else float(factors[number])

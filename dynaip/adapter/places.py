@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from dynaip.adapter.attention import KeyValue
 from dynaip.contracts import BlockSite, Branch
 
+Span = Literal["off", "image_tokens", "all_tokens"]
+"""Which tokens of single-stream blocks see references."""
 Kept = dict[tuple[str, int], tuple[Tensor, Tensor]]
 """Keys and values by (name of the pair, reference)."""
 
@@ -53,6 +55,16 @@ class Place:
     def stand_at(self, site: BlockSite) -> None:
         """Remember the modules that the hooks are on."""
         self.name, self.attention, self.block = site.name, weakref.ref(site.attention), weakref.ref(site.block)
+
+    def kinds(self, branch: Branch, span: Span) -> tuple[Branch, ...]:
+        """What the tokens are that a branch's query serves: in a single-stream block, both kinds."""
+        both = self.single and branch == "image" and span == "all_tokens"
+        return ("image", "text") if both else (branch,)
+
+    def factor(self, branch: Branch, reference: int) -> float:
+        """The factor of a reference; references beyond a sequence of factors keep theirs."""
+        factors = self.factors.get(branch)
+        return 1.0 if factors is None or reference >= len(factors) else float(factors[reference])
 
     def close(self) -> None:
         """Shut every branch and let go of what was held for a pass."""

@@ -142,9 +142,9 @@ def _one_of(path: str, value: Any, wanted: Any) -> bool:
 
 
 def _equal(path: str, value: Any, wanted: Any) -> bool:
-    if path not in COMPONENTS:
-        return value == wanted
     one, other = as_mapping(value), as_mapping(wanted)
+    if path not in COMPONENTS or not (isinstance(one, dict) and isinstance(other, dict)):
+        return value == wanted
     named = same_name(str(one.get("use")), str(other.get("use", one.get("use"))))
     return named and all(one.get(key) == other[key] for key in other if key != "use")
 
@@ -155,8 +155,9 @@ def _label(settings: Mapping[str, Any]) -> str:
 
 def _word(path: str, value: Any) -> str:
     """Make a short word of a setting, fit for a folder's name."""
-    if path in COMPONENTS:
-        options = cast("dict[str, Any]", as_mapping(value))
+    meant = as_mapping(value)
+    if path in COMPONENTS and isinstance(meant, dict):
+        options = cast("dict[str, Any]", meant)
         words = [str(options.get("use", path)).rpartition(":")[2]]
         words += [str(option) for key, option in options.items() if key != "use"]
     else:

@@ -46,8 +46,11 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Count what a node holds and how deep it goes: a few aliases of aliases could stand for more than memory holds."""
+        alias = self.check_event(yaml.AliasEvent)  # pyright: ignore[reportUnknownMemberType]
         node: Any = super().compose_node(parent, index)  # pyright: ignore[reportUnknownMemberType]
         sizes = self.__dict__.setdefault("_sizes", {})
+        if alias and id(node) not in sizes:
+            raise ConfigError(f"line {node.start_mark.line + 1}: this holds an alias of itself")
         if id(node) not in sizes:
             values: Any = getattr(node, "value", None)
             parts: list[Any] = list(values) if isinstance(values, list) else []
@@ -69,7 +72,7 @@ _add_scalars(_Loader)
 _add_scalars(_Dumper)
 
 
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
     seen: set[str] = set()
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
@@ -78,7 +81,8 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
             raise ConfigError(f"line {key.start_mark.line + 1}: key {key.value!r} stands there twice")
         seen.add(str(key.value))
     loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
+    # Keys are words as they are written: 1, null and true name an option no less than others.
+    return {str(key.value): loader.construct_object(value, deep=True) for key, value in node.value}
 
 
 def _string(loader: _Loader, node: yaml.ScalarNode) -> str:

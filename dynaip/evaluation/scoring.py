@@ -15,7 +15,7 @@ from dynaip.atomic import write_table
 from dynaip.config import ComponentSpec, EvaluationConfig
 from dynaip.contracts import Backbone, Benchmark, Case, Metric
 from dynaip.device import choose
-from dynaip.errors import InputError
+from dynaip.errors import DynaIPError, InputError, PluginError
 from dynaip.evaluation.generation import painted
 from dynaip.evaluation.origin import origin
 from dynaip.notes import gathered
@@ -23,7 +23,7 @@ from dynaip.painting import generate_cases
 from dynaip.promises import check_cases, check_columns, check_different, check_rows
 from dynaip.registry import registry
 from dynaip.scores import RESERVED
-from dynaip.suggest import did_you_mean
+from dynaip.suggest import did_you_mean, one_line
 
 
 def benchmark_cases(config: EvaluationConfig) -> list[Case]:
@@ -107,11 +107,21 @@ def score(
     for name, metric in zip(names, build_metrics(config) if metrics is None else metrics, strict=True):
         who = f"metric {name}"
         columns = check_columns(who, metric.columns)
-        rows = check_rows(who, columns, metric.score(cases, images), cases)
+        rows = check_rows(who, columns, _scored(who, metric, cases, images), cases)
         found = pd.DataFrame(rows, columns=columns, dtype=float)
         free = {column: free_name(column, {*RESERVED, *table.columns}) for column in columns}
         table = pd.concat([table, found.rename(columns=free)], axis=1)
     return table
+
+
+def _scored(who: str, metric: Metric, cases: Sequence[Case], images: Sequence[Any]) -> Any:
+    """Ask a metric; what it stumbles over is named as its own."""
+    try:
+        return metric.score(cases, images)
+    except DynaIPError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{who}: score failed ({one_line(error)}); --debug shows where") from error
 
 
 def free_name(name: str, taken: Collection[str]) -> str:

@@ -17,6 +17,8 @@ from dynaip.paths import at_home
 
 WIDE = ("I", "F")
 """Modes of more than 8 bits; so are those that begin with ``I;16``."""
+ORIENTATION = 0x0112
+"""EXIF tag of how a picture is turned."""
 LAYOUTS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
@@ -47,6 +49,12 @@ def load_image(source: str | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Ima
     format that is not read, more than ``max_pixels`` pixels, or truncated.
     """
     return read_picture(source, max_pixels=max_pixels)
+
+
+def plain_rgb(image: Image.Image, name: str) -> Image.Image:
+    """A picture that a plugin gave, as every reader of it sees it: itself where it is upright RGB already."""
+    upright = image.mode == "RGB" and not image.has_transparency_data and image.getexif().get(ORIENTATION, 1) == 1
+    return image if upright else read_picture(image, name)
 
 
 def to_rgb(image: Image.Image, name: str = "picture") -> Image.Image:

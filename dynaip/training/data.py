@@ -73,10 +73,10 @@ class PairDataset(Dataset[Any]):
     def __getitem__(self, index: int) -> Pair | Bad:
         try:
             with caught() as notes:
-                pair = self.source[index]
+                pair: Any = self.source[index]
         except (BadSample, InputError) as error:
             return Bad(index, str(error))
-        check_pair(f"source {self.spec.use if self.spec else type(self.source).__name__}", index, pair)
+        pair = check_pair(f"source {self.spec.use if self.spec else type(self.source).__name__}", index, pair)
         return replace(pair, notes=(*pair.notes, *notes)) if notes else pair
 
     def __getstate__(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dynaip.config import EvaluationConfig
 from dynaip.contracts import Benchmark
 from dynaip.notes import gathered
 from dynaip.painting import generate_cases
+from dynaip.promises import check_cases
 from dynaip.registry import registry
 
 SHOWN = 6
@@ -21,7 +22,11 @@ SHOWN = 6
 def sample_grid(dyna: DynaIP, pipe: Any, evaluation: EvaluationConfig, path: Path) -> Path:
     """Paint the first cases of the benchmark's first suite and write one PNG."""
     benchmark: Benchmark = registry().build(evaluation.benchmark)
-    cases = list(benchmark.cases(benchmark.suites[0], seed=evaluation.seed))[:SHOWN]
+    cases = check_cases(
+        f"benchmark {evaluation.benchmark.use}",
+        benchmark.suites[0],
+        benchmark.cases(benchmark.suites[0], seed=evaluation.seed),
+    )[:SHOWN]
     with gathered():
         found = generate_cases(pipe, dyna.backbone, cases, dyna=dyna, batch_size=SHOWN, options=evaluation.options)
         painted = [image for _, image in found]

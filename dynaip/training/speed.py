@@ -93,16 +93,17 @@ def compiled_blocks(transformer: nn.Module, on: bool, tell: Callable[[str], None
         )
 
 
+def reserve_workspace(deterministic: bool) -> None:
+    """Give cuBLAS the workspace that deterministic products need, which it reads when it is first used."""
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
 @contextmanager
 def determinism(on: bool) -> Generator[None]:
     """Let torch use algorithms alone that give the same bits in every run, and refuse where there are none."""
-    if not on:
-        yield
-        return
-    # cuBLAS reads it when it starts; later it has no effect, and torch says so itself.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(on or before)
     try:
         yield
     finally:

@@ -39,6 +39,7 @@ from dynaip.training.speed import (
     compiled_blocks,
     determinism,
     products_in,
+    reserve_workspace,
     shortage,
     to_device,
     wants_checkpointing,
@@ -96,6 +97,7 @@ class Trainer:
         settings = config.training
         if settings.threads:
             torch.set_num_threads(settings.threads)
+        reserve_workspace(settings.deterministic)
         accelerator = accelerator_for(settings)
         device = accelerator.device
         backbone: Backbone = registry().build(config.backbone)

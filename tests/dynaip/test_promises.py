@@ -75,6 +75,11 @@ def test_cases() -> None:
     ]
     for cases, line in wrong:
         refused(line, promises.check_cases, who, "s", cases)
+    layer = Image.new("RGBA", (2, 2), (9, 9, 9, 0))
+    layer.putpixel((0, 0), (255, 0, 0, 255))
+    (read,) = promises.check_cases(who, "s", [replace(one, references=(CaseReference(layer, (0, 0, 1, 0.5)),))])
+    assert read.references[0].image.getpixel((1, 1)) == (255, 255, 255)
+    assert read.references[0].region == (0, 0, 1, 0.5)
     promises.check_different(who, CASES)
     refused("two cases have the id c-0", promises.check_different, who, [*CASES, replace(one, suite="t")])
 
@@ -82,7 +87,9 @@ def test_cases() -> None:
 def test_pairs() -> None:
     who = "source acme:mine"
     pair = Pair("p", PICTURE, PICTURE, "a star")
-    promises.check_pair(who, 3, pair)
+    assert promises.check_pair(who, 3, pair) is pair
+    wide = replace(pair, target=Image.fromarray(np.full((2, 2), 200 * 257, np.uint16)))
+    assert promises.check_pair(who, 3, wide).target.getpixel((0, 0)) == (200, 200, 200)
     refused("item 3 must be a Pair, not tuple", promises.check_pair, who, 3, (PICTURE, PICTURE))
     refused("prompt must be a text, not None", promises.check_pair, who, 3, replace(pair, prompt=None))  # pyright: ignore[reportArgumentType]
     refused("the target of pair p must be a PIL image", promises.check_pair, who, 3, replace(pair, target="a.png"))  # pyright: ignore[reportArgumentType]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,39 +18,59 @@ from PIL import Image
 import dynaip
 from dynaip import Reference
 from dynaip.adapter import injection
-from dynaip.config import load_experiment
 
-STEPS, BATCH = 200, 16
-
-
-def losses(run: Path, device: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
-    """Losses of a training of the embedded world's recipe."""
-    from accelerate.state import AcceleratorState, PartialState
-
-    from dynaip.training.trainer import train
-
-    monkeypatch.setenv("DYNAIP_DEVICE", device)
-    AcceleratorState._reset_state(True)
-    PartialState._reset_state()
-    settings = [f"training.steps={STEPS}", f"training.batch_size={BATCH}", f"training.seed={seed}", "training.log_every=1",
-                "training.checkpoint_every=1000", "source.size=400"]  # fmt: skip
-    train(load_experiment("microworld/dynaip", settings), run)
-    rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
-    AcceleratorState._reset_state(True)
-    PartialState._reset_state()
-    return np.array([row["loss"] for row in rows], dtype=float)
+STEPS, BATCH, THREADS = 200, 16, 4
+ROOT = Path(__file__).parents[2]
 
 
-def test_losses_follow_those_of_a_cpu(tmp_path: Path, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+def training(run: Path, device: str, seed: int) -> subprocess.Popen[bytes]:
+    """A training of the embedded world's recipe, in a process of its own."""
+    settings = {"training.steps": STEPS, "training.batch_size": BATCH, "training.seed": seed, "training.log_every": 1,
+                "training.checkpoint_every": 1000, "training.threads": THREADS, "source.size": 400}  # fmt: skip
+    given = [part for name, value in settings.items() for part in ("-s", f"{name}={value}")]
+    command = [
+        sys.executable,
+        "-m",
+        "dynaip.cli",
+        "train",
+        "microworld/dynaip",
+        "-o",
+        str(run),
+        "--device",
+        device,
+        *given,
+    ]
+    return subprocess.Popen(command, cwd=ROOT)
+
+
+def test_losses_follow_those_of_a_cpu(tmp_path: Path, device: torch.device) -> None:
     """Means over windows of 20 steps differ by less than those of two seeds do on a CPU."""
-    there = losses(tmp_path / "there", device.type, 0, monkeypatch)
-    here, other = (losses(tmp_path / f"cpu{seed}", "cpu", seed, monkeypatch) for seed in (0, 1))
-    assert len(there) == len(here) == STEPS
-    assert np.isfinite(there).all()
-    windows = [each.reshape(-1, 20).mean(axis=1) for each in (there, here, other)]
-    spread = np.abs(windows[1] - windows[2]).max()
-    assert np.abs(windows[0] - windows[1]).max() <= spread
-    assert windows[0][-1] < windows[0][0]
+    sides = {"there": (device.type, 0), "here": ("cpu", 0), "other": ("cpu", 1)}
+    running = {name: training(tmp_path / name, where, seed) for name, (where, seed) in sides.items()}
+    assert {name: process.wait() for name, process in running.items()} == dict.fromkeys(sides, 0)
+    windows: dict[str, np.ndarray] = {}
+    for name in sides:
+        rows = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        losses = np.array([json.loads(row)["loss"] for row in rows], dtype=float)
+        assert len(losses) == STEPS
+        assert np.isfinite(losses).all()
+        windows[name] = losses.reshape(-1, 20).mean(axis=1)
+    spread = np.abs(windows["here"] - windows["other"]).max()
+    assert np.abs(windows["there"] - windows["here"]).max() <= spread
+    assert windows["there"][-1] < windows["there"][0]
+
+
+def test_the_same_seed_gives_the_same_adapter(tmp_path: Path, device: torch.device) -> None:
+    """With algorithms alone that give the same bits in every run."""
+    from safetensors.torch import load_file
+
+    settings = ["-s", "training.steps=8", "-s", "training.deterministic=true", "-s", "source.size=64"]
+    for name in ("one", "other"):
+        command = ["train", "microworld/dynaip", "-o", str(tmp_path / name), "--device", device.type, *settings]
+        environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+        subprocess.run([sys.executable, "-m", "dynaip.cli", *command], cwd=ROOT, check=True, env=environment)
+    one, other = (load_file(tmp_path / name / "adapter" / "adapter.safetensors") for name in ("one", "other"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def reference(number: int = 0, **options: Any) -> Reference:
@@ -77,7 +100,7 @@ def test_pictures_are_those_of_a_cpu(device: torch.device, way: str) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_paints_nearly_the_same(device: torch.device, dtype: torch.dtype) -> None:
-    assert (painted(device.type, reference(), dtype=dtype) - painted(device.type, reference())).abs().mean() < 0.05
+    assert (painted(device.type, reference(), dtype=dtype) - painted(device.type, reference())).abs().mean() < 0.1
 
 
 def test_regions_gathered_into_one_call(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from dynaip.evaluation.scoring import build_metrics, score
 from dynaip.images import load_image
 from dynaip.models import local_folder
 from dynaip.painting import batches, generate_cases
+from dynaip.promises import check_cases
 from dynaip.registry import registry
 from dynaip.suggest import did_you_mean
 
@@ -62,7 +63,9 @@ class Workbench:
         if suite not in benchmark.suites:
             hint = did_you_mean(suite, benchmark.suites)
             raise InputError(f"there is no suite {suite!r}; the benchmark has {', '.join(benchmark.suites)}.{hint}")
-        return list(benchmark.cases(suite, seed=seed)[:count])
+        return check_cases(f"benchmark {self.evaluation.benchmark.use}", suite, benchmark.cases(suite, seed=seed))[
+            :count
+        ]
 
     def columns(self) -> list[str]:
         """Names of the values that the run's metrics give."""

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
-from dynaip.ablation.folder import FINISHED, WAITING, AblationFolder, Group
+from dynaip.ablation.folder import FINISHED, WAITING, AblationFolder, ArmGroup
 from dynaip.ablation.plan import Plan, make_plan
 from dynaip.ablation.prepare import prepare
 from dynaip.atomic import write_table
@@ -33,7 +34,7 @@ def folder(tmp_path: Path) -> AblationFolder:
 
 def test_workers_find_what_they_need(plan: Plan, folder: AblationFolder) -> None:
     prepare(plan, [], folder)
-    training, base = (Group.read(folder.group(name)) for name, _ in plan.groups())
+    training, base = (ArmGroup.read(folder.group(name)) for name, _ in plan.groups())
     assert [arm.name for arm in training.arms] == ["dynamic", "coupled"]
     assert (training.training, training.steps) == (plan.trainings[0].hash, 4)
     assert (base.training, base.steps, base.arms[0].run) == (None, None, "base")
@@ -103,3 +104,47 @@ def test_a_finished_arm_with_damage_waits_again(plan: Plan, folder: AblationFold
     with pytest.warns(Note, match=r"scores.parquet is damaged.*; it is made again"):
         prepare(plan, [], folder)
     assert (one.state(), two.state()) == (FINISHED, WAITING)
+
+
+def test_what_an_earlier_version_made_of_the_same_arms_goes_on(plan: Plan, folder: AblationFolder) -> None:
+    """An earlier version did not know an option: its configs lack the line, and its hashes are others."""
+    prepare(plan, [], folder)
+    data = yaml.safe_load(folder.plan.read_text())
+    for entry in data["arms"]:
+        arm, name = folder.arm(entry["folder"]), f"{entry['name']}-000000000000"
+        config = yaml.safe_load(arm.config.read_text())
+        del config["training"]["weight_decay"]
+        arm.config.write_text(yaml.safe_dump(config))
+        write_table(arm.scores, pd.DataFrame([{"case": entry["name"], "suite": "s", "seed": 0, "cp": 0.5}]))
+        arm.mark(FINISHED)
+        arm.path.rename(folder.arm(name).path)
+        entry["folder"] = name
+        if entry.get("training"):
+            entry["training"] = "older"
+    folder.training("older").path.mkdir()
+    (folder.training("older").path / "mark").write_text("")
+    folder.plan.write_text(yaml.safe_dump(data))
+    prepare(plan, [], folder)
+    for arm in plan.arms:
+        assert pd.read_parquet(folder.arm(arm.folder).scores)["case"].tolist() == [arm.name]
+        assert folder.arm(arm.folder).finished()
+    assert {entry.name for entry in folder.arms.iterdir()} == {arm.folder for arm in plan.arms}
+    assert (folder.training(plan.trainings[0].hash).path / "mark").exists()
+    assert sorted(entry.name for entry in folder.trainings.iterdir()) == sorted(
+        [plan.trainings[0].hash, f"{plan.trainings[0].hash}.yaml"]
+    )
+
+
+def test_an_option_with_another_value_is_no_earlier_version(plan: Plan, folder: AblationFolder) -> None:
+    prepare(plan, [], folder)
+    data = yaml.safe_load(folder.plan.read_text())
+    entry = data["arms"][0]
+    arm = folder.arm(entry["folder"])
+    config = yaml.safe_load(arm.config.read_text())
+    config["training"]["weight_decay"] = 0.5
+    arm.config.write_text(yaml.safe_dump(config))
+    arm.path.rename(folder.arm("dynamic-000000000000").path)
+    entry["folder"] = "dynamic-000000000000"
+    folder.plan.write_text(yaml.safe_dump(data))
+    with pytest.raises(InputError, match=r"arm dynamic differs in training.weight_decay \(0.5 there, 0.01 here\)"):
+        prepare(plan, [], folder)

@@ -166,3 +166,11 @@ def test_numbers_of_numpy_mean_the_same_as_plain_ones(experiment: dict[str, Any]
     assert wrapped.to_yaml() == array.to_yaml() == plain.to_yaml()
     single = AblationConfig(base=experiment, axes={"training.learning_rate": [np.float32(0.5)]})
     assert single.resolved()["axes"] == {"training.learning_rate": [0.5]}
+
+
+@pytest.mark.parametrize("value", ["[1]", "3", "null", "{use: 3}", "{use: [hmoe]}"])
+@pytest.mark.parametrize("where", ["axes.fusion=[{}]", "arms=[{{fusion: {}}}]", "exclude=[{{fusion: {}}}]"])
+def test_what_names_no_component_is_one_line(load, where: str, value: str) -> None:
+    with pytest.raises(InputError, match=r"write the name of a fusion|no arm of the axes is") as caught:
+        load([where.format(value)], axes={"fusion": ["hmoe"]})
+    assert "\n" not in str(caught.value)

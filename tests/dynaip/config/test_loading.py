@@ -313,15 +313,14 @@ def test_a_mark_on_an_option_says_whether_training_depends_on_it(write: Any, exp
         changed = config.training.model_copy(update={name: other[type(value)](value)})
         same = config.model_copy(update={"training": changed}).training_hash() == config.training_hash()
         assert not same or name in TrainingConfig.may_change(), name
-        habit = name in {
-            "checkpoint_every",
-            "keep_checkpoints",
-            "sample_every",
-            "log_every",
-            "workers",
-            "cache",
-            "cache_size",
-        }
+        habit = "habit" in TrainingConfig.model_fields[name].metadata
         assert same == habit, name
     assert TrainingConfig.may_change() >= {"cache", "cache_size", "steps", "threads", "max_bad_share", "max_bad_steps"}
+    assert TrainingConfig.may_change() >= {
+        "checkpoint_every",
+        "keep_checkpoints",
+        "sample_every",
+        "log_every",
+        "workers",
+    }
     assert not TrainingConfig.may_change() & {"seed", "batch_size", "learning_rate", "initial"}

@@ -96,6 +96,22 @@ def test_however_deep_a_file_goes_it_is_one_line(depth: int) -> None:
     assert value("[" * 50 + "]" * 50)
 
 
+@pytest.mark.parametrize("text", ["a: &x [*x]", "&x {a: *x}", "a: &x {b: {c: [*x]}}"])
+def test_an_alias_of_itself_is_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match="line 1: this holds an alias of itself"):
+        value(text)
+
+
+def test_keys_are_words_as_they_are_written() -> None:
+    assert value("{1: a, null: b, true: c, 1e-3: d, on: e}") == {
+        "1": "a",
+        "null": "b",
+        "true": "c",
+        "1e-3": "d",
+        "on": "e",
+    }
+
+
 def test_merge_keys_still_work() -> None:
     assert value("a: &x {b: 1}\nc: {<<: *x, d: 2}")["c"] == {"b": 1, "d": 2}
 

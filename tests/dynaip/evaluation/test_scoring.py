@@ -39,6 +39,7 @@ class Mine(Metric):
 
     def score(self, cases: Any, images: Any) -> list[dict[str, float]]:
         assert self.device == "cpu"
+        assert 1 / len(images)
         return ROWS
 
 
@@ -80,6 +81,9 @@ def test_mistakes_of_plugins_are_named(config: EvaluationConfig) -> None:
     ROWS[:] = [{"mine": 1.0, "n": 1.0}]
     with pytest.raises(PluginError, match=r"^metric .*:test_mine: score must give .* 1 rows for 4 cases"):
         score(config, benchmark_cases(config), IMAGES)
+    ROWS[:] = [{"mine": 1.0, "n": 1.0}] * 4
+    with pytest.raises(PluginError, match=r"^metric .*:test_mine: score failed \(ZeroDivisionError: .*--debug"):
+        score(config, benchmark_cases(config), [])
     CASES["two"] = [Case("one-1", "two", "a star", (), 0)]
     with pytest.raises(PluginError, match=r"^benchmark .*:test_cases: two cases have the id one-1"):
         benchmark_cases(config)

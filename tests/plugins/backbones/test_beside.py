@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,6 +162,7 @@ def test_options_of_loading_reach_diffusers(monkeypatch: pytest.MonkeyPatch, use
         "revision": "v2",
         "variant": "fp16",
         "device_map": "balanced",
+        "use_safetensors": True,
         "quantization_config": {
             "quant_backend": "torchao",
             "quant_kwargs": {"quant_type": "int8wo"},
@@ -174,6 +177,27 @@ def test_quantisation_that_cannot_be_had_is_one_line(tiny_folder: Callable[[str]
     with pytest.raises((InputError, MissingDependency)) as caught:
         backbone.load(device="cpu", dtype=torch.float32)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["transformer", "text_encoder", "vae"])
+def test_weights_that_are_pickled_alone_are_one_line(
+    tiny_folder: Callable[[str], Path], tmp_path: Path, part: str
+) -> None:
+    """A pickle may run code when it is opened, and this one would leave a mark."""
+    folder, mark = shutil.copytree(tiny_folder("flux"), tmp_path / "flux"), tmp_path / "mark"
+
+    class Trap:
+        def __reduce__(self) -> Any:
+            return Path.touch, (mark,)
+
+    name = "model" if part == "text_encoder" else "diffusion_pytorch_model"
+    (folder / part / f"{name}.safetensors").unlink()
+    pickled = "pytorch_model.bin" if part == "text_encoder" else f"{name}.bin"
+    (folder / part / pickled).write_bytes(pickle.dumps({"weight": Trap()}))
+    with pytest.raises(InputError, match=rf"no file named {name}\.safetensors") as caught:
+        backbone_of("flux", model=str(folder)).load(device="cpu", dtype=torch.float32)
+    assert "\n" not in str(caught.value)
+    assert not mark.exists()
 
 
 @pytest.mark.parametrize(

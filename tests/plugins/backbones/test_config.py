@@ -46,6 +46,8 @@ def test_enormous_sizes_and_configs_without_a_rule() -> None:
     with pytest.raises(InputError, match="more than 64 megapixels"):
         check_size(config_of("flux", "microworld"), (8000, 8008), "--size")
     check_size(object(), (17, 3), "--size")
+    with pytest.raises(InputError, match="from 1 up"):
+        check_size(config_of("flux", "microworld"), (0, 64), "size")
 
 
 def test_sd3_has_places_for_so_many_tokens(

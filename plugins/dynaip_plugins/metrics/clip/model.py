@@ -57,7 +57,9 @@ class ClipMetric(Metric):
         """Cosine x 100, from -100 to 100; NaN for CLIP-I of a case without reference."""
         pictures = self._images(images)
         prompts = self._prompts([case.prompt for case in cases])
-        references = [self._images([reference.image for reference in case.references]) for case in cases]
+        # All references in one row, so that batches are full, then case by case again.
+        every = self._images([reference.image for case in cases for reference in case.references])
+        references = every.split([len(case.references) for case in cases])
         return [
             {"clip_i": _cosine(one, many), "clip_t": _cosine(one, text[None])}
             for one, many, text in zip(pictures, references, prompts, strict=True)
