@@ -63,18 +63,37 @@ def coefficient_values(coefficients: Mapping[str, float] | None, levels: Iterabl
     return values
 
 
-def steered(weights: Tensor, coefficients: list[float] | None) -> Tensor:
-    """Multiply weights over levels (... x L) by gamma_l and make them sum to one again.
+CLOSED, SPREAD = 1 / 3, 1.5
+"""Coefficients that are drawn: how often a level is closed, and the deviation of the others' logarithm."""
+
+
+def drawn_coefficients(count: int, levels: int, share: float, device: torch.device) -> Tensor:
+    """gamma for `count` references, drawn from torch's generator of the device. [count, levels] float32.
+
+    A `share` of the rows is drawn: levels are closed by chance, one at least stays open, and the open ones get log-normal
+    factors. All other rows are 1.
+    """
+    open_ = torch.rand(count, levels, device=device) >= CLOSED
+    kept = torch.randint(levels, (count, 1), device=device)
+    open_ = open_.scatter(1, kept, True)
+    factors = (SPREAD * torch.randn(count, levels, device=device)).exp() * open_
+    return torch.where(torch.rand(count, 1, device=device) < share, factors, 1.0)
+
+
+def steered(weights: Tensor, coefficients: list[float] | Tensor | None) -> Tensor:
+    """Multiply weights over levels (... x L) by gamma_l (L numbers, or a tensor that fits) and make them sum to one again.
 
     The rule is ours; fig. 1b shows the effect. Without coefficients the weights come back as they are.
     """
     if coefficients is None:
         return weights
-    largest = max(coefficients)
     # The floor keeps a level alone at 1 even where the router had given it nothing; half precision has no room for it.
     exact = torch.promote_types(weights.dtype, torch.float32)
-    gamma = torch.tensor([value / largest for value in coefficients], device=weights.device, dtype=exact)
-    raised = weights.to(exact).clamp_min(1e-30) * gamma
+    if isinstance(coefficients, list):
+        largest = max(coefficients)
+        coefficients = torch.tensor([value / largest for value in coefficients], device=weights.device, dtype=exact)
+    gamma = coefficients / coefficients.amax(dim=-1, keepdim=True)
+    raised = weights.to(exact).clamp_min(1e-30) * gamma.to(exact)
     return (raised / raised.sum(dim=-1, keepdim=True)).to(weights.dtype)
 
 

@@ -54,13 +54,14 @@ def test_masks_are_where_another_identity_would_show() -> None:
         changed, mask = np.abs(drawn[0] - drawn[1]).max(-1) > 64, subject_mask(scene)
         assert not (changed & ~binary_dilation(mask)).any()
         assert (binary_fill_holes(changed) & mask).sum() > 0.95 * mask.sum()
-        assert mask.sum() > 100
+        assert mask.sum() > 400
 
 
 def test_cases_know_the_masks_of_their_references() -> None:
     case = build(multi2=1).cases("multi2")[0]
     first, second = (reference.mask() for reference in case.references)
-    assert first.shape == (64, 64)
+    assert first.shape == (128, 128)
+    assert case.size == (128, 128) and case.references[0].image.size == (128, 128)
     assert not np.array_equal(first, second)
 
 

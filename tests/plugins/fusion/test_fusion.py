@@ -131,6 +131,55 @@ def test_balance_loss_by_hand() -> None:
     assert build("hmoe")(features()).auxiliary_loss is None
 
 
+def decided(options: dict[str, Any], bias: list[float]) -> Any:
+    """An hmoe whose router says the same of every token."""
+    fusion = build({"use": "hmoe", **options})
+    with torch.no_grad():
+        fusion.router.weight.zero_()
+        fusion.router.bias.copy_(torch.tensor(bias))
+    return fusion
+
+
+@pytest.mark.parametrize("router", ["token", "image"])
+def test_entropy_loss_of_planted_routers(router: str) -> None:
+    """Nothing for a router that knows no difference, log 3 for one that is sure, log 3 - log 2 for one between two levels."""
+    for bias, missing in (([0.0, 0.0, 0.0], 0.0), ([0.0, 60.0, 0.0], np.log(3)), ([60.0, 60.0, 0.0], np.log(1.5))):
+        fused = decided({"entropy_loss": 0.5, "router": router}, bias)(features())
+        assert float(fused.auxiliary_loss.detach()) == pytest.approx(0.5 * missing, abs=1e-6)
+    both = decided({"entropy_loss": 0.5, "balance_loss": 0.1}, [0.0, 60.0, 0.0])(features())
+    assert float(both.auxiliary_loss.detach()) == pytest.approx(0.5 * np.log(3) + 0.1 * 3, abs=1e-6)
+
+
+def test_entropy_loss_softens_a_router() -> None:
+    fusion = decided({"entropy_loss": 1.0}, [0.0, 4.0, 0.0])
+    before = fusion(features()).weights[0, 0, 1].item()
+    for _ in range(60):
+        fusion.zero_grad()
+        fusion(features()).auxiliary_loss.backward()
+        with torch.no_grad():
+            fusion.router.bias -= fusion.router.bias.grad
+    assert before > 0.95 and fusion(features()).weights[0, 0, 1].item() < 0.4
+
+
+@pytest.mark.parametrize("router", ["token", "image"])
+def test_drawn_coefficients_reach_a_router_that_is_sure(router: str) -> None:
+    """In training, and only there, some references lose the level that the router gives everything to; the others do not."""
+    options = {"coefficient_dropout": 0.5, "router": router}
+    fusion = decided(options, [0.0, 60.0, 0.0])
+    many = {level: torch.zeros(2000, 1, width).double() for level, width in WIDTHS.items()}
+    assert torch.allclose(fusion.eval()(many).weights[..., 1].flatten(), torch.ones(2000).double())
+    torch.manual_seed(5)
+    mid = fusion.train()(many).weights[..., 1].flatten()
+    assert set(mid.round(decimals=6).tolist()) == {0.0, 1.0}
+    # Drawn in half of the cases; then mid is closed with chance 1/3, unless it is the level that is kept (1 of 3).
+    assert (mid < 0.5).double().mean().item() == pytest.approx(0.5 * (1 / 3) * (2 / 3), abs=0.02)
+
+
+def test_coefficients_are_not_drawn_in_the_papers_form() -> None:
+    fusion = build("hmoe").train()
+    assert torch.equal(fusion(features()).tokens, fusion.eval()(features()).tokens)
+
+
 def test_average_is_the_mean_of_projected_levels() -> None:
     fusion = build({"use": "average", "output_norm": False})
     levels = features()

@@ -8,7 +8,7 @@ import torch
 from dynaip.config import ComponentSpec
 from dynaip.errors import ConfigError
 from dynaip.registry import registry
-from dynaip_plugins.fusion.layers import coefficient_values, level_norms, steered
+from dynaip_plugins.fusion.layers import coefficient_values, drawn_coefficients, level_norms, steered
 
 LEVELS = ("low", "mid", "high")
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -60,6 +60,26 @@ def test_only_ratios_of_coefficients_matter(dtype: torch.dtype, scale: float) ->
     assert found.dtype == dtype
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(found.float().sum(-1), torch.ones(4, 5), atol=1e-2, rtol=0)
+
+
+def test_coefficients_by_reference_steer_each_by_its_own() -> None:
+    given = weights(1, torch.float32)
+    each = [[1.0, 2.0, 4.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [3.0, 0.0, 1.0]]
+    found = steered(given, torch.tensor(each)[:, None])
+    for row, gamma in enumerate(each):
+        torch.testing.assert_close(found[row], steered(given[row], gamma))
+
+
+def test_drawn_coefficients_leave_a_level_open_and_most_references_alone() -> None:
+    torch.manual_seed(0)
+    drawn = drawn_coefficients(4000, 3, 0.25, torch.device("cpu"))
+    assert (drawn >= 0).all() and (drawn.amax(1) > 0).all()
+    changed = drawn[(drawn != 1).any(1)]
+    assert len(changed) / 4000 == pytest.approx(0.25, abs=0.03)
+    assert (changed == 0).float().mean().item() == pytest.approx(1 / 3 * 2 / 3, abs=0.03)
+    factors = changed[changed > 0].log()
+    assert factors.mean().item() == pytest.approx(0, abs=0.15) and factors.std().item() == pytest.approx(1.5, abs=0.15)
+    assert (drawn_coefficients(9, 2, 0.0, torch.device("cpu")) == 1).all()
 
 
 @pytest.mark.parametrize("level", ["", "layer.3", "keys", "training"])

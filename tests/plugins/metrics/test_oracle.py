@@ -23,7 +23,10 @@ def test_scores_by_hand() -> None:
     subject = {"labels": LABELS, "reference": {**LABELS, "posture": 1}}
     shown = {**LABELS, "main": 3, "texture": 1, "place": 2, "illumination": 2}
     values = _score(shown, subject, several=False)
-    assert values["cp"] == pytest.approx(2 / 4)
+    assert values["cp"] == pytest.approx(3 / 5)
+    assert [values[f"cp_{band}"] for band in ("fine", "middle", "coarse")] == pytest.approx([1 / 3, 1, 1])
+    other = _score({**LABELS, "emblem": 1, "variant": 2}, subject, several=False)
+    assert [other[f"cp_{band}"] for band in ("fine", "middle", "coarse")] == [1, 0, 0]
     assert values["pf"] == pytest.approx(3 / 4)
     assert (values["cp_main"], values["cp_second"], values["pf_place"], values["pf_size"]) == (0, 1, 0, 1)
     # Copied: perspective, one of two values: (1 - 1/2) / (1/2) = 1. The others, of three values, give (0 - 1/3) / (2/3) = -1/2.
@@ -46,7 +49,7 @@ def metric() -> OracleMetric:
 
 
 def drawn(count: int, suite: str, identities: str = "own") -> tuple[list[Case], list[Image.Image]]:
-    """Cases with scenes drawn as their labels say; ``identities`` shifted draws every subject in other colours and texture."""
+    """Cases with scenes drawn as their labels say; ``identities`` shifted gives every subject another identity."""
     from dynaip_plugins.benchmarks.microworld.model import SUBJECTS
     from dynaip_plugins.microworld.world.scenes import Identity, Scene, sample_scene
 
@@ -83,3 +86,9 @@ def test_other_benchmarks_are_refused(metric: OracleMetric) -> None:
     case = Case("a", "b", "c", (), 0)
     with pytest.raises(InputError, match="scores cases of the microworld benchmark"):
         metric.score([case], [Image.new("RGB", (64, 64))])
+
+
+def test_pictures_of_another_size_are_read_as_well(metric: OracleMetric) -> None:
+    cases, images = drawn(12, "single")
+    twice = metric.score(cases, [image.resize((256, 256)) for image in images])
+    assert np.mean([row["cp"] for row in twice]) > 0.95

@@ -10,7 +10,7 @@ import numpy as np
 from dynaip.contracts import Benchmark, Case, CaseReference
 from dynaip.errors import InputError
 from dynaip.suggest import did_you_mean
-from dynaip_plugins.microworld.world.render import pictures, subject_mask
+from dynaip_plugins.microworld.world.render import SIZE, pictures, subject_mask
 from dynaip_plugins.microworld.world.scenes import another_context, labels, prompt, region, sample_scene
 
 from .config import MicroworldBenchmarkConfig
@@ -59,6 +59,6 @@ class MicroworldBenchmark(Benchmark):
             prompt=prompt(scene),
             references=references,
             seed=int(rng.integers(2**31)),
-            size=(64, 64),
+            size=(SIZE, SIZE),
             truth={"subjects": subjects},
         )

@@ -1,11 +1,13 @@
 """The hierarchical mixture of experts: ``z = P(sum_l w_l E_l(LN F_l))``, ``w = softmax(Router(...) / tau)``.
 
 Experts for low, mid and high levels and a router with weights w_l are the paper's (eq. 7, fig. 4); the experts' form,
-the router's inputs, P (a linear layer) and the LayerNorm of the tokens behind it are ours.
+the router's inputs, P (a linear layer) and the LayerNorm of the tokens behind it are ours, and so are coefficients that are
+drawn in training and the entropy term.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from dynaip.contracts import FeatureFusion, FusedReference
 from dynaip.errors import ConfigError, InputError
 
-from ..layers import MLP, coefficient_values, level_norms, output_norm, steered
+from ..layers import MLP, coefficient_values, drawn_coefficients, level_norms, output_norm, steered
 from .config import HMoEConfig
 
 
@@ -69,13 +71,13 @@ class HMoEFusion(FeatureFusion):
         gamma = coefficient_values(coefficients, self.levels)
         normed = {level: self.norms[level](levels[level]) for level in self.levels}
         routed = self.route(normed, condition)
-        weights = steered(routed, gamma)
+        weights = steered(self._met(routed), gamma)
         outputs, gates = zip(*(self.experts[level](normed[level]) for level in self.levels), strict=True)
         per_token = weights if weights.ndim == 3 else weights[:, None, :]
         mixed = (per_token[..., None, :] * torch.stack(outputs, dim=-1)).sum(dim=-1)
         tokens = self.output_norm(self.projection(mixed))
         expert_weights = None if gates[0] is None else torch.stack(gates, dim=-2)
-        return FusedReference(tokens, weights, expert_weights, self._balance(routed))
+        return FusedReference(tokens, weights, expert_weights, self._extra(routed))
 
     def route(self, normed: Mapping[str, Tensor], condition: Tensor | None) -> Tensor:
         """w = softmax(Router([LN F_low; LN F_mid; LN F_high]) / tau)."""
@@ -88,13 +90,32 @@ class HMoEFusion(FeatureFusion):
             inputs = torch.cat([inputs, condition[:, None].expand(-1, inputs.shape[1], -1).to(inputs)], dim=-1)
         return (self.router(inputs) / self.config.temperature).softmax(dim=-1)
 
-    def _balance(self, weights: Tensor) -> Tensor | None:
-        """Switch load balance over levels: L sum_l f_l P_l.
+    def _met(self, routed: Tensor) -> Tensor:
+        """The routed weights under the coefficients that training draws for some of its references."""
+        if not self.training or self.config.coefficient_dropout == 0:
+            return routed
+        drawn = drawn_coefficients(len(routed), len(self.levels), self.config.coefficient_dropout, routed.device)
+        return steered(routed, drawn if routed.ndim == 2 else drawn[:, None])
 
-        f_l is the share of tokens whose first choice is l, P_l the mean of w_l.
-        """
-        if self.config.balance_loss == 0:
-            return None
-        flat = weights.reshape(-1, len(self.levels))
-        chosen = nn.functional.one_hot(flat.argmax(dim=-1), len(self.levels)).to(flat.dtype).mean(dim=0)
-        return self.config.balance_loss * len(self.levels) * (chosen * flat.mean(dim=0)).sum()
+    def _extra(self, routed: Tensor) -> Tensor | None:
+        """The router's own losses, weighted: load balance and entropy; None if both are off."""
+        terms = ((self.config.balance_loss, load_balance), (self.config.entropy_loss, missing_entropy))
+        flat = routed.reshape(-1, len(self.levels))
+        losses = [weight * term(flat) for weight, term in terms if weight]
+        return sum(losses[1:], losses[0]) if losses else None
+
+
+def load_balance(weights: Tensor) -> Tensor:
+    """Switch load balance over levels, of weights T x L: L sum_l f_l P_l.
+
+    f_l is the share of tokens whose first choice is l, P_l the mean of w_l.
+    """
+    levels = weights.shape[-1]
+    chosen = nn.functional.one_hot(weights.argmax(dim=-1), levels).to(weights.dtype).mean(dim=0)
+    return levels * (chosen * weights.mean(dim=0)).sum()
+
+
+def missing_entropy(weights: Tensor) -> Tensor:
+    """How far weights T x L are from undecided, in nats: the mean of log L - H(w); 0 for equal weights, log L for one level."""
+    entropy = torch.special.entr(weights.float()).sum(dim=-1)
+    return (math.log(weights.shape[-1]) - entropy).mean()

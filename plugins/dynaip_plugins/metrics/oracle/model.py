@@ -1,6 +1,7 @@
 """CP, PF and leak, read from pixels by microworld's oracle (definitions ours; CP and PF as terms are DreamBench++'s).
 
-- CP: share of identity attributes (main and second colour, texture, emblem) that the generated subject has.
+- CP: share of identity attributes that the generated subject has: over all of them, and by band: `cp_fine` (colours, texture),
+  `cp_middle` (emblem), `cp_coarse` (variant of the category's form).
 - PF: share of prompted attributes (category, background, place, size) that are shown; for several subjects also the count.
 - leak: share of unprompted context attributes (posture, perspective, illumination) that equal the reference's, above
   chance: (agreement - 1/k) / (1 - 1/k) for an attribute of k values. 0 is chance, 1 is a copy, below 0 is avoidance.
@@ -16,13 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from dynaip.contracts import Case, Metric
 from dynaip.errors import InputError
 from dynaip.models import local_folder
 from dynaip_plugins.microworld.models.oracle import Oracle
-from dynaip_plugins.microworld.world.vocabulary import ATTRIBUTES, IDENTITY, PROMPTED, UNPROMPTED
+from dynaip_plugins.microworld.models.pixels import of_pictures
+from dynaip_plugins.microworld.world.vocabulary import ATTRIBUTES, BANDS, IDENTITY, PROMPTED, UNPROMPTED
 
 from .config import OracleConfig
 
@@ -32,6 +33,7 @@ class OracleMetric(Metric):
 
     columns = (
         *("cp", "pf", "leak"),
+        *(f"cp_{band}" for band in BANDS),
         *(f"cp_{name}" for name in IDENTITY),
         *(f"pf_{name}" for name in (*PROMPTED, "count")),
         *(f"leak_{name}" for name in UNPROMPTED),
@@ -46,14 +48,14 @@ class OracleMetric(Metric):
         return self
 
     def score(self, cases: Sequence[Case], images: Sequence[Image.Image]) -> list[dict[str, float]]:
-        """Score images (64 x 64) of cases whose ``truth`` the microworld benchmark made."""
+        """Score images of cases whose ``truth`` the microworld benchmark made."""
         if not cases:
             return []
         if any("subjects" not in case.truth for case in cases):
             raise InputError("the oracle metric scores cases of the microworld benchmark; use clip for others")
         subjects = [(row, subject) for row, case in enumerate(cases) for subject in case.truth["subjects"]]
         device = next(self.oracle.parameters()).device
-        pixels = _pixels(images)[torch.tensor([row for row, _ in subjects])].to(device)
+        pixels = of_pictures(images)[torch.tensor([row for row, _ in subjects])].to(device)
         answers = self.oracle.read(pixels, [subject["region"] for _, subject in subjects])
         shown = {name: values.tolist() for name, values in answers.items()}
         scored: list[list[dict[str, float]]] = [[] for _ in cases]
@@ -66,12 +68,6 @@ class OracleMetric(Metric):
         ]
 
 
-def _pixels(images: Sequence[Image.Image]) -> Tensor:
-    coloured = [image.convert("RGB") for image in images]
-    arrays = [np.asarray(image if image.size == (64, 64) else image.resize((64, 64))) for image in coloured]
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
-
-
 def _score(shown: Mapping[str, int], subject: Mapping[str, Any], several: bool) -> dict[str, float]:
     wanted, reference = subject["labels"], subject["reference"]
     prompted = [*PROMPTED, *(["count"] if several else [])]
@@ -80,6 +76,8 @@ def _score(shown: Mapping[str, int], subject: Mapping[str, Any], several: bool) 
     for name in UNPROMPTED:
         chance = 1 / len(ATTRIBUTES[name])
         values[f"leak_{name}"] = (float(shown[name] == reference[name]) - chance) / (1 - chance)
-    for score, names in (("cp", IDENTITY), ("pf", prompted), ("leak", UNPROMPTED)):
-        values[score] = float(np.mean([values[f"{score}_{name}"] for name in names]))
+    means = {"cp": ("cp", IDENTITY), "pf": ("pf", prompted), "leak": ("leak", UNPROMPTED)}
+    means |= {f"cp_{band}": ("cp", names) for band, names in BANDS.items()}
+    for score, (kind, names) in means.items():
+        values[score] = float(np.mean([values[f"{kind}_{name}"] for name in names]))
     return values

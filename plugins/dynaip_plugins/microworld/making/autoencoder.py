@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..models.autoencoder import create, encode
 from ..models.pixels import signed
 from ..world.render import paint
 from ..world.table import draw_table
 from .loop import Progress, Schedule, Size, Training
-from .pool import halves, some
+from .pool import halves, laid_out, some
 
 MIXTURE = {1: 0.3, 2: 0.3, 3: 0.2, 4: 0.2}
 SMALL = Size(Schedule(steps=6000, batch_size=12, learning_rate=2e-3, hold=0.3, warmup=100, ema=0.995), pool=6144)
@@ -69,7 +69,9 @@ def train(
 ) -> AutoencoderKL:
     """Train, or go on from the checkpoint in `folder`; returns the calibrated model."""
     torch.manual_seed(schedule.seed)
-    model = create().to(device, memory_format=torch.channels_last)
+    model = create()
+    nn.Module.to(model, device=torch.device(device))
+    laid_out(model, torch.channels_last)
     images = paint(draw_table(schedule.seed + 1, pool, mixture=MIXTURE).to(device))
 
     def step() -> Tensor:
@@ -77,6 +79,6 @@ def train(
         return loss(model, signed(images[rows]).contiguous(memory_format=torch.channels_last))
 
     Training("autoencoder", model, schedule, folder).run(step, progress)
-    model = model.to(memory_format=torch.contiguous_format)
+    laid_out(model, torch.contiguous_format)
     calibrate(model, schedule.seed + 2)
     return model

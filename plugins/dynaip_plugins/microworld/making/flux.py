@@ -62,7 +62,7 @@ def hint_weight(share: Tensor) -> Tensor:
 
 def compile_blocks(model: Base, batch_size: int) -> None:
     """Compile the two kinds of blocks, once each, and try them; blocks that do not compile stay as they are."""
-    flux, device = model.transformer, model.cos.device
+    flux, device = model.transformer, next(model.parameters()).device
     blocks = [*flux.transformer_blocks, *flux.single_transformer_blocks]
     plain = [block.forward for block in blocks]
     clean = torch.randn(batch_size, GRID * GRID, 4 * LATENT_CHANNELS, device=device)
@@ -88,7 +88,8 @@ def latents_of(vae: AutoencoderKL, seed: int, count: int, file: Path | None, dev
     table = draw_table(seed, count)
     if file is not None and file.exists():
         return Pool.of(table, torch.load(file, weights_only=True).to(device))
-    latents = packed_latents(vae.to(device), table.to(device))
+    nn.Module.to(vae, device=torch.device(device))
+    latents = packed_latents(vae, table.to(device))
     if file is not None:
         save_atomically(latents.cpu(), file)
     return Pool.of(table, latents)

@@ -25,6 +25,8 @@ Objective = Callable[[], Tensor]
 WARM_STEPS = 4
 """Steps before a graph is captured: they make the optimizer's state and choose kernels."""
 SMOOTH = 0.02
+FUSED: Any = torch
+"""One kernel for many tensors: torch has these under names of its own, without types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +144,9 @@ class Training:
         self.optimizer.step()
         with torch.no_grad():
             if self.average:
-                change = torch._foreach_sub(self.parameters, self.average)
-                torch._foreach_mul_(change, 1 - self.keep)
-                torch._foreach_add_(self.average, change)
+                change = FUSED._foreach_sub(self.parameters, self.average)
+                FUSED._foreach_mul_(change, 1 - self.keep)
+                FUSED._foreach_add_(self.average, change)
             smooth = torch.where(self.loss.isnan(), value, self.loss.lerp(value, SMOOTH))
             self.loss.copy_(torch.where(self.bad > 0, self.loss, smooth))
             self.skipped.add_(self.bad)

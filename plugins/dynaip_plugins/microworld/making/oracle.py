@@ -22,7 +22,7 @@ from ..world.render import paint
 from ..world.table import Table, boxes_of, draw_table
 from ..world.vocabulary import ATTRIBUTES
 from .loop import Progress, Schedule, Size, Training
-from .pool import AT_ONCE, halves, some
+from .pool import AT_ONCE, halves, laid_out, some
 from .words import prompt_ids
 
 SMALL = Size(
@@ -86,7 +86,8 @@ def train(
 ) -> Oracle:
     """Train on the pipeline's device, or go on from the checkpoint in `folder`."""
     torch.manual_seed(schedule.seed + 21)
-    model = Oracle().to(pipe.vae.device, memory_format=torch.channels_last)
+    model = Oracle().to(pipe.vae.device)
+    laid_out(model, torch.channels_last)
     table = draw_table(schedule.seed + 22, pool, split=None, mixture=MIXTURE).to(pipe.vae.device)
     images = seen_again(pipe, table, paint(table))
     rows, slots = torch.nonzero(table.present, as_tuple=True)
@@ -103,4 +104,5 @@ def train(
         return torch.stack([F.cross_entropy(said.float(), right[name]) for name, said in logits.items()]).sum()
 
     Training("oracle", model, schedule, folder).run(step, progress)
-    return model.to(memory_format=torch.contiguous_format)
+    laid_out(model, torch.contiguous_format)
+    return model

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...shared.latents import packed
 from ..models import autoencoder
@@ -23,6 +24,12 @@ AT_ONCE = 1024
 def halves(device: torch.device) -> torch.autocast:
     """Products in bfloat16. Casts are not kept between calls, since a captured graph must make them itself."""
     return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+
+
+def laid_out(model: nn.Module, form: torch.memory_format) -> None:
+    """Keep a model's kernels in another order in memory."""
+    moved: Any = model  # torch's types do not know that this may be asked alone
+    moved.to(memory_format=form)
 
 
 def some(count: int, size: int, device: torch.device) -> Tensor:
@@ -54,8 +61,8 @@ class Pool:
     def of(cls, table: Table, latents: Tensor) -> Pool:
         """The pool of scenes whose latents are known, on the latents' device."""
         table = table.to(latents.device)
-        prompts = [prompt_ids(table, dense).to(torch.int16) for dense in (False, True)]
-        return cls(latents, *prompts, empty_ids(latents.device), make_hints(table))
+        plain, dense = (prompt_ids(table, dense).to(torch.int16) for dense in (False, True))
+        return cls(latents, plain, dense, empty_ids(latents.device), make_hints(table))
 
     def batch(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Latents [B,64,32], ids [B,24] (mostly dense, a tenth empty) and hints [B,64,A]."""

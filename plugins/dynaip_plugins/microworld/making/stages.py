@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, FluxPipeline
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch import nn
 
 from dynaip import device
 from dynaip.atomic import write_json
@@ -96,7 +97,9 @@ class Order:
     def vae(self) -> AutoencoderKL:
         """The autoencoder that an earlier stage made, on the order's device."""
         self.need("autoencoder")
-        return AutoencoderKL.from_pretrained(self.work / "vae").eval().to(self.device)
+        vae: AutoencoderKL = AutoencoderKL.from_pretrained(self.work / "vae").eval()
+        nn.Module.to(vae, device=torch.device(self.device))
+        return vae
 
     def pipeline(self) -> FluxPipeline:
         """The pipeline that an earlier stage made, on the order's device."""

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from dynaip.adapter.files import CONFIG, WEIGHTS, fill, read_weights
@@ -55,7 +54,7 @@ def _scores(evaluation: EvaluationConfig, pipe: Any, dyna: DynaIP, *, bare: bool
     }
 
 
-def _row(means: pd.Series[Any], cases: pd.DataFrame) -> dict[str, float]:
+def _row(means: Any, cases: Any) -> dict[str, float]:
     attributes = [str(name) for name in means.index if str(name).startswith("cp_") and name != "cp_pf"]
     half = 1.96 * float(cases["cp"].sem())
     found = {"cp": means["cp"], "cp_95_%": half, **means[["pf", "cp_pf", "leak", *attributes]]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, FluxPipeline
@@ -17,7 +18,7 @@ from ..models.pixels import unit
 from ..world.render import paint
 from ..world.scenes import prompt
 from ..world.table import COLUMNS, Table, boxes_of, draw_table
-from ..world.vocabulary import ATTRIBUTES, DENSE, PROMPTED
+from ..world.vocabulary import ATTRIBUTES, BANDS, DENSE, PROMPTED
 from . import adapter
 from .card import model_card
 from .outline import agreement as rerendered
@@ -31,6 +32,8 @@ TRAININGS = "trainings.json"
 NOTES = "notes.md"
 """What else there is to say of a folder of models; closes its card."""
 Figures = dict[str, float]
+SAID_BANDS = {band: names for band, names in BANDS.items() if set(names) <= set(DENSE)}
+"""Bands of identity that dense prompts say."""
 
 
 def agreement(oracle: Oracle, images: Tensor, table: Table) -> tuple[Figures, Tensor]:
@@ -94,7 +97,7 @@ def measure_outlines(pipe: FluxPipeline, oracle: Oracle, subjects: int, count: i
 
 
 def measure_base(
-    pipe: FluxPipeline, oracle: Oracle, subjects: int, dense: bool, count: int, **sampling: float
+    pipe: FluxPipeline, oracle: Oracle, subjects: int, dense: bool, count: int, **sampling: Any
 ) -> dict[str, object]:
     """Prompt following of the base on its own: test identities, one image per scene."""
     table = draw_table(MEASURE_SEED + subjects, count, "test", {subjects: 1.0})
@@ -105,6 +108,9 @@ def measure_base(
     result: dict[str, object] = {"scenes": count, "pf": prompt_following(figures)}
     if dense:
         result["identity"] = round(sum(figures[name] for name in DENSE) / len(DENSE), 4)
+        result |= {
+            band: round(sum(figures[n] for n in said_of) / len(said_of), 4) for band, said_of in SAID_BANDS.items()
+        }
     return {**result, **{name: figures[name] for name in said}}
 
 

@@ -138,11 +138,11 @@ def _subject(shown: Tensor, pose: Tensor, light: Tensor, size: Tensor) -> tuple[
     home = ((SIZE / 2 - pose[:2]) / 2).round().long()
     half = F.avg_pool2d(shown[None, None], 2)[0]
     moved = _shifted(half, (home[0] + shifts[:, 0])[None], (home[1] + shifts[:, 1])[None])[0].flatten(1)
-    overlap = _overlap(moved, bank).amax(0).view(CATEGORIES, -1)
-    choice = overlap.argmax(1)
-    place = _overlap(moved, bank).view(len(shifts), CATEGORIES, -1)
-    where = place[:, torch.arange(CATEGORIES, device=device), choice].argmax(0)
-    number = choice + torch.arange(CATEGORIES, device=device) * overlap.shape[1]
+    overlap = _overlap(moved, bank).view(len(shifts), CATEGORIES, -1)
+    choice = overlap.amax(0).argmax(1)
+    each = torch.arange(CATEGORIES, device=device)
+    where = overlap[:, each, choice].argmax(0)
+    number = choice + each * overlap.shape[2]
     values = _shapes(device)[number // len(SIZES)]
     values[:, COLUMNS["illumination"]], values[:, COLUMNS["size"]] = light, size
     scale = torch.tensor(SIZES, device=device)[number % len(SIZES)]

@@ -16,6 +16,7 @@ from transformers import CLIPModel
 
 from ..models.pixels import signed
 from ..world.render import owners, paint
+from ..world.scenes import Split
 from ..world.table import COLUMNS, Table, draw_table
 from ..world.vocabulary import ATTRIBUTES, IDENTITY
 
@@ -50,10 +51,12 @@ def accuracy(train: Tensor, right: Tensor, test: Tensor, wanted: Tensor, values:
 
 def probe(folder: Path, device: str = "cpu", scale: float = 1.0) -> dict[str, dict[str, float]]:
     """Selectivity by layer (0 is before the first) and attribute, of the tower in a folder."""
-    clip = CLIPModel.from_pretrained(folder).float().eval().to(device)
+    clip = CLIPModel.from_pretrained(folder).float().eval()
+    torch.nn.Module.to(clip, device=torch.device(device))
+    counts: dict[Split, int] = {"train": TRAIN, "test": TEST}
     tables = {
         split: draw_table(PROBE_SEED + k, max(32, round(count * scale)), split, {1: 1.0}).to(device)
-        for k, (split, count) in enumerate({"train": TRAIN, "test": TEST}.items())
+        for k, (split, count) in enumerate(counts.items())
     }
     seen = {split: layers_of(clip, table) for split, table in tables.items()}
     order = torch.randperm(len(tables["train"]), generator=torch.Generator().manual_seed(PROBE_SEED)).to(device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
@@ -16,7 +18,8 @@ WIDTHS = (16, 32, 64, 64)
 
 def create() -> AutoencoderKL:
     """An untrained autoencoder with downscaling factor 8."""
-    return AutoencoderKL(
+    made: Any = AutoencoderKL  # its types know one block alone
+    return made(
         down_block_types=("DownEncoderBlock2D",) * len(WIDTHS),
         up_block_types=("UpDecoderBlock2D",) * len(WIDTHS),
         block_out_channels=WIDTHS,
@@ -35,14 +38,15 @@ def create() -> AutoencoderKL:
 @torch.no_grad()
 def encode(model: AutoencoderKL, images: Tensor, chunk: int = 64) -> Tensor:
     """uint8 pixels -> scaled latents, what the transformer sees. [B,8,16,16] float32, where the model is."""
-    scale, shift = model.config.scaling_factor, model.config.shift_factor
-    parts = [model.encode(signed(part.to(model.device))).latent_dist.mean.float() for part in images.split(chunk)]
-    return (torch.cat(parts) - shift) * scale
+    coder: Any = model
+    parts = [coder.encode(signed(part.to(coder.device))).latent_dist.mean.float() for part in images.split(chunk)]
+    return (torch.cat(parts) - coder.config.shift_factor) * coder.config.scaling_factor
 
 
 @torch.no_grad()
 def decode(model: AutoencoderKL, latents: Tensor, chunk: int = 64) -> Tensor:
     """Scaled latents -> float pixels in [0, 1]. [B,3,128,128]."""
-    scale, shift = model.config.scaling_factor, model.config.shift_factor
-    parts = [model.decode(part.to(model.device) / scale + shift).sample.float() for part in latents.split(chunk)]
+    coder: Any = model
+    scale, shift = coder.config.scaling_factor, coder.config.shift_factor
+    parts = [coder.decode(part.to(coder.device) / scale + shift).sample.float() for part in latents.split(chunk)]
     return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)

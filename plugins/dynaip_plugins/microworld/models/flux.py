@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 from torch import Tensor, nn
@@ -22,7 +24,7 @@ class Base(nn.Module):
     def __init__(self, double_blocks: int = 4, single_blocks: int = 2, heads: int = HEADS) -> None:
         super().__init__()
         size = tokens.vocabulary_size()
-        ends = {"pad_token_id": tokens.PAD, "eos_token_id": tokens.END}
+        ends: dict[str, Any] = {"pad_token_id": tokens.PAD, "eos_token_id": tokens.END}
         self.clip = CLIPTextModel(
             CLIPTextConfig(
                 vocab_size=size,
@@ -35,7 +37,8 @@ class Base(nn.Module):
                 **ends,
             )
         )
-        t5 = T5Config(
+        t5_config, t5_model = cast(Any, T5Config), cast(Any, T5EncoderModel)  # their types know less than they take
+        t5 = t5_config(
             vocab_size=size,
             d_model=TEXT_WIDTH,
             d_kv=HEAD_WIDTH,
@@ -50,7 +53,7 @@ class Base(nn.Module):
             **ends,
         )
         # Fused kernels give no gradient to a bias of position on every device; at 24 tokens two products are as fast.
-        self.t5 = T5EncoderModel._from_config(t5, attn_implementation="eager")
+        self.t5: T5EncoderModel = t5_model._from_config(t5, attn_implementation="eager")
         self.transformer = FluxTransformer2DModel(
             patch_size=1,
             in_channels=4 * autoencoder.LATENT_CHANNELS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
@@ -20,7 +21,8 @@ STEPS, GUIDANCE = 16, 3.0
 
 def assemble(base: Base, vae: AutoencoderKL) -> FluxPipeline:
     """Put trained parts into a pipeline."""
-    return FluxPipeline(
+    whole: Any = FluxPipeline  # its types name one tokenizer
+    return whole(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=False),
         vae=vae.eval(),
         text_encoder=base.clip.eval(),
@@ -61,10 +63,11 @@ def sample(
     chunk: int = 64,
 ) -> Tensor:
     """One image per prompt, by the pipeline's own call. [B,3,128,128] float in [0, 1], on the CPU."""
-    generator, parts = torch.Generator().manual_seed(seed), []
+    paint: Any = pipeline
+    generator, parts = torch.Generator().manual_seed(seed), list[Tensor]()
     for start in range(0, len(prompts), chunk):
         some = list(prompts[start : start + chunk])
-        shown = pipeline(
+        shown = paint(
             some,
             negative_prompt=[""] * len(some),
             true_cfg_scale=guidance,

@@ -150,9 +150,9 @@ SILHOUETTES: dict[str, tuple[Distance, Distance, Distance]] = {
 Point = tuple[float, float]
 EMBLEM_CENTRES: dict[str, tuple[Point, Point, Point]] = {
     "star": ((0.0, 0.02), (0.0, 0.0), (0.0, 0.0)),
-    "heart": ((0.0, -0.12),) * 3,
+    "heart": ((0.0, -0.12), (0.0, -0.12), (0.0, -0.12)),
     "drop": ((0.0, 0.3), (0.0, 0.24), (0.0, 0.0)),
-    "house": ((0.0, 0.28),) * 3,
+    "house": ((0.0, 0.28), (0.0, 0.28), (0.0, 0.28)),
     "mug": ((-0.2, 0.0), (0.2, 0.0), (0.0, 0.0)),
     "fish": ((-0.24, 0.0), (0.24, 0.0), (-0.24, 0.0)),
 }

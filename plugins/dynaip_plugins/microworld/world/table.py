@@ -87,12 +87,17 @@ def _scene(slots: list[list[int]], jitter: int) -> Scene:
 
 def table_of(scenes: Sequence[Scene]) -> Table:
     """Scenes as numbers, on the CPU."""
+    found = table_of_labels([[labels(scene, k) for k in range(len(scene.subjects))] for scene in scenes])
+    return Table(found.values, torch.tensor([scene.jitter for scene in scenes], dtype=torch.int64))
+
+
+def table_of_labels(scenes: Sequence[Sequence[Mapping[str, int]]]) -> Table:
+    """Scenes of which only the labels of their subjects are known, on the CPU; their jitter is that of seed 0."""
     values = np.full((len(scenes), SLOTS, len(ATTRIBUTES)), NOBODY, np.int64)
-    for row, scene in enumerate(scenes):
-        for k in range(len(scene.subjects)):
-            found = labels(scene, k)
-            values[row, k] = [found[name] for name in ATTRIBUTES]
-    return Table(torch.from_numpy(values), torch.tensor([scene.jitter for scene in scenes], dtype=torch.int64))
+    for row, subjects in enumerate(scenes):
+        for slot, known in enumerate(subjects):
+            values[row, slot] = [known[name] for name in ATTRIBUTES]
+    return Table(torch.from_numpy(values), torch.zeros(len(scenes), dtype=torch.int64))
 
 
 def boxes_of(table: Table, rows: Tensor, slots: Tensor) -> Tensor:
