@@ -57,5 +57,6 @@ def _scores(evaluation: EvaluationConfig, pipe: Any, dyna: DynaIP, *, bare: bool
 def _row(means: Any, cases: Any) -> dict[str, float]:
     attributes = [str(name) for name in means.index if str(name).startswith("cp_") and name != "cp_pf"]
     half = 1.96 * float(cases["cp"].sem())
-    found = {"cp": means["cp"], "cp_95_%": half, **means[["pf", "cp_pf", "leak", *attributes]]}
+    painted = ("outline", "outline_own", "outline_variant")
+    found = {"cp": means["cp"], "cp_95_%": half, **means[["pf", "cp_pf", "leak", *attributes, *painted]]}
     return {name: round(float(value), 4) for name, value in found.items()}

@@ -14,5 +14,6 @@ NAME = "microworld"
 def experiment(folder: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """The recipe on the models in ``folder`` rather than on those that ship."""
     models = [f"backbone.model={folder / 'pipeline'}", f"encoder.model={folder / 'vision'}"]
-    oracle = f"evaluation.metrics=[{{use: oracle, model: {folder / 'oracle'}}}]"
-    return load_experiment(RECIPE, [*models, oracle, *overrides])
+    oracle = folder / "oracle"
+    judges = f"evaluation.metrics=[{{use: oracle, model: {oracle}}}, {{use: outline, model: {oracle}}}]"
+    return load_experiment(RECIPE, [*models, judges, *overrides])
