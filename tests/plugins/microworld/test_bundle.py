@@ -23,5 +23,5 @@ def test_bundle_names_its_parts_and_says_what_is_missing(tmp_path) -> None:
 @shipped
 def test_shipped_weights_are_small_and_half() -> None:
     files = list(ASSETS.rglob("*.safetensors"))
-    assert sum(f.stat().st_size for f in files) < 16e6
+    assert sum(f.stat().st_size for f in files) < 19e6
     assert not list(ASSETS.rglob("*.bin")) and not list(ASSETS.rglob("*.pt"))

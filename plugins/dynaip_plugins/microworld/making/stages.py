@@ -31,7 +31,7 @@ from .loop import Progress as Report
 from .loop import Schedule, Size
 
 CHECKPOINTS = "checkpoints"
-SHARES: dict[str, float] = {"autoencoder": 0.2, "clip": 0.15, "base": 0.56, "oracle": 0.1}
+SHARES: dict[str, float] = {"autoencoder": 0.2, "clip": 0.3, "base": 0.56, "oracle": 0.1}
 """What the trainings take of `minutes`; the tower's runs beside the others."""
 PATIENCE = 0.25
 """Seconds between looks at whether a stage that is waited for is done."""

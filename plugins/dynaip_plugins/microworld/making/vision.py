@@ -1,8 +1,9 @@
 """Training of the tiny CLIP, as real ones are trained: whole images against captions as people write them.
 
-Captions always name category and ground, often a colour, seldom texture, emblem or form (`words.CAPTIONED`): so the last
-layer keeps what captions say, and detail is held by the layers before it. Both the class token and the mean of the patches
-are matched with the caption, so that patches of the last layer speak of what captions speak of; no region has a label.
+Captions always name category and ground, at times a colour, rarely texture, emblem or form (`words.CAPTIONED`). Both the class
+token and the mean of the patches are matched with the caption, by a projection that stays the identity: what captions do not
+say cannot be hidden behind it and is noise in the match, so the last layer has a reason to drop it, and detail is held by the
+layers before it. No region has a label.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class Learner(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.clip = create()
+        nn.init.eye_(self.clip.visual_projection.weight)
+        self.clip.visual_projection.requires_grad_(False)
         self.register_buffer("causal", causal_mask(), persistent=False)
 
     def forward(self, images: Tensor, ids: Tensor) -> Tensor:

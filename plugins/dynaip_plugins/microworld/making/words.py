@@ -16,15 +16,18 @@ ORDER = ("size", "variant", "main", "category", "second", "texture", "emblem", "
 CAPTIONED: Mapping[str, float] = {
     "category": 1.0,
     "background": 1.0,
-    "main": 0.5,
-    "place": 0.3,
-    "size": 0.2,
-    "texture": 0.1,
-    "second": 0.1,
-    "emblem": 0.1,
-    "variant": 0.05,
+    "main": 0.2,
+    "place": 0.2,
+    "size": 0.1,
+    "texture": 0.02,
+    "second": 0.02,
+    "emblem": 0.02,
+    "variant": 0.02,
 }
-"""How often people mention an attribute in a caption (ours; what captions of photographs do to colours and details)."""
+"""How often people mention an attribute in a caption (ours; what captions of photographs do to colours and details).
+
+In a batch of a thousand, 28 images share category and ground: each further word that captions say is what tells these apart,
+and so is learnt. Half of the captions say category and ground alone, which count as one caption."""
 NOTHING = -1
 
 Said = Mapping[str, Tensor]

@@ -9,7 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dynaip.errors import InputError
 from dynaip_plugins.microworld.making import stages as building
+from dynaip_plugins.microworld.making.stages import Order
 
 TINY = 0.0004
 
@@ -25,8 +27,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("world")
-    ran = building.build(out, scale=TINY, stages=["autoencoder", "clip", "oracle", "base"])
-    assert ran == ["autoencoder", "clip", "oracle", "base"]
+    ran = building.build(Order(out, scale=TINY), stages=["autoencoder", "clip", "base", "oracle"])
+    assert ran == ["autoencoder", "clip", "base", "oracle"]
     return out
 
 
@@ -38,17 +40,17 @@ def test_build_leaves_every_part(built: Path) -> None:
 
 
 def test_complete_stages_are_skipped(built: Path) -> None:
-    assert building.build(built, scale=TINY, stages=["autoencoder", "oracle"]) == []
+    assert building.build(Order(built, scale=TINY), stages=["autoencoder", "oracle"]) == []
 
 
 def test_the_same_seed_gives_the_same_weights(built: Path, tmp_path: Path) -> None:
-    building.build(tmp_path, scale=TINY, stages=["autoencoder", "oracle"])
-    first, second = weights(built / "oracle"), weights(tmp_path / "oracle")
+    building.build(Order(tmp_path, scale=TINY), stages=["autoencoder", "clip"])
+    first, second = weights(built / "vision"), weights(tmp_path / "vision")
     assert first and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_measure_writes_figures_and_card(built: Path) -> None:
-    assert building.build(built, scale=TINY, stages=["measure"]) == ["measure"]
+    assert building.build(Order(built, scale=TINY), stages=["measure"]) == ["measure"]
     figures = json.loads((built / "figures.json").read_text())
     assert 0 <= figures["base_2_plain"]["pf"] <= 1
     assert figures["readers"]["autoencoder_psnr"] > 0
@@ -60,10 +62,10 @@ def test_measure_writes_figures_and_card(built: Path) -> None:
 
 
 def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unknown stages vae; there are autoencoder"):
-        building.build(tmp_path, stages=["vae"])
+    with pytest.raises(InputError, match="unknown stage vae; there are autoencoder"):
+        building.build(Order(tmp_path), stages=["vae"])
 
 
 def test_a_stage_says_what_it_needs_first(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="build the stage 'autoencoder' first"):
-        building.build(tmp_path, scale=TINY, stages=["base"])
+    with pytest.raises(InputError, match="build the stage 'autoencoder' first"):
+        building.build(Order(tmp_path, scale=TINY), stages=["base"])

@@ -21,8 +21,8 @@ def test_shipped_pipeline_is_an_ordinary_flux_pipeline() -> None:
     made = [
         pipe(
             "a large star at the left, on snow",
-            height=64,
-            width=64,
+            height=128,
+            width=128,
             num_inference_steps=4,
             max_sequence_length=24,
             generator=torch.Generator().manual_seed(3),
@@ -30,5 +30,5 @@ def test_shipped_pipeline_is_an_ordinary_flux_pipeline() -> None:
         ).images
         for _ in range(2)
     ]
-    assert made[0].shape == (1, 3, 64, 64) and torch.equal(*made)
+    assert made[0].shape == (1, 3, 128, 128) and torch.equal(*made)
     assert math.isfinite(made[0].sum()) and made[0].std() > 0.05

@@ -21,7 +21,7 @@ def test_splits_part_all_identities_and_never_overlap() -> None:
     train, test = set(identities("train")), set(identities("test"))
     assert not train & test
     assert train | test == set(identities())
-    assert len(identities()) == 6 * 5 * 4 * 4
+    assert len(identities()) == 6 * 5 * 4 * 4 * 3
     assert 0.10 < len(test) / len(identities()) < 0.20
 
 
@@ -36,7 +36,7 @@ def test_the_split_of_an_identity_is_fixed() -> None:
     import zlib
 
     for who in identities()[::37]:
-        key = f"{who.main}/{who.second}/{who.texture}/{who.emblem}".encode()
+        key = f"{who.main}/{who.second}/{who.texture}/{who.emblem}/{who.variant}".encode()
         assert (who.split == "test") == (zlib.crc32(key) % 100 < 15)
 
 
