@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # All models of microworld on one accelerator, from the root of a checkout, without a network:
 #   OUT=folder bash tests/gpu/microworld.sh [MINUTES of training] [SECONDS until everything must be written]
+# START=microworld goes on from the models that ship (base, and the autoencoder's decoder) instead of from nothing.
 # Leaves in OUT one archive a part as soon as the part is done, a contact sheet, figures, and the logs. Where stages fail they are
 # tried again step by step; a base that is cut off leaves its moving average.
 set -u
@@ -18,7 +19,7 @@ fell() {  # fell PID: it and all that it started
     kill "$1" 2>/dev/null
 }
 build() {
-    exec "$python" -m dynaip.cli microworld build "$world" --device "$device" --scale "$scale" --threads 2 --beside "$@" \
+    exec "$python" -m dynaip.cli microworld build "$world" --device "$device" --scale "$scale" --threads 2 --beside ${START:+--start "$START"} "$@" \
         --stage autoencoder --stage clip --stage base --stage oracle --stage adapter
 }
 pack() {  # pack PART: once its stage is done

@@ -44,11 +44,12 @@ class MicroworldBundle:
         eager: bool = False,
         beside: bool = False,
         waits: bool = False,
+        start: Path | None = None,
     ) -> list[str]:
         """Make the models again into ``out``, going on where it was broken off; the stages that ran.
 
         ``minutes`` ends trainings by the clock, ``eager`` leaves captured graphs out, ``beside`` gives every stage a process
-        of its own, ``waits`` lets a stage wait for what another process makes.
+        of its own, ``waits`` lets a stage wait for what another process makes. ``start`` is a folder of models to go on with.
         """
         import torch
 
@@ -57,7 +58,9 @@ class MicroworldBundle:
         from .making import stages as building
 
         torch.set_num_threads(threads)
-        order = building.Order(out, seed, scale, minutes, str(choose(device)), compiled, eager, waits=waits)
+        order = building.Order(
+            out, seed, scale, minutes, str(choose(device)), compiled, eager, waits=waits, start=start
+        )
         if beside or waits:
             return building.build(replace(order, report=building.Lines()), stages, beside=beside)
         with building.bars() as progress:

@@ -10,7 +10,7 @@ import typer
 from dynaip.cli.output import echo
 from dynaip.errors import InputError
 
-from .bundle import MicroworldBundle
+from .bundle import ASSETS, MicroworldBundle
 
 app = typer.Typer(help="Build, measure and describe the embedded models.", no_args_is_help=False)
 Threads = Annotated[int, typer.Option(help="CPU threads.", min=1)]
@@ -31,6 +31,10 @@ def build(
     device: Device = "auto",
     stage: Annotated[list[str] | None, typer.Option(help="Only this stage. Repeatable.")] = None,
     beside: Annotated[bool, typer.Option("--beside", help="Every stage in a process of its own.")] = False,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Folder of models, or microworld: base and decoder go on from it.", metavar="FOLDER"),
+    ] = None,
     waits: Annotated[bool, typer.Option("--waits", help="Wait for what another process makes.", hidden=True)] = False,
     eager: Annotated[bool, typer.Option("--eager", help="Step by step, without captured graphs.")] = False,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the base: a minute or two at first.")] = False,
@@ -39,6 +43,7 @@ def build(
     ran = MicroworldBundle().build(
         out, seed=seed, scale=scale, minutes=minutes, threads=threads, device=device, stages=stage or [],
         compiled=compiled, eager=eager, beside=beside, waits=waits,
+        start=ASSETS if start == "microworld" else Path(start) if start else None,
     )  # fmt: skip
     echo(f"built {', '.join(ran) or 'nothing: everything was complete'}; wrote {out}")
 

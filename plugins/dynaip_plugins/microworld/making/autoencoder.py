@@ -1,4 +1,7 @@
-"""Training of the autoencoder: reconstruction, of edges too, from latents that are a little off, and of averaged latents."""
+"""Training of the autoencoder: reconstruction, of edges too, from latents that are a little off, and of averaged latents.
+
+One that is there already can go on with its decoder alone: latents stay what they are, and so does a base that paints them.
+"""
 
 from __future__ import annotations
 
@@ -66,10 +69,12 @@ def train(
     pool: int = SMALL.pool,
     progress: Progress | None = None,
     device: str = "cpu",
+    start: AutoencoderKL | None = None,
 ) -> AutoencoderKL:
-    """Train, or go on from the checkpoint in `folder`; returns the calibrated model."""
+    """Train, or go on from the checkpoint in `folder`; returns the calibrated model. Of `start` the decoder alone is trained."""
     torch.manual_seed(schedule.seed)
-    model = create()
+    model = start or create()
+    model.encoder.requires_grad_(start is None)
     nn.Module.to(model, device=torch.device(device))
     laid_out(model, torch.channels_last)
     images = paint(draw_table(schedule.seed + 1, pool, mixture=MIXTURE).to(device))
@@ -80,5 +85,6 @@ def train(
 
     Training("autoencoder", model, schedule, folder).run(step, progress)
     laid_out(model, torch.contiguous_format)
-    calibrate(model, schedule.seed + 2)
+    if start is None:
+        calibrate(model, schedule.seed + 2)
     return model

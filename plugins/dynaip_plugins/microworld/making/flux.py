@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,9 +12,11 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from dynaip.adapter.differentiable import differentiable_attention
+from dynaip.errors import InputError
 
 from ..models.autoencoder import LATENT_CHANNELS
 from ..models.flux import GRID, HEAD_WIDTH, HEADS, Base
+from ..models.pipeline import load
 from ..world.table import draw_table
 from .hints import HintHead
 from .loop import Progress, Schedule, Size, Training, save_atomically
@@ -34,6 +37,9 @@ NOISE_SHIFT = 0.0
 HINT_WEIGHT, HINTS_FALL, HINTS_END = 1.0, 0.3, 0.7
 """Weight of the hints; it falls linearly to zero between these shares of the training."""
 
+AGAIN = 0.4
+"""Share of the rate with which a base that is there already goes on."""
+
 Model = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -43,6 +49,19 @@ class Learner(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.base, self.head = Base(), HintHead(HEADS * HEAD_WIDTH)
+
+
+def take(base: Base, folder: Path) -> None:
+    """Give a base the weights of a pipeline folder; `InputError` where those are of other sizes."""
+    known = load(folder)
+    parts = ((base.transformer, known.transformer), (base.clip, known.text_encoder), (base.t5, known.text_encoder_2))
+    try:
+        for own, given in parts:
+            own.load_state_dict(given.state_dict())
+    except RuntimeError as error:
+        raise InputError(
+            f"{folder} holds a base of other sizes than the one that is built: start from another"
+        ) from error
 
 
 def flow_loss(model: Model, clean: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,13 +122,21 @@ def train(
     progress: Progress | None = None,
     device: str = "cpu",
     compiled: bool = False,
+    start: Path | None = None,
 ) -> Base:
     """Train, or go on from the checkpoint in `folder`; returns the averaged model.
+
+    `start` is a pipeline folder whose weights the training begins with: it needs no hints then, and a gentler rate.
 
     `compiled` takes a minute or two at the start, during which `vae` may still be in the making: it is asked for afterwards.
     """
     torch.manual_seed(schedule.seed + 11)
-    model = Learner().to(device)
+    model = Learner()
+    if start is not None:
+        take(model.base, start)
+        schedule = replace(schedule, learning_rate=AGAIN * schedule.learning_rate)
+    model = model.to(device)
+    hinted = start is None
     if compiled:
         compile_blocks(model.base, schedule.batch_size)
     file = folder / "base-latents.pt" if device == "cpu" else None
@@ -119,7 +146,7 @@ def train(
     def step() -> Tensor:
         clean, ids, hints = scenes.batch(schedule.batch_size)
         loss, middle = flow_loss(model.base, clean, ids)
-        return loss + hint_weight(training.share) * model.head(middle, hints)
+        return loss + hinted * hint_weight(training.share) * model.head(middle, hints)
 
     training.run(step, progress)
     restore_blocks(model.base)

@@ -43,6 +43,7 @@ class Order:
 
     `scale` shortens trainings and pools alike; `minutes` lets the clock end trainings instead of their numbers of steps;
     `compiled` compiles the base's blocks, `eager` leaves graphs out; `waits` says that other processes make what a stage needs.
+    `start` is a folder of models with which autoencoder (its decoder alone) and base go on.
     """
 
     out: Path
@@ -54,6 +55,7 @@ class Order:
     eager: bool = False
     report: Report | None = None
     waits: bool = False
+    start: Path | None = None
 
     @property
     def work(self) -> Path:
@@ -94,6 +96,10 @@ class Order:
         while self.waits and not (mark.exists() or mark.with_suffix(".failed").exists()):
             time.sleep(PATIENCE)
 
+    def begun(self) -> AutoencoderKL | None:
+        """The autoencoder that a build goes on with, if it has one to start from."""
+        return None if self.start is None else AutoencoderKL.from_pretrained(self.start / "pipeline" / "vae").float()
+
     def vae(self) -> AutoencoderKL:
         """The autoencoder that an earlier stage made, on the order's device."""
         self.need("autoencoder")
@@ -109,7 +115,7 @@ class Order:
 
 def _autoencoder(order: Order) -> None:
     size = order.size("autoencoder")
-    model = autoencoder.train(order.work, size.schedule, size.pool, order.report, order.device)
+    model = autoencoder.train(order.work, size.schedule, size.pool, order.report, order.device, order.begun())
     model.save_pretrained(order.work / "vae")
 
 
@@ -122,8 +128,9 @@ def _clip(order: Order) -> None:
 def _base(order: Order) -> None:
     size = order.size("base")
     made = flux.train(
-        order.work, order.vae, size.schedule, size.pool, order.report, device=order.device, compiled=order.compiled
-    )
+        order.work, order.vae, size.schedule, size.pool, order.report, order.device, order.compiled,
+        None if order.start is None else order.start / "pipeline",
+    )  # fmt: skip
     pipeline.save(pipeline.assemble(made.cpu(), order.vae().cpu()), order.out / "pipeline")
 
 
@@ -195,6 +202,10 @@ def build(order: Order, stages: Sequence[str] = (), *, beside: bool = False) -> 
     The result holds the folders of all parts, `figures.json` and `MODEL_CARD.md`. `beside` gives every stage a process of its
     own. Raises `InputError` for an unknown stage, or where a stage lacks what an earlier one makes.
     """
+    if order.start is not None and not (order.start / "pipeline" / "model_index.json").is_file():
+        raise InputError(
+            f"{order.start} has no folder pipeline to start from; a folder that a build made, or microworld, does"
+        )
     unknown = sorted(set(stages) - STAGES.keys())
     if unknown:
         raise InputError(f"unknown stage {', '.join(unknown)}; there are {', '.join(STAGES)}")
@@ -230,6 +241,7 @@ def _beside(order: Order, stages: Sequence[str]) -> None:
     """One process a stage; raises `DynaIPError` naming those that failed, when all have ended."""
     options = ["--seed", str(order.seed), "--scale", str(order.scale), "--device", order.device, "--waits"]
     options += ["--minutes", str(order.minutes)] if order.minutes is not None else []
+    options += ["--start", str(order.start)] if order.start is not None else []
     options += [f"--{name}" for name, on in (("compile", order.compiled), ("eager", order.eager)) if on]
     line = [sys.executable, "-m", "dynaip.cli", "microworld", "build", str(order.out), *options]
     running = {name: subprocess.Popen([*line, "--stage", name]) for name in stages}

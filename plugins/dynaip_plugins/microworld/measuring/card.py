@@ -23,8 +23,8 @@ The oracle on clean renders and on what the autoencoder gives back of them ({sce
 BASE = """## The base, from text alone
 
 `plain` prompts name category, background, place and size, and `dense` ones the identity as well. PF is the mean of the prompted
-attributes; the number of subjects (`count`) is beside it. `identity` is the mean over what dense prompts say of it, `fine` and `middle`
-are its bands; no prompt says the coarse one, the form.
+attributes; the number of subjects (`count`) is beside it. `identity` is the mean over what dense prompts say of it, `fine` and
+`middle` are its bands; no prompt says the coarse one, the form.
 """
 OUTLINES = """## Outlines
 
@@ -39,8 +39,9 @@ Selectivity of linear probes (accuracy on identities that no training saw, above
 ADAPTER = """## The adapter ({steps} steps)
 
 Identities from a reference, on {cases} cases a suite; `without reference` is the base alone on the same cases, whose CP is
-that of chance. `cp 95 %` is half the width of CP's interval (1.96 standard errors over cases). Fine, middle and coarse are the bands of
-identity: colours and texture, emblem, form. `outline` columns ask the renderer: overlap with the nearest outline, own category, own form.
+that of chance. `cp 95 %` is half the width of CP's interval (1.96 standard errors over cases). Fine, middle and coarse are the
+bands of identity: colours and texture, emblem, form. `outline` columns ask the renderer: overlap with the nearest outline, share
+whose own category fits best, share whose own form does.
 """
 TRAININGS = "## Trainings\n"
 

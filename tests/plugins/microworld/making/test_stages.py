@@ -69,3 +69,24 @@ def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
 def test_a_stage_says_what_it_needs_first(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="build the stage 'autoencoder' first"):
         building.build(Order(tmp_path, scale=TINY), stages=["base"])
+
+
+def test_a_build_goes_on_from_another_one(built: Path, tmp_path: Path) -> None:
+    """The decoder changes and the encoder does not, so that latents mean the same; the base begins with the weights given."""
+    order = Order(tmp_path, scale=TINY, start=built)
+    assert building.build(order, stages=["autoencoder", "base"]) == ["autoencoder", "base"]
+    before, after = weights(built / "pipeline"), weights(tmp_path / "pipeline")
+    vae = {name: torch.equal(before[name], after[name]) for name in before if name.startswith("vae")}
+    assert all(same for name, same in vae.items() if "encoder." in name)
+    assert not any(same for name, same in vae.items() if "decoder.conv_in" in name)
+    config = [json.loads((folder / "pipeline" / "vae" / "config.json").read_text()) for folder in (built, tmp_path)]
+    assert config[0]["scaling_factor"] == config[1]["scaling_factor"]
+    moved = [
+        (before[name].float() - after[name].float()).abs().max() for name in before if name.startswith("transformer")
+    ]
+    assert 0 < max(moved) < 0.02
+
+
+def test_a_build_says_what_it_cannot_start_from(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no folder pipeline to start from"):
+        building.build(Order(tmp_path / "new", start=tmp_path), stages=["base"])
