@@ -138,15 +138,16 @@ def check_pixels(who: str, pixels: Any, count: int) -> None:
 
 def check_levels(who: str, encoder: Any, features: Any, count: int) -> None:
     """Features of an encoder: all of its levels, each B x N x C_l with the N of its grid, in its order."""
-    levels, (rows, columns) = list(encoder.levels), encoder.grid
+    levels, grid = list(encoder.levels), getattr(encoder, "grid", None)
     if not isinstance(features, Mapping) or set(features) != set(levels):
         given = list(features) if isinstance(features, Mapping) else type(features).__name__
         raise _broken(who, f"forward must give the levels {levels}, not {given}")
     for level, values in features.items():
         shape, width = tuple(getattr(values, "shape", ())), encoder.widths[level]
-        tokens = (rows * columns, rows * columns + 1)
-        if len(shape) != 3 or shape[0] != count or shape[1] not in tokens or shape[2] != width:
-            wanted = f"{count} x {tokens[0]} (or one more) x {width}"
+        least = 0 if grid is None else grid[0] * grid[1]
+        fits = len(shape) == 3 and (shape[0], shape[2]) == (count, width)
+        if not fits or (least and shape[1] not in (least, least + 1)):
+            wanted = f"{count} x {f'{least} (or one more)' if least else 'N'} x {width}"
             raise _broken(who, f"level {level} must be {wanted} (B x N x C), not {_shown(values)}")
 
 
@@ -157,6 +158,12 @@ def check_fused(who: str, fused: Any, count: int, width: int) -> None:
     if len(shape) != 3 or shape[0] != count or shape[2] != width or not shape[1]:
         given = _shown(tokens) if hasattr(fused, "tokens") else type(fused).__name__
         raise _broken(who, f"forward must give FusedReference(tokens) of {count} x M x {width}, not {given}")
+
+
+def check_finite(who: str, what: str, values: Any) -> None:
+    """A tensor without NaN or infinite values; one that holds no values (meta) is not judged."""
+    if values.device.type != "meta" and not bool(values.isfinite().all()):
+        raise _broken(who, f"{what} hold values that are not finite (NaN or infinite)")
 
 
 def check_weights(who: str, weights: Any) -> None:

@@ -64,6 +64,11 @@ class Run:
         return self.path / "samples"
 
     @property
+    def trained(self) -> Path:
+        """How many steps the adapter was trained for, and the digest of its weights."""
+        return self.path / "trained.json"
+
+    @property
     def pairs(self) -> Path:
         """Digests of the pairs that the run trains on."""
         return self.path / "pairs.json"

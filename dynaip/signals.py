@@ -66,7 +66,7 @@ def _handled(handler: Callable[[int, Any], None]) -> Generator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)  # None: not set from Python
 
 
 def with_parent() -> dict[str, str]:

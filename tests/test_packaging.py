@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from dynaip.registry import registry
 
 ROOT = Path(__file__).parents[1]
 NEEDED = (
@@ -57,3 +61,11 @@ def test_the_wheel_holds_the_three_packages_and_stays_small(tmp_path: Path) -> N
         files = (path for path in base.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
         assert not [path for path in files if str(path.relative_to(base.parent)) not in held]
     assert {name.split("/")[0].split("-")[0] for name in held} == {"dynaip", "dynaip_plugins", "dynaip_analysis"}
+
+
+def test_every_extra_is_asked_for_somewhere() -> None:
+    """By a component, or by a target of the Makefile."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {entry.component.extra for entry in registry().components()}
+    named |= set(re.findall(r"\.\[(\w+)\]", (ROOT / "Makefile").read_text()))
+    assert set(extras) <= named

@@ -73,6 +73,6 @@ def leads_alone(place: Place) -> bool:
     return place.leader is not None and not place.leader.state_manager.get_state().should_compute
 
 
-def leaves_out(module: nn.Module | None) -> bool:
-    """Whether a block (or attention) may be left out as a whole."""
-    return any(type(hook).__name__.startswith((*BLOCKS, *ATTENTIONS)) for hook in hooks_of(module))
+def leaves_out(module: nn.Module | None, hooks: tuple[str, ...] = (*BLOCKS, *ATTENTIONS)) -> bool:
+    """Whether a block (or an attention, for good) may be left out as a whole by hooks whose names begin so."""
+    return any(type(hook).__name__.startswith(hooks) for hook in hooks_of(module))

@@ -15,10 +15,10 @@ from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.parts import Adapter, Specs
 from dynaip.atomic import write_json, write_tensors
 from dynaip.config import AdapterConfig, ComponentSpec
+from dynaip.config.explain import explained
 from dynaip.contracts import Branch
 from dynaip.errors import InputError, MismatchError
 from dynaip.models import local_folder
-from dynaip.registry.explain import explained
 
 FORMAT = 1
 WEIGHTS, CONFIG = "adapter.safetensors", "config.json"

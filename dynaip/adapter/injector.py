@@ -7,6 +7,7 @@ add the reference term. When nothing is to be added every hook returns at once, 
 from __future__ import annotations
 
 import inspect
+import math
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ from dynaip.adapter.terms import (
     weight_of,
 )
 from dynaip.contracts import Backbone, BlockSite, Branch, ForwardPass, Phase
-from dynaip.errors import MismatchError
+from dynaip.errors import InputError, MismatchError
 from dynaip.numeric import as_number
 from dynaip.promises import check_weights
 
@@ -271,8 +272,11 @@ class Injector:
                 if factor is None:
                     place.factors[branch] = [float(each) for each in cast("Sequence[float]", scale)]
                     factor = float(any(place.factors[branch]))
-                if weight * factor != 0:
-                    place.weights[branch] = float(weight * factor)
+                weight = float(weight * factor)
+                if not math.isfinite(weight):
+                    raise InputError(f"intervene: the {branch} branch of block {place.number} is scaled by {scale}")
+                if weight != 0:
+                    place.weights[branch] = weight
         return any(place.weights for place in self.places)
 
     def _fill(self, injection: Injection, like: Tensor) -> None:

@@ -176,8 +176,13 @@ class DynaIP(Adapter):
             self.encoder.to(device)
 
     def _meet_compiled(self) -> None:
-        """Stand before a transformer that is compiled as a whole, since when it may be."""
-        self.injector.doors.open(getattr(self.pipe, "transformer", self.pipe), self.transformer)
+        """Stand before what the pipeline calls: it may be compiled as a whole by now; ``InputError`` if it is another one."""
+        pipe, transformer = self.pipe, self.transformer
+        if pipe is not None and transformer_of(pipe) is not transformer:
+            raise InputError(
+                "the pipeline holds another transformer than when this adapter was attached: detach() and attach(pipe) again"
+            )
+        self.injector.doors.open(transformer if pipe is None else getattr(pipe, "transformer", pipe), transformer)
 
     def _block_count(self) -> int:
         single = self.model_signature.get("single_blocks", 0) if self.specs.adapter.single_stream != "off" else 0

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from dynaip.adapter.caches import leaves_out
+from dynaip.adapter.caches import BLOCKS, leaves_out
 from dynaip.adapter.compiled import is_compiled
 from dynaip.adapter.places import Place
 from dynaip.contracts import ForwardPass
@@ -19,7 +19,9 @@ def check(places: Iterable[Place], call: ForwardPass) -> None:
         for branch in place.weights:
             reached = place.added.get(branch)
             if not reached and not _left_out(place, call, entered=reached is not None):
-                raise InputError(f"{place.name}: the reference was not added to the {branch} branch; {_cause(place)}")
+                raise InputError(
+                    f"{place.name}: the reference was not added to the {branch} branch; {_cause(place, reached)}"
+                )
         place.served = place.served or any(place.added.values())
 
 
@@ -28,10 +30,10 @@ def _left_out(place: Place, call: ForwardPass, *, entered: bool) -> bool:
     if place.number in call.skipped_blocks:
         return True
     attention, block = (held() if held else None for held in (place.attention, place.block))
-    return leaves_out(block) or leaves_out(attention) or (place.served and not entered)
+    return leaves_out(block) or leaves_out(attention, BLOCKS) or (place.served and not entered)
 
 
-def _cause(place: Place) -> str:
+def _cause(place: Place, reached: bool | None) -> str:
     attention = place.attention() if place.attention else None
     block = place.block() if place.block else None
     processor = type(getattr(attention, "processor", None)).__name__
@@ -40,6 +42,14 @@ def _cause(place: Place) -> str:
     modules = [module for module in (attention, block) if isinstance(module, nn.Module)]
     if any(is_compiled(module) for module in modules):
         return "the block was compiled before the adapter was attached: attach first, then compile"
+    if place.reuses:
+        return (
+            "a cache gives what came before references were active: run the whole generation inside of references(...)"
+        )
+    if reached is None:
+        return (
+            "its attention did not run, or was replaced after the adapter was attached: detach() and attach(pipe) again"
+        )
     return (
         f"its attention processor {processor} does not run the norm of the query: use the model's own "
         "(set_attn_processor), or one that calls it"

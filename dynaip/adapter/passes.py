@@ -10,10 +10,25 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dynaip.errors import InputError
+
 NEGATIVE = "uncond"
 """What diffusers' pipelines call the pass of the negative prompt."""
 LISTENERS = "_dynaip_passes"
 """Where a transformer keeps those who listen: adapters that are attached beside each other share one shadow."""
+
+
+def told(name: str) -> str:
+    """What a pass is by its pipeline's name: guiders say ``pred_uncond`` or ``uncond_stg`` for ``uncond``.
+
+    Raises ``InputError`` for one that holds both prompts in one batch.
+    """
+    words = set(name.split("_"))
+    if {"cond", "uncond"} <= words:
+        raise InputError(
+            f"the pass {name} holds both prompts in one batch, whose rows are not known: run them by themselves"
+        )
+    return NEGATIVE if words & {NEGATIVE, "negative", "neg"} else name
 
 
 def calling_pipeline() -> Any:
@@ -70,7 +85,7 @@ class PassMarks:
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
         """Name this pass; None for one that is neither marked nor a second pass on the same latents."""
         if self.name is not None:
-            return self.name
+            return told(self.name)
         latents, text = kwargs.get("hidden_states", args[0] if args else None), kwargs.get("encoder_hidden_states")
         if latents is None or text is None:
             return None

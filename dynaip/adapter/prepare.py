@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from dynaip.adapter.reference import Reference, normalised
 from dynaip.adapter.slots import Slot
 from dynaip.contracts import ForwardPass
 from dynaip.errors import InputError
+from dynaip.promises import check_finite
 
 Placed = list[tuple[Reference, Tensor | None]]
 """One sample's references with their regions on the grid."""
@@ -31,6 +33,11 @@ def slot_maker(
     given = {id(one): one for sample in samples for one in sample if one.scale != 0}
     pictures, names = [one.picture() for one in given.values()], [one.name for one in given.values()]
     encoded = adapter.features(pictures, names) if pictures else {}
+    for level, values in encoded.items():
+        if not values.isfinite().all():
+            raise InputError(
+                f"encoder {adapter.specs.encoder.use}: level {level} of a reference is not finite; load it in another dtype"
+            )
     features = {
         key: {level: values[place : place + 1] for level, values in encoded.items()} for place, key in enumerate(given)
     }
@@ -82,6 +89,7 @@ def _slot(
     condition = call.condition[rows] if adapter.fusion.uses_condition and call.condition is not None else None
     with torch.no_grad():
         tokens = adapter.fuse(picked, coefficients=granularity, condition=condition).tokens
+    check_finite(f"fusion {adapter.specs.fusion.use}", "its tokens", tokens)
     scales = torch.tensor([reference.scale for reference in references], dtype=torch.float32)
     return Slot(rows, tokens, scales, list(where), repeats=call.batch // len(samples), number=number)
 
@@ -120,4 +128,4 @@ def _per_sample(samples: list[list[Reference]], subjects: Sequence[Any] | None) 
 
 
 def _places(given: Any) -> bool:
-    return bool(given) and all(isinstance(each, int) for each in given)
+    return bool(given) and all(isinstance(each, Integral) for each in given)

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from dynaip.atomic import check_folder
 from dynaip.cli.options import Device, Offload
 from dynaip.cli.output import echo
 from dynaip.contracts.data import Box
 from dynaip.device import use
 from dynaip.errors import InputError
+from dynaip.notes import tell
 from dynaip.paths import at_home
 
 _SCALE = re.compile(r"^(?P<rest>.+)\*(?P<scale>[^*@]+)$")
@@ -82,6 +84,13 @@ def generate(
     policy = ComponentSpec.parse("decoupling", decoupling) if decoupling else None
     fitted: Any = fit
     references = [Reference(path, region=region, scale=scale, fit=fitted) for path, region, scale in given]
+    idle = [
+        name
+        for name, value in (("--granularity", granularity), ("--decoupling", decoupling), ("--fit", fit))
+        if value and not given
+    ]
+    if idle:
+        tell(f"without --ref nothing comes of {' and '.join(idle)}")
     world = dynaip.load(run, attention_backend=attention_backend)
     seeds = list(range(seed, seed + number))
     more: dict[str, Any] = {"layout": "auto", "subjects": subject} if subject else {}
@@ -162,6 +171,7 @@ def check_output(path: Path) -> None:
         raise InputError(f"-o {path}: name an image file such as out.png")
     if path.is_dir():
         raise InputError(f"-o {path} is a folder: name a file in it")
+    check_folder(path.parent)
 
 
 def write_image(image: Any, path: Path) -> None:

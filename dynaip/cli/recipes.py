@@ -30,6 +30,7 @@ def copy(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Copy a recipe to a file of your own."""
+    from dynaip.atomic import write_text
     from dynaip.config import recipes as shipped
     from dynaip.errors import InputError
     from dynaip.suggest import did_you_mean
@@ -44,18 +45,12 @@ def copy(
         target = target / source.name
     if target.exists() and not force:
         raise InputError(f"{target} exists: give another file name, or --force to overwrite it")
-    _write(target, source.read_text(encoding="utf-8"))
-    echo(f"wrote {target}")
-
-
-def _write(target: Path, text: str) -> None:
-    from dynaip.atomic import write_text
-    from dynaip.errors import InputError
-
     try:
-        write_text(target, text)
-    except OSError as error:
-        raise InputError(f"{target} cannot be written: {error.strerror}") from error
+        write_text(target, source.read_text(encoding="utf-8"))
+    except (OSError, InputError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{target} cannot be written: {reason}") from error
+    echo(f"wrote {target}")
 
 
 def _purpose(file: Path) -> str:

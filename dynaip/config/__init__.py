@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dynaip.config.ablation import AblationConfig, ArmSettings
+from dynaip.config.components import ComponentSpec, OfKind
 from dynaip.config.experiment import AdapterConfig, EvaluationConfig, ExperimentConfig, TrainingConfig, fingerprint
 from dynaip.config.loading import (
     config_file,
@@ -14,7 +15,6 @@ from dynaip.config.loading import (
     recipes,
 )
 from dynaip.registry.options import ComponentConfig, PolicyConfig, SourceConfig, Strict
-from dynaip.registry.spec import ComponentSpec, OfKind
 
 __all__ = [
     "AblationConfig",

@@ -12,10 +12,10 @@ from typing import Any, cast
 from pydantic import Field, NonNegativeInt, PositiveInt, PrivateAttr, field_validator, model_validator
 
 from dynaip.config.experiment import ExperimentConfig, fingerprint
+from dynaip.config.explain import explained
 from dynaip.config.merge import COMPONENTS, as_mapping, override, same_name
 from dynaip.config.yaml_text import dump
 from dynaip.plain import name_from, name_problem
-from dynaip.registry.explain import explained
 from dynaip.registry.options import Strict
 
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, field_validator
 
+from dynaip.config.components import ComponentSpec, OfKind
 from dynaip.config.yaml_text import dump
 from dynaip.plain import name_problem
 from dynaip.registry.options import Strict
-from dynaip.registry.spec import ComponentSpec, OfKind
 
 
 class AdapterConfig(Strict):
@@ -195,16 +195,12 @@ class ExperimentConfig(Strict):
 
     def training_part(self) -> dict[str, Any]:
         """Give what training depends on: neither the evaluation nor what a policy does only at inference."""
-        parts: dict[str, Any] = {kind: _training_part(getattr(self, kind)) for kind in _TRAINED}
+        trained = {"backbone": self.backbone, "encoder": self.encoder, "fusion": self.fusion, "source": self.source}
+        parts: dict[str, Any] = {
+            kind: {"use": spec.use, **spec.config.training_part()} for kind, spec in trained.items()
+        }
         parts["decoupling"] = self.decoupling.config.training_part()
         return parts | {"adapter": self.adapter.model_dump(mode="json"), "training": self.training.training_part()}
-
-
-_TRAINED = ("backbone", "encoder", "fusion", "source")
-
-
-def _training_part(spec: ComponentSpec) -> dict[str, Any]:
-    return {"use": spec.use, **spec.config.training_part()}
 
 
 def fingerprint(data: Any) -> str:

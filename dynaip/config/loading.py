@@ -9,13 +9,13 @@ from typing import Any, cast
 
 from dynaip.config.ablation import AblationConfig
 from dynaip.config.experiment import ExperimentConfig
+from dynaip.config.explain import Together, explained
 from dynaip.config.merge import merge, overridden, override, parse_override
 from dynaip.config.yaml_text import Located, read
 from dynaip.errors import ConfigError, InputError
 from dynaip.paths import at_home, missing
 from dynaip.plain import name_from
 from dynaip.registry import registry
-from dynaip.registry.explain import Together, explained
 from dynaip.suggest import did_you_mean, nearest
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -85,7 +85,7 @@ def load_ablation(
     raw = _chain(file)
     if not _is_ablation(raw):
         raise ConfigError(f"{_origin(file)} is an experiment, not an ablation: it has neither axes nor arms")
-    return _ablation(_override_ablation(raw, overrides), file, plugins)
+    return _ablation(_override_ablation(raw, overrides, file), file, plugins)
 
 
 def load_any(
@@ -98,7 +98,7 @@ def load_any(
 
 def parse_experiment(raw: Mapping[str, Any], origin: str = "config") -> ExperimentConfig:
     """Validate an experiment given as plain data, e.g. what ``resolved()`` gave; ``InputError`` if it is wrong."""
-    _load_plugins(raw.get("plugins") or [])
+    _load_plugins(_plugin_files(raw, origin))
     with explained(ExperimentConfig, origin):
         return ExperimentConfig.model_validate(raw)
 
@@ -126,7 +126,7 @@ def _base(base: Any, file: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if isinstance(base, str):
         return _chain(config_file(str(base), beside=file.parent), (*seen, file))
     if isinstance(base, Mapping):  # written out, as saved plans have it
-        return dict(cast("Mapping[str, Any]", base))
+        return _placed(dict(cast("Mapping[str, Any]", base)), file)
     raise ConfigError(f"{_origin(file)}: base: write the name of a recipe or a file, not {base!r}")
 
 
@@ -134,11 +134,18 @@ def _placed(raw: dict[str, Any], file: Path) -> dict[str, Any]:
     """Make plugin files absolute: they are named relative to the config file."""
     if raw.get("plugins") is None:
         return {key: value for key, value in raw.items() if key != "plugins"}
-    plugins = raw["plugins"]
-    if not isinstance(plugins, list) or not all(isinstance(each, str) and "\0" not in each for each in plugins):
-        raise ConfigError(f"{_origin(file)}: plugins: write a list of Python files, not {plugins!r}")
-    paths = [str((file.parent / at_home(str(each))).resolve()) for each in cast("list[Any]", plugins)]
-    return {**raw, "plugins": paths}
+    files = _plugin_files(raw, _origin(file))
+    return {**raw, "plugins": [str((file.parent / at_home(each)).resolve()) for each in files]}
+
+
+def _plugin_files(raw: Mapping[str, Any], origin: str) -> list[str]:
+    """The plugin files that a config names; ``ConfigError`` if it names something else."""
+    given: Any = raw.get("plugins") or []
+    if not isinstance(given, list) or not all(
+        isinstance(each, (str, Path)) and "\0" not in str(each) for each in given
+    ):
+        raise ConfigError(f"{origin}: plugins: write a list of Python files, not {given!r}")
+    return [str(each) for each in cast("list[Any]", given)]
 
 
 def _is_ablation(raw: Mapping[str, Any]) -> bool:
@@ -148,11 +155,15 @@ def _is_ablation(raw: Mapping[str, Any]) -> bool:
     return bool(_ABLATION_KEYS & {*raw, *(name for names in meant for name in names)})
 
 
-def _override_ablation(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def _override_ablation(raw: dict[str, Any], overrides: Sequence[str], file: Path) -> dict[str, Any]:
     for text in overrides:
         path, value = parse_override(text)
         key, _, rest = path.partition(".")
-        if key in ("axes", "report") and rest:  # names of axes have dots of their own
+        if path == "base":
+            raw = {**raw, "base": _base(value, file, ())}
+        elif (
+            key in ("axes", "report") and rest and isinstance(raw.get(key, {}), dict)
+        ):  # names of axes have dots of their own
             raw = {**raw, key: {**raw.get(key, {}), rest: value}}
         elif key in AblationConfig.model_fields:
             raw = override(raw, path, value, origin=f"-s {text}")
@@ -162,7 +173,7 @@ def _override_ablation(raw: dict[str, Any], overrides: Sequence[str]) -> dict[st
 
 
 def _experiment(raw: dict[str, Any], file: Path, plugins: Iterable[str | Path]) -> ExperimentConfig:
-    files = _load_plugins([*raw.get("plugins", []), *plugins])
+    files = _load_plugins([*_plugin_files(raw, _origin(file)), *plugins])
     with explained(ExperimentConfig, _origin(file)):
         config = ExperimentConfig.model_validate({**raw, "plugins": files})
     return config.model_copy(update={"plugins": _with_used(config.plugins, [config])}).named(
@@ -172,9 +183,8 @@ def _experiment(raw: dict[str, Any], file: Path, plugins: Iterable[str | Path]) 
 
 def _ablation(raw: dict[str, Any], file: Path, plugins: Iterable[str | Path]) -> AblationConfig:
     base = cast("dict[str, Any]", raw.get("base") or {})
-    own = cast("list[str]", raw.get("plugins") or [])
-    files = _load_plugins([*base.get("plugins", []), *own, *plugins])
     mistakes, origin = Together(), _origin(file)
+    files = _load_plugins([*_plugin_files(base, origin), *_plugin_files(raw, origin), *plugins])
     with mistakes.part():
         base = _experiment({**base, "plugins": []}, file, ()).resolved()
     with mistakes.part(), explained(AblationConfig, origin):

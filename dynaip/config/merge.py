@@ -35,7 +35,7 @@ def _component_laid(below: Any, above: Any) -> Any:
     if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
         return above
     old, new = cast("Mapping[str, Any]", below), cast("Mapping[str, Any]", above)
-    if not _same_component(old, new):
+    if "use" in new and not same_name(str(old.get("use", "")), str(new["use"])):
         return new
     merged = {**old, **new}
     if ":" in str(old.get("use", "")):
@@ -46,12 +46,6 @@ def _component_laid(below: Any, above: Any) -> Any:
 def as_mapping(value: Any) -> Any:
     """Write out the short form of a component: ``hmoe`` is ``{use: hmoe}``."""
     return {"use": value} if isinstance(value, str) else value
-
-
-def _same_component(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
-    if "use" not in above:
-        return True
-    return same_name(str(below.get("use", "")), str(above["use"]))
 
 
 def same_name(one: str, other: str) -> bool:

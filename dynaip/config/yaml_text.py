@@ -136,12 +136,9 @@ def read(path: Path, folder: Path | None = None) -> dict[str, Any]:
         ) from error
     data = parse(text, origin=str(path), folder=folder or path.resolve().parent)
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: a config is a mapping of keys to values, and this is {_name(data)}")
+        kind = "empty" if data is None else f"a {type(data).__name__}"
+        raise ConfigError(f"{path}: a config is a mapping of keys to values, and this is {kind}")
     return {str(key): value for key, value in data.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-
-
-def _name(value: object) -> str:
-    return "empty" if value is None else f"a {type(value).__name__}"
 
 
 def dump(data: Any) -> str:

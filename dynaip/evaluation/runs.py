@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dynaip.config import EvaluationConfig, load_saved
+from dynaip.config.explain import explained
 from dynaip.config.merge import overridden, same_name
 from dynaip.errors import InputError
 from dynaip.models import local_folder
-from dynaip.registry.explain import explained
 
 
 def evaluation_of(run: str | Path, given: Mapping[str, Any], overrides: Sequence[str] = ()) -> EvaluationConfig:

@@ -88,7 +88,8 @@ def metric_of(spec: ComponentSpec, device: Any) -> Metric:
     """A metric on a device, built once a process: its models are loaded once, however often it scores."""
     key = (registry().target(spec.kind, spec.use), json.dumps(spec.dump(), sort_keys=True), str(device))
     if key not in _BUILT:
-        _BUILT[key] = registry().build(spec).to(device)
+        _BUILT[key] = registry().build(spec)
+        _BUILT[key].to(device)
     return _BUILT[key]
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
@@ -32,14 +31,11 @@ class Found:
 
 def installed_plugins() -> list[Found]:
     """List the entry points of the group, those of our own distribution first, without loading any."""
-    found = [_describe(point, point.dist) for point in entry_points(group=GROUP)]
+    points = [(point, point.dist) for point in entry_points(group=GROUP)]
+    found = [Found(point, dist.name if dist else "?", dist.version if dist else "?") for point, dist in points]
     if not any(each.distribution == GROUP for each in found):
         found += _checkout_plugins()
     return sorted(found, key=lambda each: (each.distribution != GROUP, each.distribution, each.entry_point.name))
-
-
-def _describe(point: EntryPoint, dist: Distribution | None) -> Found:
-    return Found(point, dist.name if dist else "?", dist.version if dist else "?")
 
 
 def _checkout_plugins() -> list[Found]:
@@ -49,16 +45,12 @@ def _checkout_plugins() -> list[Found]:
         distribution(GROUP)
     except PackageNotFoundError:
         if project.is_file():
-            return [Found(point, GROUP, __version__) for point in _points_of(project)]
+            import tomllib
+
+            tables: dict[str, Any] = tomllib.loads(project.read_text(encoding="utf-8"))
+            points: dict[str, str] = tables.get("project", {}).get("entry-points", {}).get(GROUP, {})
+            return [Found(EntryPoint(name, value, GROUP), GROUP, __version__) for name, value in points.items()]
     return []
-
-
-def _points_of(project: Path) -> Iterable[EntryPoint]:
-    import tomllib
-
-    tables: dict[str, Any] = tomllib.loads(project.read_text(encoding="utf-8"))
-    points: dict[str, str] = tables.get("project", {}).get("entry-points", {}).get(GROUP, {})
-    return [EntryPoint(name, value, GROUP) for name, value in points.items()]
 
 
 def version_problem(module: object) -> str | None:

@@ -51,7 +51,8 @@ class Registry:
         if len(found) == 1:
             return found[0]
         if found:
-            raise UnknownComponent(_ambiguous(kind, name, found))
+            choices = sorted(each.qualified for each in found)
+            raise UnknownComponent(f"{kind} {name!r} is given by {len(choices)} plugins: write {' or '.join(choices)}.")
         raise UnknownComponent(self._unknown(kind, name, entries))
 
     def config_class(self, kind: str, name: str) -> type[ComponentConfig]:
@@ -80,7 +81,12 @@ class Registry:
             raise self._missing(entry, error) from error
         except Exception as error:
             raise self._broken(entry, one_line(error)) from error
-        return self._checked(entry, built)
+        module, _, contract = KINDS[spec.kind].contract.partition(":")
+        required = getattr(import_module(module), contract).__abstractmethods__
+        lacking = sorted(each for each in required if not callable(getattr(built, each, None)))
+        if lacking:
+            raise self._broken(entry, f"{type(built).__name__} lacks {', '.join(lacking)} of {module}.{contract}")
+        return built
 
     def register(self, component: Component, plugin: str | None = None) -> Entry:
         """Add a live component, of the plugin file that is being run or of this notebook; the same name replaces."""
@@ -97,7 +103,11 @@ class Registry:
             try:
                 if command.name in taken or command.name in found:
                     raise PluginError("there is a command of that name already")
-                found[command.name] = self._imported(plugin, command.target)
+                target = command.target
+                if isinstance(target, str):
+                    name, _, attribute = target.partition(":")
+                    target = getattr(self._module(self._plugins.plugins[plugin.name], name), attribute)
+                found[command.name] = target
             except (Exception, SystemExit) as error:
                 reason = str(error) if isinstance(error, PluginError) else one_line(error)
                 failure = PluginFailure(f"{plugin.name}:{command.name}", "build", reason)
@@ -142,13 +152,6 @@ class Registry:
             raise self._broken(entry, f"there is no {attribute or 'class'!r} in {name!r}")
         return getattr(module, attribute)
 
-    def _imported(self, plugin: Plugin, address: str | Callable[..., Any]) -> Any:
-        """The function or Typer app of a command."""
-        if not isinstance(address, str):
-            return address
-        name, _, attribute = address.partition(":")
-        return getattr(self._module(self._plugins.plugins[plugin.name], name), attribute)
-
     def _module(self, plugin: Plugin, name: str) -> Any:
         if plugin.origin == "file" and name in ("", plugin.name):
             return plugin.module  # a file names its own classes as "mine:Fusion" or ":Fusion"
@@ -185,16 +188,3 @@ class Registry:
         if failed:
             text += f" {len(failed)} plugin{'s' * (len(failed) > 1)} failed to load: see dynaip plugins --errors."
         return text
-
-    def _checked(self, entry: Entry, built: Any) -> Any:
-        module, _, contract = KINDS[entry.component.kind].contract.partition(":")
-        required = getattr(import_module(module), contract).__abstractmethods__
-        lacking = sorted(each for each in required if not callable(getattr(built, each, None)))
-        if lacking:
-            raise self._broken(entry, f"{type(built).__name__} lacks {', '.join(lacking)} of {module}.{contract}")
-        return built
-
-
-def _ambiguous(kind: str, name: str, found: Sequence[Entry]) -> str:
-    choices = sorted(each.qualified for each in found)
-    return f"{kind} {name!r} is given by {len(choices)} plugins: write {' or '.join(choices)}."

@@ -49,7 +49,8 @@ def save(root: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     except (OSError, SafetensorError) as error:
         if not _disk_is_full(error):
             raise
-        needed = f"{_size(checkpoint) / 1e6:.1f} MB"
+        tensors = (*checkpoint.adapter.values(), *checkpoint.optimizer.values())
+        needed = f"{sum(tensor.nbytes for tensor in tensors) / 1e6:.1f} MB"
         raise DynaIPError(f"{root}: the disk is full; a checkpoint needs {needed}: make room and --resume") from error
     prune(root, keep)
     return final
@@ -68,11 +69,6 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     (folder / STATE).write_text(json.dumps(checkpoint.state | {"step": checkpoint.step}), encoding="utf-8")
     sums = {name: digest(folder / name) for name in FILES}
     (folder / MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
-
-
-def _size(checkpoint: Checkpoint) -> int:
-    tensors = [*checkpoint.adapter.values(), *checkpoint.optimizer.values()]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def digest(path: Path) -> str:

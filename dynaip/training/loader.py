@@ -23,6 +23,9 @@ from dynaip.training.remarks import Remarks
 BLOCK = 16
 """Pairs are encoded in fixed blocks of their index: rounding then does not depend on where a run was resumed."""
 
+EARLY = 50
+"""Batches after which notes are told where pairs are encoded as they come."""
+
 MEMORY_SHARE = 0.5
 """Share of the machine's memory that encoded pairs may take."""
 
@@ -104,7 +107,9 @@ class PairLoader:
         """Yield the batches with the numbers ``start`` to ``end`` (excluded)."""
         plan = [self.order.at(number) for number in range(start, end)]
         with closing(self._read([] if self.caching else plan)) as loaded:
-            for indices in plan:
+            for number, indices in enumerate(plan):
+                if number == EARLY:
+                    self.remarks.tell()
                 yield self._stacked(indices, None if self.caching else loaded)
 
     def fill(self, start: int, end: int, *, on_progress: Callable[[int, int], None] | None = None) -> None:

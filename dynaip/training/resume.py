@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from dynaip import atomic
 from dynaip.adapter.files import CONFIG, WEIGHTS, read_weights
@@ -44,17 +45,35 @@ def _check_places(run: Run) -> None:
 
 
 def finished(run: Run, steps: int) -> bool:
-    """Whether the run's adapter is, weight by weight, that of its newest checkpoint, after ``steps`` steps at least.
+    """Whether the run's adapter is the newest that was trained, after ``steps`` steps at least.
 
-    A process that is killed between its last checkpoint and its adapter leaves an adapter that is absent or older.
+    It is known by its digest, or else weight by weight from the newest checkpoint: a process that is killed between its last
+    checkpoint and its adapter leaves an adapter that is absent or older.
     """
     reached = checkpoints.found(run.checkpoints)
-    if not reached or checkpoints.step_of(reached[-1]) < steps:
-        return False
+    newest = checkpoints.step_of(reached[-1]) if reached else 0
     try:
-        trained = checkpoints.load(reached[-1]).adapter
         json.loads((run.adapter / CONFIG).read_text(encoding="utf-8"))
-        stored = read_weights(run.adapter / WEIGHTS)
+        if _noted_steps(run) >= max(steps, newest):
+            return True
+        if newest < steps:
+            return False
+        trained, stored = checkpoints.load(reached[-1]).adapter, read_weights(run.adapter / WEIGHTS)
     except (DynaIPError, OSError, ValueError):
         return False
     return stored.keys() == trained.keys() and all(stored[name].equal(value) for name, value in trained.items())
+
+
+def note_trained(run: Run, steps: int) -> None:
+    """Write down how many steps the adapter that lies there was trained for: checkpoints may then be removed."""
+    atomic.write_json(run.trained, {"steps": steps, "adapter": checkpoints.digest(run.adapter / WEIGHTS)})
+
+
+def _noted_steps(run: Run) -> int:
+    """Steps of the adapter that lies there; 0 if nothing was written down about it."""
+    try:
+        noted: Any = json.loads(run.trained.read_text(encoding="utf-8"))
+        known = noted["adapter"] == checkpoints.digest(run.adapter / WEIGHTS)
+        return int(noted["steps"]) if known else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0

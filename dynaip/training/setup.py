@@ -58,7 +58,8 @@ def loader_for(
     config: ExperimentConfig, run: Run, accelerator: Any, models: tuple[Any, Backbone, DynaIP], pairs: PairDataset,
     warn: Warn,
 ) -> PairLoader:  # fmt: skip
-    settings, (pipe, backbone, _) = config.training, models
+    """The loader of a training's pairs, as its config orders them for this process; unusable ones are quarantined."""
+    settings, (pipe, backbone, _), first = config.training, models, accelerator.is_main_process
     return PairLoader(
         pairs,
         lambda pairs: encode(pairs, *models),
@@ -69,6 +70,6 @@ def loader_for(
         workers=settings.workers,
         cache=settings.cache_size if settings.cache else 0,
         warn=warn,
-        remarks=Remarks(warn, run.notes, backbone.prompt_limits(pipe)),
+        remarks=Remarks(warn, run.notes, backbone.prompt_limits(pipe)) if first else Remarks(lambda line: None),
         check=lambda name, size: check_size(config.backbone.config, size, name),
     )

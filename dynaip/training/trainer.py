@@ -32,7 +32,7 @@ from dynaip.training.loader import Batch, LoaderDied, PairLoader, deaths_told
 from dynaip.training.logs import append_log, cut_log
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
-from dynaip.training.resume import check_folder, finished
+from dynaip.training.resume import check_folder, finished, note_trained
 from dynaip.training.setup import accelerator_for, loader_for, on_cpu, pairs_of
 from dynaip.training.speed import (
     checkpoint,
@@ -230,7 +230,13 @@ class Trainer:
     def _settle(self, launched: Launched, tell: OnProgress) -> None:
         """Read what became of a step, count, tell and write it down."""
         applied, norm, loss = launched.outcome.read()
-        self._count(launched.step, applied)
+        self.skipped_in_row = 0 if applied else self.skipped_in_row + 1
+        self.skipped += not applied
+        if self.skipped_in_row >= self.config.training.max_bad_steps:
+            raise DynaIPError(
+                f"loss or gradient was not finite in {self.skipped_in_row} steps in a row (up to step {launched.step}); "
+                "lower training.learning_rate or choose training.precision: fp32"
+            )
         seconds = time.monotonic() - self.started
         report = StepReport(
             launched.step, self.config.training.steps, loss if applied else nan, launched.rate,
@@ -242,15 +248,6 @@ class Trainer:
             self.save()
             raise self._stopped()
 
-    def _count(self, step: int, applied: bool) -> None:
-        self.skipped_in_row = 0 if applied else self.skipped_in_row + 1
-        self.skipped += not applied
-        if self.skipped_in_row >= self.config.training.max_bad_steps:
-            raise DynaIPError(
-                f"loss or gradient was not finite in {self.skipped_in_row} steps in a row (up to step {step}); "
-                "lower training.learning_rate or choose training.precision: fp32"
-            )
-
     # -- what is written -----------------------------------------------------------------------------------------------
 
     def _write_down(self, report: StepReport, ids: list[str]) -> None:
@@ -258,7 +255,8 @@ class Trainer:
         if self.accelerator.is_main_process:
             append_log(self.run.order, {"step": report.step, "ids": ids})
             if report.step % settings.log_every == 0 or report.step == settings.steps or not isfinite(report.loss):
-                append_log(self.run.metrics, _plain(report))
+                numbers = asdict(report).items()  # JSON has null where there is no finite number
+                append_log(self.run.metrics, {key: each if isfinite(each) else None for key, each in numbers})
         if report.step % settings.checkpoint_every == 0 and self.skipped_in_row == 0:
             self.save()
         if settings.sample_every and report.step % settings.sample_every == 0:
@@ -275,9 +273,14 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         weights = {name: value.detach().cpu().contiguous() for name, value in self.dyna.state_dict().items()}
-        state: dict[str, Any] = {"skipped": self.skipped, "skipped_in_row": self.skipped_in_row}
-        state |= {"identity": self.identity}
-        state |= {"seconds": time.monotonic() - self.started, "scaler": self._scaler_state()}
+        scaler = self.accelerator.scaler
+        state = {
+            "skipped": self.skipped,
+            "skipped_in_row": self.skipped_in_row,
+            "seconds": time.monotonic() - self.started,
+            "scaler": scaler.state_dict() if scaler is not None else {},
+            "identity": self.identity,
+        }
         made = checkpoints.Checkpoint(self.step, weights, checkpoints.optimizer_tensors(self._inner()), state)
         checkpoints.save(self.run.checkpoints, made, keep=self.config.training.keep_checkpoints)
 
@@ -309,9 +312,6 @@ class Trainer:
 
     def _inner(self) -> torch.optim.Optimizer:
         return cast(torch.optim.Optimizer, getattr(self.optimizer, "optimizer", self.optimizer))
-
-    def _scaler_state(self) -> dict[str, Any]:
-        return self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else {}
 
     def _paint(self) -> None:
         """A few samples of the adapter as it is, in one picture."""
@@ -380,11 +380,7 @@ def _carry_out(trainer: Trainer, pairs: Fingerprint | None, *, resume: bool, on_
     trainer.fit(on_progress)
     if main:
         trainer.dyna.save_pretrained(run.adapter)
-
-
-def _plain(report: StepReport) -> dict[str, Any]:
-    """A report as JSON has it: null where there is no finite number."""
-    return {key: value if isfinite(value) else None for key, value in asdict(report).items()}
+        note_trained(run, trainer.step)
 
 
 def _silent(_: Any) -> None:

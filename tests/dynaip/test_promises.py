@@ -140,3 +140,22 @@ def test_fusions_and_policies() -> None:
 @pytest.mark.parametrize("suite", ["../up", "a b", "=1", "x\x1b"])
 def test_a_suite_is_named_by_a_word(suite: str) -> None:
     refused("the name of a suite: .* is no name", promises.check_cases, "benchmark own", suite, [])
+
+
+def test_what_is_not_finite() -> None:
+    promises.check_finite("fusion acme:mine", "its tokens", torch.zeros(2))
+    promises.check_finite("fusion acme:mine", "its tokens", torch.zeros(2, device="meta"))
+    for value in (float("nan"), float("-inf")):
+        wrong = torch.tensor([0.0, value])
+        refused(
+            "its tokens hold values that are not finite", promises.check_finite, "fusion acme:mine", "its tokens", wrong
+        )
+
+
+def test_an_encoder_without_a_grid_is_judged_by_the_rest() -> None:
+    class Plain:
+        levels = {"low": 1}
+        widths = {"low": 8}
+
+    promises.check_levels("encoder acme:mine", Plain, {"low": torch.zeros(2, 99, 8)}, 2)
+    refused("2 x N x 8", promises.check_levels, "encoder acme:mine", Plain, {"low": torch.zeros(2, 99, 7)}, 2)

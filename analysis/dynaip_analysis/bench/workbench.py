@@ -99,6 +99,10 @@ class Workbench:
         options: Mapping[str, Any] | None = None,
     ) -> list[Image.Image]:
         """Generate cases as an evaluation does; ``bare`` leaves the references out, ``options`` go before the run's own."""
+        if bare and (decoupling is not None or granularity):
+            raise InputError(
+                "bare leaves the references out: there is nothing that decoupling or granularity would change"
+            )
         made = generate_cases(
             self.pipe, self.backbone, cases, dyna=None if bare else self.dyna, batch_size=self.batch_size,
             options={**(self.evaluation.options if self.evaluation else {}), **(options or {})},

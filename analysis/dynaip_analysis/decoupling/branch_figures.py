@@ -167,6 +167,8 @@ def training_rows(moments: Sequence[Moment], without: Sequence[Mapping[str, Any]
 
 
 def _score_rows(step: int | None, scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    found = canvas.estimates(scores, "branch") if scores else {}
+    shown = canvas.main_metrics(canvas.metric_names(scores))
     return [
         {
             "step": step,
@@ -176,9 +178,9 @@ def _score_rows(step: int | None, scores: Sequence[Mapping[str, Any]]) -> list[d
             "value_low": it.low,
             "value_high": it.high,
         }
-        for branch, parts in (canvas.estimates(scores, "branch") if scores else {}).items()
+        for branch, parts in found.items()
         for metric, it in parts.items()
-        if metric in ("cp", "pf", "leak")
+        if metric in shown
     ]
 
 
@@ -186,9 +188,6 @@ MEASURES: Mapping[str, str] = {
     SPECIFIC: "Term carries what it is\n(selectivity)",
     AGNOSTIC: "Term carries how it is seen\n(selectivity)",
     "index": "Index of decoupling",
-    "cp": "CP: identity kept",
-    "pf": "PF: prompt followed",
-    "leak": "leak: context copied",
 }
 
 
@@ -200,7 +199,9 @@ def draw_training(
     ``colours`` are those of generations by branch, ``without`` the scores of the same cases without a reference.
     """
     rows = training_rows(moments, without)
-    measures = [name for name in MEASURES if any(row["measure"] == name for row in rows)]
+    titles = {**MEASURES, **canvas.TITLES}
+    there = list(dict.fromkeys(row["measure"] for row in rows))
+    measures = [name for name in titles if name in there] + [name for name in there if name not in titles]
     with canvas.drawing(path, rows) as plt:
         columns = 3
         shape = (-(-len(measures) // columns), min(columns, len(measures)))
@@ -215,7 +216,7 @@ def draw_training(
             for row in [row for row in own if row["step"] is None]:
                 place.axhline(row["value"], color=LIGHT.quiet, linewidth=1.2, linestyle="--", label="no reference")
             place.axhline(0, color=LIGHT.ink, linewidth=0.8, linestyle=":")
-            place.set_title(MEASURES[measure], fontsize=9.5)
+            place.set_title(titles.get(measure, measure), fontsize=9.5)
         for unused in axes.flat[len(measures) :]:
             unused.set_visible(False)
         for last in axes.flat[max(len(measures) - columns, 0) : len(measures)]:

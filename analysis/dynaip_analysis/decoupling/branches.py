@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from dynaip.adapter.model import DynaIP
 from dynaip.contracts import Case
-from dynaip.errors import DynaIPError
+from dynaip.errors import DynaIPError, MismatchError
 from dynaip.training import checkpoints
 from dynaip_analysis.bench.labels import AGNOSTIC, SPECIFIC, Labelled
 from dynaip_analysis.bench.workbench import Workbench
@@ -114,10 +114,16 @@ def carried_rows(found: Carried, families: Mapping[str, str]) -> list[dict[str, 
 
 @contextmanager
 def weights_of(dyna: DynaIP, weights: Mapping[str, Any]) -> Iterator[None]:
-    """The adapter with other weights (of a checkpoint, say); its own are back afterwards, bit for bit."""
+    """The adapter with other weights (of a checkpoint, say); its own are back afterwards, bit for bit.
+
+    Raises ``MismatchError`` for weights that are not of this adapter.
+    """
     own = {name: value.detach().clone() for name, value in dyna.state_dict().items()}
-    dyna.load_state_dict(dict(weights))
     try:
+        try:
+            dyna.load_state_dict(dict(weights))
+        except RuntimeError as error:
+            raise MismatchError("weights of another adapter do not fit this one") from error
         yield
     finally:
         dyna.load_state_dict(own)
@@ -145,15 +151,16 @@ def over_training(
     bench: Workbench, folders: Sequence[Path], look: Callable[[], tuple[Carried, Sequence[Mapping[str, Any]]]],
     families: Mapping[str, str],
 ) -> list[Moment]:  # fmt: skip
-    """Look with the weights of every checkpoint; one that cannot be read is left out, with a line in the log."""
+    """Look with the weights of every checkpoint; one that cannot be read or does not fit is left out, with a line in the log."""
     moments: list[Moment] = []
     for folder in folders:
-        try:
-            weights = checkpoints.load(folder).adapter
-        except DynaIPError as error:
-            logger.warning("%s; it is left out", error)
-            continue
-        with weights_of(bench.dyna, weights):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(weights_of(bench.dyna, checkpoints.load(folder).adapter))
+            except DynaIPError as error:
+                named = str(error) if folder.name in str(error) else f"{folder.name}: {error}"
+                logger.warning("%s; it is left out", named)
+                continue
             found, scores = look()
         means = family_means(found, families)
         moments.append(Moment(checkpoints.step_of(folder), means, index_of(means), scores))

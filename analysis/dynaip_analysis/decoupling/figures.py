@@ -11,7 +11,7 @@ import numpy as np
 
 from dynaip.ablation.statistics import Estimate
 from dynaip.report.style import LIGHT, OKABE_ITO
-from dynaip_analysis.decoupling.measure import METRICS, NEEDS, POLICIES, Comparison, differences
+from dynaip_analysis.decoupling.measure import NEEDS, POLICIES, Comparison, differences
 from dynaip_analysis.drawing import canvas
 
 SPOKEN: Mapping[str, str] = {
@@ -30,32 +30,38 @@ COLOURS: Mapping[str, str] = {
 }
 
 
-TITLES = {"cp": "CP: identity kept", "pf": "PF: prompt followed", "leak": "leak: context copied (0: chance)"}
-
-
 def draw(path: Path, comparison: Comparison) -> Path:
-    """Draw CP, PF and leak by branch with their intervals."""
+    """Draw CP, PF and leak (or what the run measures instead) by branch with their intervals."""
     table = differences(comparison.scores)
+    metrics = list(dict.fromkeys(row["metric"] for row in table))
     branches = [name for name in POLICIES if any(row["branch"] == name for row in table)]
     with canvas.drawing(path, table) as plt:
-        figure, axes = plt.subplots(1, len(METRICS), figsize=(9.2, 0.42 * len(branches) + 1.7), layout="constrained")
+        size = (3.1 * len(metrics), 0.42 * len(branches) + 1.7)
+        figure, axes = plt.subplots(1, len(metrics), figsize=size, layout="constrained", squeeze=False)
         canvas.headline(figure, _kept(table))
-        for place, metric in zip(axes, METRICS, strict=True):
+        for place, metric in zip(axes[0], metrics, strict=True):
             own = [row for row in table if row["metric"] == metric]
             _panel(place, own, branches)
             place.set_xlim(_range(metric, own))
-            place.set_title(TITLES[metric], fontsize=9.5)
-        for place in axes[1:]:
+            place.set_title(canvas.TITLES.get(metric, metric), fontsize=9.5)
+        for place in axes[0, 1:]:
             place.set_yticklabels([])
-        if told := against_both(table):
-            canvas.note(figure, f"{told}; paired, with the interval over cases")
+        counts = sorted({row["cases"] for row in table})
+        cases = (
+            f"{counts[0]} cases"
+            if len(counts) == 1
+            else f"{counts[0]} to {counts[-1]} cases, those that have the value"
+        )
+        told = against_both(table)
+        canvas.note(figure, f"{told}; paired, with the interval over {cases}" if told else f"means over {cases}")
     return path
 
 
 def _kept(table: Sequence[Mapping[str, Any]]) -> str:
-    """CP by branch, in words."""
-    told = [f"{row['value']:.2f} {SPOKEN[row['branch']]}" for row in table if row["metric"] == "cp"]
-    return f"Identity kept (CP): {', '.join(told)}"
+    """The first metric by branch, in words."""
+    metric = table[0]["metric"]
+    told = [f"{row['value']:.2f} {SPOKEN[row['branch']]}" for row in table if row["metric"] == metric]
+    return f"{'Identity kept (CP)' if metric == 'cp' else canvas.spoken_name(metric)}: {', '.join(told)}"
 
 
 def against_both(table: Sequence[Mapping[str, Any]]) -> str:
@@ -63,16 +69,20 @@ def against_both(table: Sequence[Mapping[str, Any]]) -> str:
     if not any(row["branch"] == "both branches" for row in table):
         return ""
     own = {row["metric"]: row for row in table if row["branch"] == "image branch"}
-    told = [canvas.spoken(metric, own[metric], "difference") for metric in METRICS if metric in own]
+    told = [canvas.spoken(metric, own[metric], "difference") for metric in own]
     return f"Image branch alone minus both branches: {', '.join(told)}"
 
 
 def _range(metric: str, rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """The whole scale, so that no small difference looks large: CP and PF from 0 to 1, leak around chance."""
-    if metric != "leak":
+    """The whole scale, so that no small difference looks large: CP and PF from 0 to 1, leak around chance, others as they are."""
+    ends = [row[end] for row in rows for end in ("value", "low", "high") if np.isfinite(row[end])]
+    if metric == "leak":
+        far = max([0.5, *(1.05 * abs(end) for end in ends)])
+        return (-far, far)
+    if metric in canvas.MAIN or not ends:
         return (-0.04, 1.04)
-    far = max(0.5, *(1.05 * abs(row[end]) for row in rows for end in ("low", "high") if np.isfinite(row[end])))
-    return (-far, far)
+    margin = 0.1 * (max(ends) - min(ends)) or 0.04
+    return (min(ends) - margin, max(ends) + margin)
 
 
 def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], branches: Sequence[str]) -> None:
@@ -115,7 +125,7 @@ def _carried(found: Mapping[str, Mapping[str, Estimate]]) -> str:
     if leaks:
         told.append(f"context leaks {', '.join(copied)}" if copied else "no branch leaks context beyond chance")
     text = "; ".join(told)
-    return text[:1].upper() + text[1:] if told else "Identity kept, and context copied, through each branch"
+    return text[:1].upper() + text[1:] if told else "Means of the run's metrics, through each branch"
 
 
 def draw_strip(path: Path, comparison: Comparison) -> Path:

@@ -11,6 +11,7 @@ from PIL import Image
 from dynaip.ablation.statistics import Bootstrap, collect
 from dynaip.adapter.model import DynaIP
 from dynaip.contracts import Branch, Case
+from dynaip_analysis.drawing import canvas
 
 POLICIES: Mapping[str, str | None] = {
     "neither": None,
@@ -27,9 +28,6 @@ NEEDS: Mapping[str, tuple[Branch, ...]] = {
     "both branches": ("image", "text"),
 }
 """Branches that an adapter must have keys and values for."""
-
-
-METRICS = ("cp", "pf", "leak")
 
 
 def served(dyna: DynaIP) -> dict[str, str | None]:
@@ -56,15 +54,17 @@ class Comparison:
 def differences(scores: Sequence[Mapping[str, Any]], against: str | None = None) -> list[dict[str, Any]]:
     """Every branch and metric with its 95 % interval, and its paired difference to ``against``.
 
-    By default that is both branches, or no reference where the adapter has one branch only.
+    Metrics are CP, PF and leak, or what the run measures instead. By default ``against`` is both branches, or no reference
+    where the adapter has one branch only.
     """
     there = {row["branch"] for row in scores}
     against = against or ("both branches" if "both branches" in there else "neither")
     table: list[dict[str, Any]] = []
-    for aligned in collect([{"seed": 0, **row, "arm": row["branch"]} for row in scores], METRICS):
+    metrics = canvas.main_metrics(canvas.metric_names(scores))
+    for aligned in collect([{"seed": 0, **row, "arm": row["branch"]} for row in scores], metrics):
         boot = Bootstrap(aligned)
         for branch in aligned.arms:
-            for metric in METRICS:
+            for metric in metrics:
                 it, gap = boot.estimate(branch, metric), boot.difference(branch, against, metric)
                 table.append(
                     {"suite": aligned.suite, "branch": branch, "metric": metric,

@@ -35,13 +35,16 @@ class DecouplingSection(RunSection[DecouplingConfig]):
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
         """Draw decoupling for the chosen arms; give the figures."""
         from dynaip_analysis.decoupling import figures, measure
+        from dynaip_analysis.drawing import canvas
 
         bench = self.bench(request.run)
         cases = self.cases(bench, request, self.config.cases)
         images, scores = self._through(bench, cases, measure.served(bench.dyna))
         comparison = measure.Comparison(cases[: self.config.shown], images, scores)
         paths = [figures.draw_strip(out / "decoupling.png", comparison)]
-        if not scores:
+        if not canvas.metric_names(scores):
+            if scores:
+                tell("no metric of the run gives a number for these cases: nothing but pictures is drawn")
             return paths
         branches = figures.draw(out / "decoupling-branches.png", comparison)
         return [*paths, branches, figures.draw_attributes(out / "decoupling-attributes.png", comparison)]
@@ -136,10 +139,9 @@ def _sentence(rows: Sequence[Row]) -> str:
     from dynaip_analysis.drawing import canvas
 
     parts: list[str] = []
-    for metric in ("cp", "pf", "leak"):
-        found = next((row for row in rows if row["branch"] == "image branch" and row["metric"] == metric), None)
-        if found:
-            clear = "" if found.get("decided") else ", not told apart from zero"
-            parts.append(canvas.spoken(metric, found, "difference") + clear)
+    for row in rows:
+        if row["branch"] == "image branch":
+            clear = "" if row.get("decided") else ", not told apart from zero"
+            parts.append(canvas.spoken(row["metric"], row, "difference") + clear)
     against = "both branches" if any(row["branch"] == "both branches" for row in rows) else "no reference"
     return f"Image branch alone minus {against}: {'; '.join(parts)}." if parts else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import textwrap
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from math import isfinite
@@ -26,6 +26,12 @@ BRANCH_COLOURS: Mapping[str, str] = {"image": OKABE_ITO[0], "text": OKABE_ITO[1]
 LEVEL_COLOURS: Sequence[str] = ("#E69F00", "#009E73", "#1F3A7A", "#CC79A7", "#8C6D1F", "#56B4E9")
 """Apart in lightness for three levels, so that print without colours tells them too."""
 MARK = "#D55E00"
+MAIN = ("cp", "pf", "leak")
+"""What the analyses speak of first, where it is measured."""
+TITLES = {
+    "cp": "CP: identity kept", "pf": "PF: prompt followed", "leak": "leak: context copied (0: chance)",
+    "clip_i": "CLIP-I", "clip_t": "CLIP-T",
+}  # fmt: skip
 DIVERGING = "PuOr"
 """Orange below zero, purple above: told apart by colour-blind people."""
 
@@ -77,9 +83,10 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 
 
 def spoken(name: str, row: Mapping[str, Any], column: str) -> str:
-    """A figure of a tidy table with its interval, on one line: ``CP −0.12 [−0.19, −0.04]``."""
+    """A figure of a tidy table with its interval, if it has one, on one line: ``CP −0.12 [−0.19, −0.04]``."""
     value, low, high = row[column], row[f"{column}_low"], row[f"{column}_high"]
-    return f"{short_name(name)} {value:+.2f} [{low:+.2f}, {high:+.2f}]".replace("-", "−").replace(" ", "\u00a0")
+    told = f"{value:+.2f}" + (f" [{low:+.2f}, {high:+.2f}]" if isfinite(low) else "")
+    return f"{spoken_name(name)} {told.replace('-', '−')}".replace(" ", "\u00a0")
 
 
 def show_image(axes: Any, image: Image.Image | ArrayLike, title: str = "") -> None:
@@ -177,15 +184,34 @@ def estimates(scores: Sequence[Mapping[str, Any]], key: str) -> dict[str, dict[s
     return {arm: {name: each.estimate(arm, name) for name in names} for each in boot for arm in each.scores.arms}
 
 
+def over(found: Iterable[Estimate]) -> str:
+    """How many cases are behind some figures, in words: not every case has every value."""
+    counts = sorted({it.cases for it in found})
+    if len(counts) < 2:
+        return f"{counts[0] if counts else 0} cases"
+    return f"{counts[0]} to {counts[-1]} cases, those that have the value"
+
+
+def main_metrics(names: Sequence[str]) -> list[str]:
+    """CP, PF and leak where they are measured, else the first three of what is."""
+    return [name for name in MAIN if name in names] or list(names)[:3]
+
+
+def spoken_name(metric: str) -> str:
+    """How a sentence names a score."""
+    return short_name(metric) if metric.partition("_")[0] in MAIN else TITLES.get(metric, metric)
+
+
 def shown_metrics(names: Sequence[str], extra: str = "") -> list[str]:
-    """CP with its attributes, PF, leak with its attributes if ``extra`` is ``leak``."""
+    """CP with its attributes, PF, leak with its attributes if ``extra`` is ``leak``; all names where none of them is measured."""
     families = {"cp": True, "pf": False, "leak": extra == "leak"}
-    return [
+    shown = [
         name
         for family, whole in families.items()
         for name in names
         if name == family or (whole and name.startswith(f"{family}_"))
     ]
+    return shown or list(names)
 
 
 def draw_numbers(
@@ -193,7 +219,8 @@ def draw_numbers(
 ) -> Path:
     """Draw means with their 95 % intervals as a table of colours: one row a value of ``key``, one column a metric.
 
-    Scores go from 0 to 1; a leak has a colour on either side of chance, which is 0.
+    CP and PF go from 0 to 1, a leak has a colour on either side of chance, which is 0, and other metrics have the colours of
+    their own range.
     """
     metrics = shown_metrics(list(next(iter(found.values()))), extra)
     values = np.array([[row[metric].value for metric in metrics] for row in found.values()])
@@ -205,18 +232,25 @@ def draw_numbers(
     with drawing(path, table) as plt:
         figure, axes = plt.subplots(figsize=(0.74 * len(metrics) + 1.6, 0.44 * len(found) + 1.5), layout="constrained")
         headline(figure, title)
-        leaks = np.array([metric.partition("_")[0] == "leak" for metric in metrics])
-        axes.imshow(np.where(leaks, np.nan, values), vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+        leaks, fixed = (
+            np.array([metric.partition("_")[0] in names for metric in metrics]) for names in (["leak"], MAIN)
+        )
+        told = f"Means over {over(row[metric] for row in found.values() for metric in metrics)}, with 95 % intervals"
+        low, spread = np.nanmin(values, axis=0), np.maximum(np.ptp(np.nan_to_num(values), axis=0), 1e-12)
+        shades = np.where(fixed, values, (values - low) / spread)
+        axes.imshow(np.where(leaks, np.nan, shades), vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         if leaks.any():
             axes.imshow(np.where(leaks, values, np.nan), cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto")
-            note(figure, "Means with 95 % intervals over cases. leak: white is chance, purple is copied context")
+            told += ". leak: white is chance, purple is copied context"
+        note(figure, told)
         for (i, j), value in np.ndenumerate(values):
-            tone = "white" if (abs(value) > 0.6 if leaks[j] else value < 0.65) else "black"
+            tone = "white" if (abs(value) > 0.6 if leaks[j] else shades[i, j] < 0.65) else "black"
             it = list(found.values())[i][metrics[j]]
-            mean, interval = (text.replace("-", "−") for text in (f"{value:.2f}", f"{it.low:.2f} to {it.high:.2f}"))
+            ends = f"{it.low:.2f} to {it.high:.2f}" if isfinite(it.low) else ""
+            mean, interval = (text.replace("-", "−") for text in (f"{value:.2f}", ends))
             axes.text(j, i - 0.15, mean, ha="center", va="center", fontsize=8, color=tone)
             axes.text(j, i + 0.24, interval, ha="center", va="center", fontsize=6, color=tone)
-        axes.set_xticks(range(len(metrics)), [short_name(metric) for metric in metrics], fontsize=7.5)
+        axes.set_xticks(range(len(metrics)), [spoken_name(metric) for metric in metrics], fontsize=7.5)
         axes.xaxis.tick_top()
         axes.set_yticks(range(len(found)), list(found), fontsize=8)
         axes.tick_params(length=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def _kept(found: Mapping[str, Mapping[str, Estimate]]) -> str:
         f"{name} {found[name]['cp'].value:.2f}" for name in found if name.endswith(" alone") and "cp" in found[name]
     ]
     if not told:
-        return "How often each attribute is kept, by setting"
+        return "Means of the run's metrics, by setting"
     routed, without = (f"{found[name]['cp'].value:.2f} {name}" for name in ("as routed", WITHOUT))
     return f"Identity kept (CP): {routed}; {', '.join(told)}; {without}"
 
@@ -55,26 +56,35 @@ def draw_curves(path: Path, sweep: GammaSweep) -> Path:
     table = curve_rows(sweep, found)
     levels = list(dict.fromkeys(row["level"] for row in table if row["level"]))
     metrics = canvas.shown_metrics(list(dict.fromkeys(row["metric"] for row in table)))
-    drawn = [row for row in table if row["metric"] in metrics]
+    # Metrics without a scale in common have a row of panels each.
+    common = any(metric.partition("_")[0] in canvas.MAIN for metric in metrics)
+    lines = [metrics] if common else [[metric] for metric in metrics]
     with canvas.drawing(path, table) as plt:
-        size = (2.9 * len(levels) + 1.3, 3.2)
-        figure, axes = plt.subplots(1, len(levels), figsize=size, layout="constrained", squeeze=False, sharey=True)
+        size = (2.9 * len(levels) + 1.3, 0.6 + 2.6 * len(lines))
+        figure, axes = plt.subplots(
+            len(lines), len(levels), figsize=size, layout="constrained", squeeze=False, sharey="row"
+        )
         canvas.headline(figure, _moved(table))
-        for place, level in zip(axes[0], levels, strict=True):
-            for k, metric in enumerate(metrics):
-                own = [row for row in table if row["level"] == level and row["metric"] == metric]
-                _curve(place, sorted(own, key=lambda row: row["gamma"]), metric, k, len(metrics))
+        for place, (line, level) in zip(axes.flat, product(lines, levels), strict=True):
+            shown = [row for row in table if row["metric"] in line]
+            for k, metric in enumerate(line):
+                own = [row for row in shown if row["level"] == level and row["metric"] == metric]
+                _curve(place, sorted(own, key=lambda row: row["gamma"]), metric, k, len(line))
             gammas = sorted({row["gamma"] for row in table if row["level"]})
             place.set_xscale("log", base=2)
             place.set_xticks(gammas, [f"{gamma:.3g}" for gamma in gammas], fontsize=8)
             place.minorticks_off()
             place.axvline(1, color=LIGHT.line, linewidth=3, zorder=0)
-            for row in (row for row in table if row["setting"] == WITHOUT and row["metric"] == "cp"):
-                place.axhline(row["value"], color=LIGHT.ink, linewidth=1, linestyle=":", label=f"CP, {WITHOUT}")
-            place.set(xlabel=f"coefficient of {level}", ylim=(min(-0.05, *(row["low"] - 0.02 for row in drawn)), 1.05))
+            for row in (row for row in shown if row["setting"] == WITHOUT and row["metric"] == line[0]):
+                name = f"{canvas.spoken_name(line[0])}, {WITHOUT}"
+                place.axhline(row["value"], color=LIGHT.ink, linewidth=1, linestyle=":", label=name)
+            place.set_xlabel(f"coefficient of {level}")
+            if common:
+                place.set_ylim(min([-0.05, *(row["low"] - 0.02 for row in shown if np.isfinite(row["low"]))]), 1.05)
             place.set_title(level, fontsize=9.5)
-        axes[0, 0].set_ylabel("mean score")
-        axes[0, -1].legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=1.5)
+        for first, last in zip(axes[:, 0], axes[:, -1], strict=True):
+            first.set_ylabel("mean score")
+            last.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.02, 0.5), handlelength=1.5)
     return path
 
 
@@ -84,7 +94,7 @@ def _curve(axes: Any, rows: Sequence[Mapping[str, Any]], metric: str, place: int
     shift = 1 + 0.05 * (place - count / 2)  # so that intervals stand beside each other
     x = np.array([row["gamma"] for row in rows]) * shift
     axes.vlines(x, [row["low"] for row in rows], [row["high"] for row in rows], color=colour, alpha=0.35, linewidth=1)
-    label = canvas.short_name(metric)
+    label = canvas.spoken_name(metric)
     style = "--" if metric in ("pf", "leak") else "-"
     axes.plot(x, [row["value"] for row in rows], color=colour, marker=arm_marker(place), markersize=4,
               linewidth=2.2 if metric == "cp" else 1.2, linestyle=style, label=label)  # fmt: skip

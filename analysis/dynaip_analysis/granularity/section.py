@@ -50,6 +50,7 @@ class GranularitySection(RunSection[GranularityConfig]):
 
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
         """Draw granularity for the chosen arms; give the figures."""
+        from dynaip_analysis.drawing import canvas
         from dynaip_analysis.granularity import figures, measure
 
         bench = self.bench(request.run)
@@ -58,10 +59,15 @@ class GranularitySection(RunSection[GranularityConfig]):
         settings = measure.settings(list(bench.dyna.encoder.levels), self.config.gammas)
         sweep = self._sweep(bench, cases, settings)
         paths = [figures.draw_strip(out / "granularity.png", sweep)]
-        return [*paths, figures.draw_attributes(out / "granularity-attributes.png", sweep)] if sweep.scores else paths
+        if canvas.metric_names(sweep.scores):
+            return [*paths, figures.draw_attributes(out / "granularity-attributes.png", sweep)]
+        if sweep.scores:
+            tell("no metric of the run gives a number for these cases: nothing but pictures is drawn")
+        return paths
 
     def look_closer(self, chosen: Chosen, out: Path, request: AnalysisRequest) -> list[Path]:
         """Draw scores over each coefficient, and what every layer of the encoder holds."""
+        from dynaip_analysis.drawing import canvas
         from dynaip_analysis.granularity import figures, measure
 
         bench = self.bench(chosen.run)
@@ -69,7 +75,11 @@ class GranularitySection(RunSection[GranularityConfig]):
         if request.reference is None:
             settings = measure.curves(list(bench.dyna.encoder.levels), self.config.curve)
             sweep = self._sweep(bench, self.cases(bench, request, self.config.cases), settings)
-            paths = [figures.draw_curves(out / "granularity-curves.png", sweep)] if sweep.scores else []
+            paths = (
+                [figures.draw_curves(out / "granularity-curves.png", sweep)]
+                if canvas.metric_names(sweep.scores)
+                else []
+            )
         labelled = self._labelled(bench, request)
         if labelled is None and not request.reference:
             tell("the benchmark knows no factors of its references: the encoder's layers are not probed")

@@ -14,17 +14,13 @@ from dynaip.report.style import LIGHT
 from dynaip_analysis.drawing import canvas
 from dynaip_analysis.interventions.measure import CHANGE, Sweep, effects
 
-MAIN = ("cp", "pf", "leak")
-
 
 def drawn_metrics(names: Sequence[str], kind: str) -> list[str]:
     """CP, PF and leak (for a swap also CP of the other reference) where they are measured, else up to three others.
 
     The first one is what the title speaks of.
     """
-    main = [name for name in MAIN if name in names]
-    if not main:
-        main = [name for name in names if name != "change" and not name.startswith("other_")][:3] or ["change"]
+    main = canvas.main_metrics([name for name in names if name != CHANGE and not name.startswith("other_")]) or [CHANGE]
     return [*main, *(f"other_{main[0]}" for _ in range(kind == "swap" and f"other_{main[0]}" in names))]
 
 
@@ -44,7 +40,7 @@ def draw(path: Path, found: Sweep) -> Path:
     branches = list(dict.fromkeys(cell.branch for cell in found.cells))
     blocks = list(dict.fromkeys(cell.block for cell in found.cells))
     shape = (len(branches), len(metrics))
-    own_scales = metrics[0] not in MAIN
+    own_scales = metrics[0] not in canvas.MAIN
     width = max((0.64 * len(found.windows) + 0.75 + own_scales) * shape[1], 4.6)
     size = (width + 1.4, (0.4 * len(blocks) + 1.2) * shape[0] + 0.9)
     with canvas.drawing(path, rows) as plt:
@@ -65,7 +61,7 @@ def draw(path: Path, found: Sweep) -> Path:
 
 def _scale(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], metric: str) -> float:
     """Half of the colour scale: one for all panels where metrics share their unit, else one a metric."""
-    alike = metrics if metrics[0] in MAIN else [metric]
+    alike = metrics if metrics[0] in canvas.MAIN else [metric]
     return max([abs(row["effect"]) for row in rows if row["metric"] in alike and np.isfinite(row["effect"])] + [1e-3])
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal, get_args
 
+from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.events import PassEvent
 from dynaip.adapter.injector import BlockScale
 from dynaip.adapter.model import DynaIP
@@ -49,6 +50,13 @@ class Intervention:
             raise InputError(f"an intervention's branch is image or text (None: both), not {self.branch!r}")
         if isinstance(self.blocks, (int, str)):
             raise InputError(f"an intervention's blocks are a list such as [0, 1] (None: all), not {self.blocks!r}")
+        low, high = self.steps
+        if not (low < high and low <= 1 and high > 0):
+            raise InputError(f"an intervention's steps are a part of 0 (noise) to 1 (image), not {low} to {high}")
+        if self.kind != "scale" and self.factor != 0:
+            raise InputError(f"a factor is for kind='scale'; {self.kind} has none")
+        if not 0 <= self.factor < float("inf"):
+            raise InputError(f"an intervention's factor is 0 or more, not {self.factor}")
 
     def covers(self, branch: Branch, block: int, progress: float) -> bool:
         """Whether an address is among those that are changed."""
@@ -114,8 +122,23 @@ def _spread(factor: float | Sequence[float], length: int) -> list[float]:
 def intervene(dyna: DynaIP, *interventions: Intervention) -> Generator[None]:
     """Change reference terms while the context is open, on top of what an outer one changes; all is undone afterwards.
 
-    A swap in a pass whose samples have other than two references raises ``InputError``.
+    Raises ``InputError`` for a branch or block to which this adapter adds nothing, and in a pass whose samples have other than
+    two references for a swap.
     """
+    for each in interventions:
+        there = {
+            block
+            for branch in BRANCHES
+            if each.branch in (None, branch)
+            for block in dyna.open_blocks([branch])[branch]
+        }
+        missing = sorted(set(there if each.blocks is None else each.blocks) - there)
+        if missing or not there:
+            what = f"block {missing[0]}" if missing else f"the {each.branch} branch"
+            known = ", ".join(map(str, sorted(there))) or "no block"
+            raise InputError(
+                f"the adapter adds nothing to {what} there, so nothing can be changed; it adds to blocks {known}"
+            )
     scale = together(interventions, dyna.block_scale)
     with ExitStack() as stack:
         if any(each.kind == "swap" for each in interventions):

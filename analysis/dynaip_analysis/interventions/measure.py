@@ -105,7 +105,8 @@ def sweep(
     rows, images = _scored(bench, cases, partners, kind, UNTOUCHED, base, base), {UNTOUCHED: base[:shown]}
     for cell in places:
         steps = ALWAYS if cell.window is None else where[cell.window]
-        change = Intervention(kind, cell.branch, None if cell.block is None else [cell.block], steps, factor)
+        blocks = None if cell.block is None else [cell.block]
+        change = Intervention(kind, cell.branch, blocks, steps, factor if kind == "scale" else 0.0)
         with intervene(bench.dyna, change):
             made = bench.generate(asked, decoupling=decoupling)
         rows += _scored(bench, cases, partners, kind, cell.name, made, base)

@@ -63,7 +63,8 @@ def _correlations(axes: Any, found: Sequence[Agreement], judges: Sequence[str]) 
         i, j = judges.index(each.other), judges.index(each.one)
         clear = np.abs(each.rho) > each.limit
         tone = "white" if abs(each.rho) > 0.5 else LIGHT.ink
-        text, interval = minus(f"{each.rho:z.2f}"), minus(f"{each.low:z.2f} to {each.high:z.2f}")
+        text = minus(f"{each.rho:z.2f}") if np.isfinite(each.rho) else "–"
+        interval = minus(f"{each.low:z.2f} to {each.high:z.2f}") if np.isfinite(each.low) else ""
         weight = "bold" if clear else "normal"
         axes.text(j, i - 0.12, text, ha="center", va="center", fontsize=9, color=tone, fontweight=weight)
         axes.text(j, i + 0.24, interval, ha="center", va="center", fontsize=6.5, color=tone)

@@ -193,7 +193,8 @@ def draw_prompts(
     with canvas.drawing(path, rows) as plt:
         figure, axes = plt.subplots(figsize=(7.4, 0.36 * len(prompts) + 1.7), layout="constrained")
         share = found.value / np.log(max(len(levels), 2))
-        told = f"The prompt explains {found.value:.4f} nats of the level [{found.low:.4f}, {found.high:.4f}]"
+        told = f"The prompt explains {found.value:.4f} nats of the level"
+        told += f" [{found.low:.4f}, {found.high:.4f}]" if np.isfinite(found.low) else " (of a single reference)"
         canvas.headline(figure, f"{told}, {share:.1%} of what is possible")
         starts = np.zeros(len(prompts))
         for k, level in enumerate(levels):

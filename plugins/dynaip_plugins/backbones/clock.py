@@ -13,6 +13,9 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..shared.latents import grid_of
 
+HOST = "cpu"
+"""Reading a tensor of the host's own memory waits for nothing."""
+
 
 class HostClock:
     """Remembers, tensor by tensor, what was read from the device once or was known on the host all along."""
@@ -46,7 +49,7 @@ class HostClock:
 
         From the scheduler's own count where ``pipe`` runs one; read from the device where a caller counts otherwise.
         """
-        if timestep.device.type == "cpu":
+        if timestep.device.type == HOST:
             return 1 - float(timestep.flatten()[0]) / span
         if timestep in self._progress:
             return self._progress[timestep]

@@ -238,6 +238,34 @@ def test_fewer_cases_than_were_asked_for_are_said(bench: None, tmp_path: Path, m
         build("decoupling", {"cases": 9}).analyse(AnalysisRequest("microworld", tmp_path))
 
 
+@pytest.mark.parametrize("cases", [1, 7])
+@pytest.mark.parametrize("name", ["granularity", "decoupling"])
+def test_metrics_of_another_kind_are_drawn_as_well(
+    bench: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, cases: int
+) -> None:
+    """Runs of real models have no CP: what they measure is shown on its own scale, with the cases that have a value."""
+
+    def score(self: Bench, cases: list[Case], images: list[Image.Image]) -> list[dict[str, float]]:
+        return [{"clip_i": 70.0 + k, "clip_t": float("nan") if k == 1 else 0.2} for k in range(len(cases))]
+
+    monkeypatch.setattr(Bench, "score", score)
+    figures = build(name, {"cases": cases}).analyse(AnalysisRequest("microworld", tmp_path))
+    assert len(figures) == 3
+    rows = [row for path in figures[1:] for row in read_rows(path.with_suffix(".parquet"))]
+    assert {row["metric"]: row["cases"] for row in rows} == {"clip_i": cases, "clip_t": min(cases, 6)}
+    assert {row["value"] for row in rows if row["metric"] == "clip_i"} == {70.0 + (cases - 1) / 2}
+
+
+@pytest.mark.parametrize("name", ["granularity", "decoupling"])
+def test_scores_without_any_number_are_said(
+    bench: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(Bench, "score", lambda self, cases, images: [{"cp": float("nan")} for _ in cases])
+    with pytest.warns(Note, match="no metric of the run gives a number"):
+        figures = build(name, {"cases": 2}).analyse(AnalysisRequest("microworld", tmp_path))
+    assert [path.name for path in figures] == [f"{name}.png"]
+
+
 @pytest.mark.parametrize(("name", "option"), [("attention", {"budget": "much"}), ("attention", {"budget": "1e999GB"})])
 def test_options_that_mean_nothing_are_refused_before_a_model_is_loaded(name: str, option: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="no size in bytes"):

@@ -87,6 +87,8 @@ def test_cases_keep_their_size_and_their_own_image_whatever_stands_beside_them(b
     for one, other in zip(together, alone, strict=True):
         assert np.abs(np.asarray(one, int) - np.asarray(other, int)).max() <= 1
     assert [[case.id for case in batch] for batch in bench.batches(cases)] == [["c0"], ["c1"], ["c2"], ["c3"]]
+    with pytest.raises(InputError, match="bare leaves the references out"):
+        bench.generate(cases, bare=True, granularity={"low": 2.0})
     alike = [cases[0]] * 6
     assert [len(batch) for batch in bench.batches(alike)] == [4, 2]
     assert [len(batch) for batch in bench.batches(alike, most=3)] == [3, 3]

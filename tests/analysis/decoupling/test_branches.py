@@ -163,6 +163,9 @@ def test_a_damaged_checkpoint_is_left_out(tmp_path: Path, caplog: pytest.LogCapt
         weights = {name: torch.full_like(value, step) for name, value in model.state_dict().items()}
         checkpoints.save(tmp_path / "checkpoints", checkpoints.Checkpoint(step, weights, {}, {}), keep=9)
     (tmp_path / "checkpoints" / "step-000020" / checkpoints.ADAPTER).write_bytes(b"half")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    other = {"weight": torch.zeros(2, 2), "bias": torch.zeros(3)}  # torch copies what fits before it says no
+    checkpoints.save(tmp_path / "checkpoints", checkpoints.Checkpoint(40, other, {}, {}), keep=9)
     seen: list[float] = []
 
     def look() -> tuple[branches.Carried, list[Any]]:
@@ -173,3 +176,5 @@ def test_a_damaged_checkpoint_is_left_out(tmp_path: Path, caplog: pytest.LogCapt
     moments = branches.over_training(bench, branches.chosen_checkpoints(tmp_path, 9), look, {})
     assert ([each.step for each in moments], seen) == ([10, 30], [10.0, 30.0])
     assert "step-000020: adapter.safetensors is damaged; it is left out" in caplog.text
+    assert "step-000040: weights of another adapter do not fit this one; it is left out" in caplog.text
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -75,7 +75,7 @@ def test_the_statement_and_the_scales_follow_from_the_table() -> None:
     assert told.startswith("Image branch alone minus both branches: CP +0.10 [+0.10, +0.10], PF +0.00")
     assert figures.against_both([row for row in table if row["branch"] != "both branches"]) == ""
     assert figures._range("pf", table) == (-0.04, 1.04)
-    low, high = figures._range("leak", [{"low": -0.8, "high": 0.1}])
+    low, high = figures._range("leak", [{"value": -0.2, "low": -0.8, "high": 0.1}])
     assert low == -high == pytest.approx(-0.84)
 
 

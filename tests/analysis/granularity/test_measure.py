@@ -46,7 +46,7 @@ def test_settings_cover_the_router_each_level_alone_and_every_gamma() -> None:
 def test_the_title_of_the_table_tells_its_numbers() -> None:
     title = figures._kept(canvas.estimates(sweep().scores, "setting"))
     assert title == "Identity kept (CP): 0.26 as routed; low alone 0.26, high alone 0.01; 0.01 no reference"
-    assert figures._kept({"as routed": {}}) == "How often each attribute is kept, by setting"
+    assert figures._kept({"as routed": {}}) == "Means of the run's metrics, by setting"
 
 
 def test_estimates_by_setting() -> None:

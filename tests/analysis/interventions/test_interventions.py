@@ -168,11 +168,29 @@ def test_addresses_without_a_term_are_refused(bench: Bench) -> None:
         ({"kind": "dorp"}, "one of drop, scale, swap, not 'dorp'. Did you mean drop?"),
         ({"branch": "joint"}, "branch is image or text"),
         ({"blocks": 3}, r"a list such as \[0, 1\]"),
+        ({"steps": (0.5, 0.5)}, "a part of 0 .noise. to 1 .image., not 0.5 to 0.5"),
+        ({"steps": (1.2, 2.0)}, "not 1.2 to 2.0"),
+        ({"steps": (float("nan"), 1.0)}, "not nan to 1.0"),
+        ({"factor": 0.5}, "a factor is for kind='scale'; drop has none"),
+        ({"kind": "scale", "factor": -1.0}, "0 or more, not -1.0"),
+        ({"kind": "scale", "factor": float("nan")}, "0 or more, not nan"),
     ],
 )
 def test_a_misspelt_intervention_is_refused(wrong: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=told):
         Intervention(**wrong)
+
+
+def test_what_the_adapter_adds_nothing_to_cannot_be_changed(adapter: Make, tiny_flux: Any) -> None:
+    dyna = adapter(decoupling="image_only")
+    for change, told in (
+        (Intervention(branch="text"), "nothing to the text branch there.*it adds to blocks no block"),
+        (Intervention(blocks=[0, 7]), "nothing to block 7 there.*it adds to blocks 0, 1"),
+    ):
+        with pytest.raises(InputError, match=told), intervene(dyna, change):
+            raise AssertionError("refused before anything runs")
+    with intervene(dyna, Intervention(branch="image", blocks=[1])):
+        assert dyna.block_scale("image", 1, 0.5) == 0
 
 
 def test_windows_hold_equal_numbers_of_steps() -> None:

@@ -109,3 +109,14 @@ def test_what_has_no_position_is_left_out_of_its_panel(tmp_path: Path) -> None:
     assert [(row["choice"], row["of"]) for row in rows] == [
         ("levels", "kind"), ("experts of low", "patch position"), ("experts of low", "kind"),
     ]  # fmt: skip
+
+
+def test_a_single_reference_has_no_interval_and_the_title_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = np.random.default_rng(0).dirichlet(np.ones(3), size=(2, 1, 4))
+    titles: list[str] = []
+    monkeypatch.setattr("dynaip_analysis.routing.figures.canvas.headline", lambda figure, text: titles.append(text))
+    figures.draw_prompts(tmp_path / "prompts.png", weights, PROMPTS[:2], LEVELS)
+    assert "(of a single reference)" in titles[0]
+    assert "nan" not in titles[0]

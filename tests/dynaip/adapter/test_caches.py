@@ -183,3 +183,19 @@ def test_a_distilled_model_is_served_with_faster_cache(adapter: Make, tiny_flux:
     events, personal = events_of(dyna, tiny_flux, Reference(picture(0)))
     assert set(Counter(event.progress for event in events).values()) == {4}
     assert not torch.allclose(personal, base, atol=1e-2)
+
+
+def test_a_cache_that_was_filled_before_is_one_line(adapter: Make, tiny_flux: Any) -> None:
+    """In its first step under references an attention is left out, and nobody has met its query."""
+    calls: list[dict[str, Any]] = []
+    handle = tiny_flux.transformer.register_forward_pre_hook(
+        lambda module, args, kwargs: calls.append(kwargs), with_kwargs=True
+    )
+    paint(tiny_flux, num_inference_steps=1)
+    handle.remove()
+    tiny_flux.transformer.enable_cache(broadcast(STEPS))
+    dyna = adapter(decoupling="coupled")
+    with torch.no_grad():
+        tiny_flux.transformer(**calls[0])
+        with pytest.raises(InputError, match=r"a cache gives what came before"), dyna.references(Reference(picture(0))):
+            tiny_flux.transformer(**calls[0])

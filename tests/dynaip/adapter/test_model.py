@@ -596,3 +596,22 @@ def test_a_policy_that_gives_no_weights_is_named(adapter: Make, tiny_flux: Any, 
     dyna = adapter()
     with pytest.raises(InputError, match="Broken"), dyna.references(Reference(picture(0)), decoupling=Broken()):
         run(tiny_flux, inputs())
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf"), np.float32("nan")])
+def test_an_intervention_that_is_not_finite_is_one_line(adapter: Make, tiny_flux: Any, factor: Any) -> None:
+    dyna = adapter()
+    line = r"^intervene: the image branch of block 0 is scaled by (nan|inf)$"
+    with (
+        pytest.raises(InputError, match=line),
+        dyna.intervene(lambda *_: factor),
+        dyna.references(Reference(picture(0))),
+    ):
+        run(tiny_flux, inputs())
+
+
+def test_features_that_are_not_finite_are_one_line(adapter: Make) -> None:
+    dyna = adapter()
+    next(dyna.encoder.parameters()).data.fill_(float("nan"))
+    with pytest.raises(InputError, match=r"^encoder \S+: level low of a reference is not finite"):
+        dyna.references(Reference(picture(0))).__enter__()

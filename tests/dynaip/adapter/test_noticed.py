@@ -87,3 +87,26 @@ def test_a_policy_that_shuts_a_branch_asks_for_nothing(adapter: Make, tiny_flux:
         assert torch.equal(paint(tiny_flux), base)
     with dyna.references(Reference(picture(0), scale=0.0)):
         assert torch.equal(paint(tiny_flux), base)
+
+
+def test_a_block_that_was_replaced_is_named(adapter: Make, tiny_flux: Any) -> None:
+    dyna = adapter(decoupling="coupled")
+    blocks = tiny_flux.transformer.transformer_blocks
+    fresh = type(blocks[1])(dim=128, num_attention_heads=4, attention_head_dim=32)
+    fresh.load_state_dict(blocks[1].state_dict())
+    blocks[1] = fresh.eval()
+    line = r"^transformer_blocks\.1: .* replaced after the adapter was attached"
+    with pytest.raises(InputError, match=line), dyna.references(Reference(picture(0))):
+        paint(tiny_flux)
+
+
+def test_a_transformer_that_was_replaced_is_one_line(adapter: Make, tiny_flux: Any) -> None:
+    import copy
+
+    dyna = adapter()
+    before = tiny_flux.transformer
+    tiny_flux.transformer = copy.deepcopy(before)
+    with pytest.raises(InputError, match="another transformer"), dyna.references(Reference(picture(0))):
+        pass
+    dyna.detach()
+    assert not before._forward_pre_hooks

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dynaip import Reference
 from dynaip.adapter.passes import PassMarks
+from dynaip.errors import InputError
 
 Make = Callable[..., Any]
 PROMPT, NEGATIVE = "a small star at the left, on sea", "a large mug"
@@ -142,3 +143,22 @@ def test_second_text_on_the_same_latents_is_the_negative_pass() -> None:
     ]
     assert names == [None, "uncond", None, "uncond"]
     assert marks.read((), {"hidden_states": second, "encoder_hidden_states": positive}) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "negative"),
+    [("cond", False), ("uncond", True), ("pred_cond", False), ("pred_uncond", True), ("pred_cond_skip", False),
+     ("uncond_stg", True), ("negative", True), ("second", False)],
+)  # fmt: skip
+def test_names_of_passes(name: str, negative: bool) -> None:
+    model = Marked()
+    marks = PassMarks(model)
+    with model.cache_context(name):
+        assert (marks.read((), {}) == "uncond") is negative
+
+
+def test_a_name_for_both_passes_is_one_line() -> None:
+    model = Marked()
+    marks = PassMarks(model)
+    with model.cache_context("cond_uncond"), pytest.raises(InputError, match="both prompts in one batch"):
+        marks.read((), {})

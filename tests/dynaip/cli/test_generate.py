@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dynaip.cli.app import main
-from dynaip.cli.generate import parse_size, split_reference, write_image
+from dynaip.cli.generate import check_output, parse_size, split_reference, write_image
 from dynaip.errors import InputError
 
 
@@ -75,7 +75,9 @@ def test_broken_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_file_as_the_folder_of_the_image(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="is a file, and a folder has to be there"):
+        check_output(tmp_path / "file" / "out.png")
+    with pytest.raises(InputError, match="is a file"):
         write_image(Image.new("RGB", (4, 4)), tmp_path / "file" / "out.png")
 
 
@@ -92,6 +94,12 @@ def test_fit_is_that_of_the_references(tmp_path: Path, capsys: pytest.CaptureFix
         read[fit] = np.asarray(Image.open(tmp_path / f"{fit}.png"), dtype=float)
     same, other = (np.abs(read["none"] - read[fit]).mean() for fit in ("crop", "pad"))
     assert 10 * same < other
+
+
+def test_what_needs_a_reference_is_told_without_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    idle = ["--granularity", "low=1.5", "--fit", "pad"]
+    assert main(["generate", "microworld", "a star", "--steps", "1", *idle, "-o", str(tmp_path / "a.png")]) == 0
+    assert "note: without --ref nothing comes of --granularity and --fit" in capsys.readouterr().err
 
 
 def test_what_is_not_finite_is_not_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

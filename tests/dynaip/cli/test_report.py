@@ -21,7 +21,9 @@ def test_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_folder_that_holds_no_ablation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", str(tmp_path / "nothing")]) == 2
-    error = capsys.readouterr().err
-    assert "holds no ablation" in error
-    assert len(error.splitlines()) == 1
+    (tmp_path / "empty").mkdir()
+    for name, line in (("nothing", "there is no such folder"), ("empty", "holds no ablation")):
+        assert main(["report", str(tmp_path / name)]) == 2
+        error = capsys.readouterr().err
+        assert line in error
+        assert len(error.splitlines()) == 1

@@ -324,3 +324,25 @@ def test_a_mark_on_an_option_says_whether_training_depends_on_it(write: Any, exp
         "workers",
     }
     assert not TrainingConfig.may_change() & {"seed", "batch_size", "learning_rate", "initial"}
+
+
+@pytest.mark.parametrize("value", ["true", ".inf", "3", "[3]", "[[a]]", "{a: b}", '["a\\0b.py"]'])
+@pytest.mark.parametrize("key", ["plugins", "base.plugins"])
+def test_plugins_that_are_no_list_of_files_are_one_line(
+    write: Any, experiment: dict[str, Any], key: str, value: str
+) -> None:
+    write("base.yaml", experiment)
+    many = write("many.yaml", {"base": "base.yaml", "axes": {"fusion": ["hmoe"]}})
+    with pytest.raises(ConfigError, match="plugins: write a list of Python files") as caught:
+        load_ablation(many, [f"{key}={value}"])
+    assert "\n" not in str(caught.value)
+
+
+def test_the_base_of_an_ablation_may_be_another_one(write: Any, experiment: dict[str, Any]) -> None:
+    write("base.yaml", experiment)
+    write("other.yaml", experiment | {"training": {"steps": 77, "batch_size": 1}})
+    many = write("many.yaml", {"base": "base.yaml", "axes": {"fusion": ["hmoe"]}})
+    assert load_ablation(many, ["base=other.yaml"]).base["training"]["steps"] == 77
+    for value in ("true", "[1]", "3", "nothing"):
+        with pytest.raises(ConfigError, match=r"base: write the name|neither a config file nor a recipe"):
+            load_ablation(many, [f"base={value}"])

@@ -199,3 +199,16 @@ def test_a_strangers_directory_runs_nothing(small: Path) -> None:
             )
     built(small)
     assert not mark.exists()
+
+
+def test_an_arm_without_the_first_metric_keeps_its_row(small: Path) -> None:
+    file = small / "arms" / "concat-coupled-0123456789ab" / "scores.parquet"
+    rows = [{"case": row["case"], "suite": row["suite"], "seed": row["seed"], "clip": 0.25} for row in read_rows(file)]
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    html, _ = built(small)
+    row = html[html.index('class="scroll"') :]
+    row = row[row.index("concat-coupled</th>") :]
+    row = row[: row.index("</tr>")]
+    assert "0.250" in row
+    assert "<td>–</td>" in row
+    assert "nan" not in row

@@ -45,6 +45,23 @@ def test_a_type_on_the_way_is_the_type_in_memory() -> None:
     assert digest(module.to(torch.float32), torch.bfloat16) == wide
 
 
+def test_weights_that_do_not_show_their_bits_are_known_by_name_and_shape() -> None:
+    class Closed(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func in (torch.Tensor.view, torch.Tensor.sum):
+                raise NotImplementedError("quantised")
+            return super().__torch_function__(func, types, args, kwargs or {})
+
+    class Quantised(nn.Module):
+        def __init__(self, rows: int) -> None:
+            super().__init__()
+            self.register_buffer("codes", torch.zeros(rows, 2).as_subclass(Closed))
+
+    assert digest(Quantised(3)) == digest(Quantised(3))
+    assert digest(Quantised(3)) != digest(Quantised(4))
+
+
 def test_fields_that_one_side_does_not_know_are_not_compared() -> None:
     now = {"encoder": {"levels": {"low": 1}, "weights": "a"}, "fusion": {"use": "x"}}
     check({}, now, "here")

@@ -164,6 +164,22 @@ def test_notes_of_pairs_are_told_once_and_counted(tmp_path: Path) -> None:
     assert re.fullmatch(r"pair (3|20|21) is small \(2 more like this\)", said[0])
 
 
+def test_without_a_cache_notes_are_told_early(tmp_path: Path) -> None:
+    class Telling(Numbers):
+        def __getitem__(self, index: int) -> Pair:
+            tell(f"pair {index} is small", kind="small")
+            return super().__getitem__(index)
+
+    said: list[str] = []
+    batches = loader(Telling(4000), tmp_path, cache=0, batch=1, warn=said.append).batches(0, 1000)
+    for _ in range(50):
+        next(batches)
+    assert said == []
+    next(batches)
+    assert len(said) == 1
+    assert "49 more" in said[0]
+
+
 def test_a_size_is_refused_before_anything_is_encoded(tmp_path: Path) -> None:
     def check(name: str, size: tuple[int, int]) -> None:
         raise InputError(f"{name} is {size}")

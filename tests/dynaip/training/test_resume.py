@@ -14,7 +14,7 @@ from dynaip.errors import InputError
 from dynaip.runs import Run
 from dynaip.training import checkpoints
 from dynaip.training.checkpoints import Checkpoint
-from dynaip.training.resume import check_folder, finished
+from dynaip.training.resume import check_folder, finished, note_trained
 
 
 @pytest.mark.parametrize("step", [6, 1_000_006])
@@ -36,6 +36,24 @@ def test_a_run_is_finished_with_the_adapter_of_its_newest_checkpoint(tmp_path: P
         (run.adapter / name).write_bytes(data)
         assert not finished(run, 6), f"{name} is damaged"
         (run.adapter / name).write_bytes(whole)
+
+
+def test_an_adapter_whose_steps_were_noted_needs_no_checkpoint(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.adapter.mkdir()
+    (run.adapter / CONFIG).write_text("{}")
+    save_file({"w": torch.ones(3)}, run.adapter / WEIGHTS)
+    assert not finished(run, 6)
+    note_trained(run, 6)
+    assert finished(run, 6)
+    assert not finished(run, 7)
+    checkpoints.save(run.checkpoints, Checkpoint(8, {"w": torch.zeros(3)}, {}, {}), keep=2)
+    assert not finished(run, 6), "it was trained on since"
+    save_file({"w": torch.zeros(3)}, run.adapter / WEIGHTS)
+    assert finished(run, 8), "and these are the newest weights"
+    for text in ("", "[]", "{}", '{"steps": 9}', '{"steps": 9, "adapter": "other"}'):
+        run.trained.write_text(text)
+        assert not finished(run, 9)
 
 
 @pytest.mark.parametrize("name", ["checkpoints/step-000012", "checkpoints", "adapter", "samples"])

@@ -180,6 +180,15 @@ def test_coefficients_are_not_drawn_in_the_papers_form() -> None:
     assert torch.equal(fusion(features()).tokens, fusion.eval()(features()).tokens)
 
 
+@pytest.mark.parametrize("coefficients", [{"low": 0}, {"mid": 3.0}, {"low": 0, "high": 0}])
+def test_coefficients_steer_tokens_and_leave_the_balance_loss(coefficients: dict[str, float]) -> None:
+    """The router is judged by what it chose, not by what a user made of that."""
+    fusion = build({"use": "hmoe", "balance_loss": 0.1})
+    plain, steered = fusion(features()), fusion(features(), coefficients=coefficients)
+    assert not torch.equal(steered.tokens, plain.tokens)
+    assert torch.equal(steered.auxiliary_loss, plain.auxiliary_loss)
+
+
 def test_average_is_the_mean_of_projected_levels() -> None:
     fusion = build({"use": "average", "output_norm": False})
     levels = features()

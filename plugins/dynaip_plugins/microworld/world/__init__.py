@@ -1,1 +1,1 @@
-"""The world itself: its words, its scenes, and how they are drawn. Numpy alone."""
+"""The world itself: its words, its scenes, and how they are drawn. Shared with the source, benchmark and metric about it."""

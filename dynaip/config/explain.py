@@ -144,21 +144,16 @@ def _plain_path(model: type[BaseModel], path: Path) -> Path:
     kept: list[str | int] = []
     inside: Any = model
     for step in path:
-        if _is_union(inside):
+        members = [each for each in get_args(inside) if each is not NoneType]
+        if len(members) > 1 and get_origin(inside) in (Union, UnionType):
             inside = None
             continue
         kept.append(step)
         field = (
             inside.model_fields.get(str(step)) if isinstance(inside, type) and issubclass(inside, BaseModel) else None
         )
-        inner = [each for each in get_args(inside) if each is not NoneType]
-        inside = field.annotation if field else (inner[-1] if inner else None)
+        inside = field.annotation if field else (members[-1] if members else None)
     return tuple(kept)
-
-
-def _is_union(annotation: Any) -> bool:
-    several = len([each for each in get_args(annotation) if each is not NoneType]) > 1
-    return several and get_origin(annotation) in (Union, UnionType)
 
 
 def _at(model: type[BaseModel], path: Path) -> type[BaseModel]:

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from dynaip.config.explain import MISSPELT, WRONG, Complaint, complaints, raised
 from dynaip.errors import InputError, UnknownComponent
 from dynaip.registry import registry
-from dynaip.registry.explain import MISSPELT, WRONG, Complaint, complaints, raised
 from dynaip.registry.options import ComponentConfig, Strict
 
 
