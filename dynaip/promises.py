@@ -131,7 +131,7 @@ def _check_image(who: str, what: str, image: Any) -> None:
 
 def check_pixels(who: str, pixels: Any, count: int) -> None:
     """What an encoder made of pictures: B x 3 x S x S."""
-    shape = tuple(getattr(pixels, "shape", ()))
+    shape: tuple[int, ...] = tuple(getattr(pixels, "shape", ()))
     if len(shape) != 4 or shape[0] != count:
         raise _broken(who, f"preprocess must give {count} x 3 x S x S, not {_shown(pixels)}")
 
@@ -143,7 +143,8 @@ def check_levels(who: str, encoder: Any, features: Any, count: int) -> None:
         given = list(features) if isinstance(features, Mapping) else type(features).__name__
         raise _broken(who, f"forward must give the levels {levels}, not {given}")
     for level, values in features.items():
-        shape, width = tuple(getattr(values, "shape", ())), encoder.widths[level]
+        shape: list[int] = list(getattr(values, "shape", ()))
+        width = encoder.widths[level]
         least = 0 if grid is None else grid[0] * grid[1]
         fits = len(shape) == 3 and (shape[0], shape[2]) == (count, width)
         if not fits or (least and shape[1] not in (least, least + 1)):

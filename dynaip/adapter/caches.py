@@ -26,7 +26,8 @@ BLOCKS = ("FBC", "MagCache", "SeaCache", "TransformerBlockSkip", "AttentionProce
 
 def hooks_of(module: nn.Module | None) -> list[Any]:
     """The hooks of diffusers that wrap a module's forward."""
-    return list(getattr(getattr(module, "_diffusers_hook", None), "hooks", {}).values())
+    registry = None if module is None else vars(module).get("_diffusers_hook")
+    return [] if registry is None else list(registry.hooks.values())
 
 
 def caches_of(module: nn.Module | None) -> Iterator[str]:
@@ -73,6 +74,15 @@ def leads_alone(place: Place) -> bool:
     return place.leader is not None and not place.leader.state_manager.get_state().should_compute
 
 
-def leaves_out(module: nn.Module | None, hooks: tuple[str, ...] = (*BLOCKS, *ATTENTIONS)) -> bool:
-    """Whether a block (or an attention, for good) may be left out as a whole by hooks whose names begin so."""
-    return any(type(hook).__name__.startswith(hooks) for hook in hooks_of(module))
+def leaves_out(module: nn.Module | None) -> bool:
+    """Whether an attention is left out for good (guidance that skips layers)."""
+    return any(type(hook).__name__.startswith(BLOCKS) for hook in hooks_of(module))
+
+
+def left_out(block: nn.Module | None) -> bool:
+    """Whether a block was left out as a whole in the pass that has just ended, as far as its hooks tell."""
+    for hook in hooks_of(block):
+        if type(hook).__name__.startswith((*BLOCKS, *ATTENTIONS)):
+            state = hook.state_manager.get_state() if hasattr(hook, "state_manager") else None
+            return not getattr(state, "should_compute", False)
+    return False

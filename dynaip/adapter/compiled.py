@@ -16,10 +16,14 @@ COMPILED = "_compiled_call_impl"
 
 def transformer_of(pipe: Any) -> nn.Module:
     """The transformer of a pipeline (or the one that is given), without what ``torch.compile`` wraps around it."""
-    held: Any = getattr(pipe, "transformer", pipe)
-    while isinstance(inner := getattr(held, "_orig_mod", None), nn.Module):
-        held = inner
-    return cast(nn.Module, held)
+    return unwrapped(getattr(pipe, "transformer", pipe))
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """A module without what ``torch.compile`` wraps around it."""
+    while isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
+        module = inner
+    return module
 
 
 def is_compiled(module: nn.Module) -> bool:

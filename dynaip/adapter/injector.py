@@ -7,7 +7,6 @@ add the reference term. When nothing is to be added every hook returns at once, 
 from __future__ import annotations
 
 import inspect
-import math
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,7 +35,7 @@ from dynaip.adapter.terms import (
 )
 from dynaip.contracts import Backbone, BlockSite, Branch, ForwardPass, Phase
 from dynaip.errors import InputError, MismatchError
-from dynaip.numeric import as_number
+from dynaip.numeric import LARGEST, as_number
 from dynaip.promises import check_weights
 
 Site = Literal["attention", "projection", "residual"]
@@ -190,7 +189,7 @@ class Injector:
         """The call has ended."""
         self.inside = max(0, self.inside - 1)
         if not (self.inside or failed or self.call is None):
-            noticed.check(self.places, self.call)
+            noticed.check(self.places, self.call, behind=self.site == "residual")
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self.inside:
@@ -198,7 +197,7 @@ class Injector:
 
     def _after(self, module: nn.Module, args: Any, output: Any) -> None:
         if not self.inside and self.call is not None:
-            noticed.check(self.places, self.call)
+            noticed.check(self.places, self.call, behind=self.site == "residual")
 
     def _start(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Read the pass, decide which branches of which blocks are open, and make tokens if they are missing."""
@@ -273,8 +272,9 @@ class Injector:
                     place.factors[branch] = [float(each) for each in cast("Sequence[float]", scale)]
                     factor = float(any(place.factors[branch]))
                 weight = float(weight * factor)
-                if not math.isfinite(weight):
-                    raise InputError(f"intervene: the {branch} branch of block {place.number} is scaled by {scale}")
+                if not abs(weight) <= LARGEST:
+                    where = f"the weight of the {branch} branch in block {place.number}"
+                    raise InputError(f"{where} is {weight:g}, beyond {LARGEST:g}; see decoupling and intervene(...)")
                 if weight != 0:
                     place.weights[branch] = weight
         return any(place.weights for place in self.places)

@@ -6,31 +6,35 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from dynaip.adapter.caches import BLOCKS, leaves_out
+from dynaip.adapter.caches import leaves_out, left_out
 from dynaip.adapter.compiled import is_compiled
 from dynaip.adapter.places import Place
 from dynaip.contracts import ForwardPass
 from dynaip.errors import InputError
 
 
-def check(places: Iterable[Place], call: ForwardPass) -> None:
-    """Raise ``InputError`` naming the first block that was to add a term and did not, and the likely cause."""
+def check(places: Iterable[Place], call: ForwardPass, *, behind: bool) -> None:
+    """Raise ``InputError`` naming the first block that was to add a term and did not, and the likely cause.
+
+    ``behind`` says that terms are added behind whole blocks, whose hooks run where a cache leaves them out, too.
+    """
     for place in places:
         for branch in place.weights:
             reached = place.added.get(branch)
-            if not reached and not _left_out(place, call, entered=reached is not None):
-                raise InputError(
-                    f"{place.name}: the reference was not added to the {branch} branch; {_cause(place, reached)}"
-                )
+            if not reached and not _left_out(place, call, entered=reached is not None, behind=behind):
+                line = f"{place.name}: the reference was not added to the {branch} branch"
+                raise InputError(f"{line}; {_cause(place, reached)}")
         place.served = place.served or any(place.added.values())
 
 
-def _left_out(place: Place, call: ForwardPass, *, entered: bool) -> bool:
+def _left_out(place: Place, call: ForwardPass, *, entered: bool, behind: bool) -> bool:
     """Whether the base itself leaves a block out: a cache, layers that a pass skips, or code that has run it before."""
     if place.number in call.skipped_blocks:
         return True
     attention, block = (held() if held else None for held in (place.attention, place.block))
-    return leaves_out(block) or leaves_out(attention, BLOCKS) or (place.served and not entered)
+    if entered and not behind:
+        return leaves_out(attention)
+    return left_out(block) or leaves_out(attention) or (place.served and not entered)
 
 
 def _cause(place: Place, reached: bool | None) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from dynaip.adapter.attention import KeyValue
+from dynaip.adapter.compiled import unwrapped
 from dynaip.contracts import BlockSite, Branch
 
 Span = Literal["off", "image_tokens", "all_tokens"]
@@ -54,7 +55,8 @@ class Place:
 
     def stand_at(self, site: BlockSite) -> None:
         """Remember the modules that the hooks are on."""
-        self.name, self.attention, self.block = site.name, weakref.ref(site.attention), weakref.ref(site.block)
+        self.name = site.name
+        self.attention, self.block = (weakref.ref(unwrapped(module)) for module in (site.attention, site.block))
 
     def kinds(self, branch: Branch, span: Span) -> tuple[Branch, ...]:
         """What the tokens are that a branch's query serves: in a single-stream block, both kinds."""

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 from torch.nn import functional
 
 from dynaip.adapter.model import DynaIP
@@ -143,7 +142,8 @@ class _Reader:
 
     def learn(self, patches: NDArray[np.float32], target: NDArray[np.float32], learn: NDArray[np.bool_]) -> None:
         """First pass: patches (b x P x C), their pixels, and which pictures the ridge may learn from."""
-        self.features.append(_parts(patches, self.grid))
+        shaped = torch.from_numpy(patches).transpose(1, 2).unflatten(2, self.grid)
+        self.features.append(functional.adaptive_avg_pool2d(shaped, POOL).flatten(1).numpy())
         self.peaks.append(patches.max(axis=1))
         self.sums = self.sums or _Sums(patches.shape[-1], target.shape[-1])
         self.sums.add(_flat(patches[learn]), _flat(target[learn]))
@@ -204,20 +204,11 @@ def _batches(
         count = encoder.grid[0] * encoder.grid[1]
         patches = {level: values[:, -count:].float().cpu().numpy() for level, values in levels.items()}
         plain = ((pixels - black) / (white - black)).float()
-        yield np.arange(start, start + len(pixels)), patches, _patched(plain, encoder.grid)
-
-
-def _patched(pixels: Tensor, grid: tuple[int, int]) -> NDArray[np.float32]:
-    """Pixels (b x 3 x S x S) -> those under every patch, at PIXELS a side at most: b x P x values."""
-    edge = min(PIXELS, pixels.shape[-1] // grid[1])
-    small = functional.adaptive_avg_pool2d(pixels, (grid[0] * edge, grid[1] * edge))
-    return functional.unfold(small, kernel_size=edge, stride=edge).transpose(1, 2).numpy()
-
-
-def _parts(patches: NDArray[np.float32], grid: tuple[int, int]) -> NDArray[np.float32]:
-    """Means over POOL x POOL parts: b x P x C -> b x (POOL * POOL * C)."""
-    shaped = torch.from_numpy(patches).transpose(1, 2).unflatten(2, grid)
-    return functional.adaptive_avg_pool2d(shaped, POOL).flatten(1).numpy()
+        rows, columns = encoder.grid
+        edge = min(PIXELS, plain.shape[-1] // columns)
+        small = functional.adaptive_avg_pool2d(plain, (rows * edge, columns * edge))
+        under = functional.unfold(small, kernel_size=edge, stride=edge).transpose(1, 2).numpy()
+        yield np.arange(start, start + len(pixels)), patches, under
 
 
 def _flat(values: NDArray[np.float32]) -> Floats:

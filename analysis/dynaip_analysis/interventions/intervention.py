@@ -104,18 +104,14 @@ def together(interventions: Sequence[Intervention], outer: BlockScale | None = N
 
 
 def _times(one: float | Sequence[float], other: float | Sequence[float]) -> float | Sequence[float]:
+    """Factors of the same references; those that a sequence does not name keep theirs."""
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):
         return one * other
-    length = max(len(each) for each in (one, other) if not isinstance(each, (int, float)))
-    pair = [_spread(each, length) for each in (one, other)]
+    parts = [[each] if isinstance(each, (int, float)) else list(each) for each in (one, other)]
+    length = max(len(each) for each in parts)
+    rest = [each if isinstance(each, (int, float)) else 1.0 for each in (one, other)]
+    pair = [[*each, *[more] * (length - len(each))] for each, more in zip(parts, rest, strict=True)]
     return tuple(a * b for a, b in zip(*pair, strict=True))
-
-
-def _spread(factor: float | Sequence[float], length: int) -> list[float]:
-    """One factor a reference; those that a sequence does not name keep theirs."""
-    if isinstance(factor, (int, float)):
-        return [float(factor)] * length
-    return [*factor, *[1.0] * (length - len(factor))]
 
 
 @contextmanager

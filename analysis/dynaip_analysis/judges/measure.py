@@ -36,13 +36,13 @@ KNOWN = {"cp": "CP", "pf": "PF", "clip_i": "CLIP-I", "clip_t": "CLIP-T"}
 def judges_of(scores: Scores) -> list[str]:
     """Columns that judge an image as a whole: parts of another column (``cp_texture`` of ``cp``) are left out."""
     names = canvas.metric_names(scores)
-    return [name for name in names if not any(_part(name, of) for of in names)]
-
-
-def _part(name: str, of: str) -> bool:
-    """Whether a column is one attribute of another; a second judge of one kind (``clip_i_2``) is not."""
-    rest = name.removeprefix(f"{of}_")
-    return rest != name and not rest.isdigit()
+    parts = {
+        name
+        for name in names
+        for whole in names
+        if name.startswith(f"{whole}_") and not name.removeprefix(f"{whole}_").isdigit()  # clip_i_2 is a second judge
+    }
+    return [name for name in names if name not in parts]
 
 
 def told(judge: str) -> str:

@@ -255,17 +255,14 @@ class ReferenceKeeper:
             for name, by in COUNTED_BY.items()
             if f"{branch}.{name}" in self.store.layout.arrays
         }
+        grids = {"key": self.facts.patches, "query": self.facts.grid}
         found: dict[str, Branches] = {}
         for address, named in self.store.means(weights).items() if self.store.progress else ():
             branch, name = address.split(".")
-            found.setdefault(name, Branches())[branch] = Map(
-                named.values, named.axes, grids=self._grids(branch), words=words if branch == "text" else ()
-            )
+            image = branch == "image"
+            own, tokens = grids if image else {"key": grids["key"]}, () if image else words
+            found.setdefault(name, Branches())[branch] = Map(named.values, named.axes, grids=own, words=tokens)
         return found
-
-    def _grids(self, branch: str) -> dict[str, tuple[int, int]]:
-        grids = {"key": self.facts.patches}
-        return {**grids, "query": self.facts.grid} if branch == "image" else grids
 
 
 _HOST: Any = WeakTensorKeyDictionary()

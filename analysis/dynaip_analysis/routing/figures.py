@@ -96,6 +96,8 @@ def draw_choice(
     *, key: str = "level",
 ) -> Path:  # fmt: skip
     """Draw which level (or expert) leads at each patch, one column a set of weights (B x N x L); paler where it leads less."""
+    import matplotlib.patches as shapes
+
     rows = [{"of": of, **row} for of, weights in choices.items() for row in choice_rows(weights, names, grid, key)]
     shape = (len(images), len(choices) + 1)
     with canvas.drawing(path, rows) as plt:
@@ -108,7 +110,8 @@ def draw_choice(
             for k, (of, weights) in enumerate(choices.items()):
                 painted = _painted(weights[b].reshape(*grid, len(names)))
                 canvas.show_image(axes[b, k + 1], painted, of if b == 0 else "")
-        _key(figure, names)
+        patches = [shapes.Patch(color=canvas.colour_of_level(k), label=name) for k, name in enumerate(names)]
+        figure.legend(handles=patches, loc="outside right center", fontsize=8, handlelength=1)
     return path
 
 
@@ -118,13 +121,6 @@ def _painted(weights: Floats) -> Floats:
     colours = np.array([to_rgb(canvas.colour_of_level(k)) for k in range(count)])
     lead = np.clip((weights.max(axis=-1) - 1 / count) / (1 - 1 / count), 0, 1)[..., None] ** 0.5
     return 1 - (1 - colours[weights.argmax(axis=-1)]) * (0.15 + 0.85 * lead)
-
-
-def _key(figure: Any, names: Sequence[str]) -> None:
-    import matplotlib.patches as shapes
-
-    patches = [shapes.Patch(color=canvas.colour_of_level(k), label=name) for k, name in enumerate(names)]
-    figure.legend(handles=patches, loc="outside right center", fontsize=8, handlelength=1)
 
 
 def expert_rows(experts: Floats, levels: Sequence[str], groups: NDArray[Any] | None = None) -> list[dict[str, Any]]:

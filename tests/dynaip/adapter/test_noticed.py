@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import FirstBlockCacheConfig
 from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
 
 from dynaip import Reference
@@ -110,3 +111,12 @@ def test_a_transformer_that_was_replaced_is_one_line(adapter: Make, tiny_flux: A
         pass
     dyna.detach()
     assert not before._forward_pre_hooks
+
+
+@pytest.mark.parametrize("site", ["attention", "residual"])
+def test_a_cache_does_not_hide_that_nobody_adds(adapter: Make, tiny_flux: Any, site: str) -> None:
+    dyna = adapter(decoupling="coupled", adapter={"token_width": 16, "site": site})
+    tiny_flux.transformer.enable_cache(FirstBlockCacheConfig(threshold=10.0))
+    tiny_flux.transformer.set_attn_processor(OwnProcessor())
+    with pytest.raises(InputError, match="OwnProcessor"), dyna.references(Reference(picture(0))):
+        paint(tiny_flux)
