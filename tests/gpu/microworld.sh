@@ -2,6 +2,7 @@
 # All models of microworld on one accelerator, from the root of a checkout, without a network:
 #   OUT=folder bash tests/gpu/microworld.sh [MINUTES of training] [SECONDS until everything must be written]
 # START=microworld goes on from the models that ship (base, and the autoencoder's decoder) instead of from nothing.
+# KEEP=1 brings the checkpoints back as well (some 100 MB), from which a build on any machine goes on.
 # Leaves in OUT one archive a part as soon as the part is done, a contact sheet, figures, and the logs. Where stages fail they are
 # tried again step by step; a base that is cut off leaves its moving average.
 set -u
@@ -59,6 +60,7 @@ while [ -n "$looking" ] && kill -0 "$looking" 2>/dev/null && [ "$(left)" -gt 4 ]
 for process in $(jobs -p); do fell "$process"; done
 (cd "$world" && tar -czf "$OUT/logs.tar.gz" $(ls checkpoints/*.json* checkpoints/adapter-run/metrics.jsonl trainings.json \
     figures.json MODEL_CARD.md 2>/dev/null))
+[ -z "${KEEP:-}" ] || tar -C "$world" -cf "$OUT/checkpoints.tar" checkpoints/*.ckpt checkpoints/*.done checkpoints/vae
 say end
 { tail -c 5000 "$OUT/log.txt"; for name in "$done"/*.jsonl; do echo "$name"; tail -1 "$name"; done
   head -50 "$world/MODEL_CARD.md"; ls -la "$OUT"; } >&3 2>&1
