@@ -68,7 +68,7 @@ class Injection:
 
 def gathering_pays(device: torch.device) -> bool:
     """Whether one call over gathered tokens beats a call a region: where a launch costs more than the copies that it saves."""
-    return device.type != "cpu"
+    return device.type not in ("cpu", "meta")
 
 
 def _same(one: Tensor | None, other: Tensor | None) -> bool:
