@@ -280,7 +280,7 @@ def _on_host(index: Tensor) -> Any:
 class _Place:
     """Where an event's rows and queries belong in sums over samples x references x ... x queries (x keys)."""
 
-    def __init__(self, event: Any, reference: int) -> None:
+    def __init__(self, event: ReferenceEvent, reference: int) -> None:
         self.rows = _on_host(event.samples)
         self.index = event.queries_index
         self.columns = np.arange(event.query.shape[2]) if self.index is None else _on_host(self.index)
