@@ -50,14 +50,20 @@ class MicroworldBundle:
             return building.build(out, **options, compiled=compiled, report=building.Bars(progress))
 
     def measure(self, folder: Path | None = None, *, count: int = 200, threads: int = 1) -> Path:
-        """Measure a folder of models (by default those that ship); the model card written into it."""
+        """Measure a folder of models (by default those that ship); the model card written into it.
+
+        Raises ``InputError`` for a folder that lacks a part.
+        """
         import torch
 
         from .measuring import figures
 
         torch.set_num_threads(threads)
-        figures.write(folder or self.root, count)
-        return (folder or self.root) / "MODEL_CARD.md"
+        measured = MicroworldBundle(root=folder or self.root)
+        for part in ("pipeline", "oracle"):
+            measured.folder(part)
+        figures.write(measured.root, count)
+        return measured.root / "MODEL_CARD.md"
 
     def card(self) -> str:
         """The model card of the models that ship."""

@@ -12,6 +12,7 @@ from diffusers import AutoencoderKL
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from dynaip.atomic import write_json
+from dynaip.errors import InputError
 
 from ..measuring import figures
 from ..models import pipeline
@@ -52,7 +53,7 @@ class Order:
         """The autoencoder that an earlier stage made."""
         folder = self.work / "vae"
         if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} is missing; build the stage 'autoencoder' first")
+            raise InputError(f"{folder} is missing; build the stage 'autoencoder' first")
         return AutoencoderKL.from_pretrained(folder).eval()
 
 

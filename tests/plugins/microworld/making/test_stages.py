@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dynaip.errors import InputError
 from dynaip_plugins.microworld.making import stages as building
 
 TINY = 0.0004
@@ -65,5 +66,5 @@ def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_stage_says_what_it_needs_first(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="build the stage 'autoencoder' first"):
+    with pytest.raises(InputError, match="build the stage 'autoencoder' first"):
         building.build(tmp_path, scale=TINY, stages=["base"])
