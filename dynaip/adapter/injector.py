@@ -221,13 +221,8 @@ class Injector:
         return self.backbone.read_pass(module, args, kwargs, context, pipe=pipe)
 
     def _begin(
-        self,
-        injection: Injection,
-        call: ForwardPass,
-        module: nn.Module,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-    ) -> None:
+        self, injection: Injection, call: ForwardPass, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:  # fmt: skip
         """Open the branches of a pass that sees references."""
         if call.batch % injection.samples:
             raise MismatchError(
@@ -387,7 +382,7 @@ class Injector:
                     self._observe(place, weight, tokens, slot, group, parts, weighed(term, factor), output)
                 total = scatter(total, term, factor, group, in_place=self.writes)
         for call in gathered:
-            total = self._sum_gathered(place, branch, query, total, call)
+            total = self._sum_gathered(place, branch, query, total, call, output)
         return total
 
     def _keys(self, place: Place, branch: Branch, slot: Slot, query: Tensor) -> tuple[Tensor, Tensor]:
@@ -395,7 +390,9 @@ class Injector:
         key, value = kept or project(place.pairs[branch], slot, query)
         return key.to(query), value.to(query)
 
-    def _sum_gathered(self, place: Place, branch: Branch, query: Tensor, output: Tensor, call: Gathered) -> Tensor:
+    def _sum_gathered(
+        self, place: Place, branch: Branch, query: Tensor, total: Tensor, call: Gathered, output: Tensor
+    ) -> Tensor:  # fmt: skip
         slots, weight = cast(list[Slot], cast(Injection, self.injection).slots), place.weights[branch]
         pairs = [
             tuple(spread(part, group) for part in self._keys(place, branch, slots[number], query))
@@ -406,7 +403,7 @@ class Injector:
         term = reference_term(queries, key, value, self.backend)
         if self.observers:
             self._observe_gathered(place, weight, call, (queries, key, value), weighed(term, factor), output)
-        return scatter_gathered(output, term, factor, call, in_place=self.writes)
+        return scatter_gathered(total, term, factor, call, in_place=self.writes)
 
     def _observe_gathered(
         self, place: Place, weight: float, call: Gathered, parts: tuple[Tensor, Tensor, Tensor], term: Tensor, output: Tensor

@@ -67,7 +67,10 @@ class MicroworldBundle:
             return building.build(replace(order, report=building.Bars(progress)), stages)
 
     def measure(self, folder: Path | None = None, *, count: int = 200, threads: int = 1, device: str = "auto") -> Path:
-        """Measure a folder of models (by default those that ship); the model card written into it."""
+        """Measure a folder of models (by default those that ship); the model card written into it.
+
+        Raises ``InputError`` for a folder that lacks a part.
+        """
         import torch
 
         from dynaip.device import choose
@@ -75,8 +78,11 @@ class MicroworldBundle:
         from .measuring import figures
 
         torch.set_num_threads(threads)
-        figures.write(folder or self.root, count, str(choose(device)))
-        return (folder or self.root) / "MODEL_CARD.md"
+        measured = MicroworldBundle(root=folder or self.root)
+        for part in ("pipeline", "oracle"):
+            measured.folder(part)
+        figures.write(measured.root, count, str(choose(device)))
+        return measured.root / "MODEL_CARD.md"
 
     def card(self) -> str:
         """The model card of the models that ship."""

@@ -84,7 +84,7 @@ def test_gathered_calls_give_what_a_call_a_region_gives(
     assert not torch.allclose(found[1], paint(tiny_flux, len(lists), **options), atol=1e-3)
 
 
-@pytest.mark.parametrize("way", ["quarters", "two prompts", "a soft mask, one everywhere"])
+@pytest.mark.parametrize("way", ["quarters", "overlapping", "two prompts", "a soft mask, one everywhere"])
 def test_what_watches_gathered_calls_sees_the_same_events(
     adapter: Make, tiny_flux: Any, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
@@ -106,7 +106,7 @@ def test_what_watches_gathered_calls_sees_the_same_events(
     plain, gathered = heard
     assert plain and plain.keys() == gathered.keys()
     for key, event in plain.items():
-        for part in ("query", "key", "value", "term"):
+        for part in ("query", "key", "value", "term", "output"):
             torch.testing.assert_close(getattr(gathered[key], part), getattr(event, part), atol=2e-5, rtol=1e-4)
 
 

@@ -20,6 +20,15 @@ def test_bundle_names_its_parts_and_says_what_is_missing(tmp_path) -> None:
         bundle.folder("oracle")
 
 
+@pytest.mark.parametrize("there", [[], ["pipeline"], ["oracle"]])
+def test_a_folder_that_lacks_a_part_is_not_measured(tmp_path, there: list[str]) -> None:
+    for part in there:
+        (tmp_path / part).mkdir()
+    missing = "oracle" if "pipeline" in there else "pipeline"
+    with pytest.raises(InputError, match=f"{missing} is missing; `dynaip microworld build` makes it"):
+        MicroworldBundle(root=tmp_path).measure(tmp_path, count=1)
+
+
 @shipped
 def test_shipped_weights_are_small_and_half() -> None:
     files = list(ASSETS.rglob("*.safetensors"))
