@@ -30,12 +30,13 @@ OFF = 0.25
 """Largest noise that is added to latents in training, in units of their deviation."""
 
 
-def loss(model: AutoencoderKL, images: Tensor) -> Tensor:
+def loss(model: AutoencoderKL, images: Tensor, smooth: bool = True) -> Tensor:
     """Error of the reconstruction and of the half-size one from averaged latents, plus a tiny KL term.
 
     Latents whose averages decode to averaged pixels are smooth, so that flow matching sets coarse before fine (scale
     equivariance after Skorokhodov et al. 2025, "Improving the Diffusability of Autoencoders"). A decoder that met latents
-    with noise draws a clean edge from what a base paints nearly right. images [B,3,128,128] in [-1, 1].
+    with noise draws a clean edge from what a base paints nearly right. Without `smooth` the averaged latents are left out, which
+ask something of the encoder alone. images [B,3,128,128] in [-1, 1].
     """
     device = images.device
     with halves(device):
@@ -44,9 +45,10 @@ def loss(model: AutoencoderKL, images: Tensor) -> Tensor:
         strength = OFF * mean.detach().std() * torch.rand(len(images), 1, 1, 1, device=device)
         spread = torch.hypot((0.5 * logvar).exp(), strength)
         latents = mean + spread * torch.randn_like(mean)
-        shown, small = model.decoder(latents), model.decoder(F.avg_pool2d(latents, 2))
+        shown = model.decoder(latents)
+        small = model.decoder(F.avg_pool2d(latents, 2)) if smooth else None
     divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-    rough = difference(small, F.avg_pool2d(images, 2))
+    rough = 0.0 if small is None else difference(small, F.avg_pool2d(images, 2))
     sharp = sum(difference(shown.diff(dim=side), images.diff(dim=side)) for side in (-1, -2))
     return difference(shown, images) + EDGE_WEIGHT * sharp + ROUGH_WEIGHT * rough + KL_WEIGHT * divergence
 
@@ -81,7 +83,7 @@ def train(
 
     def step() -> Tensor:
         rows = some(len(images), schedule.batch_size, images.device)
-        return loss(model, signed(images[rows]).contiguous(memory_format=torch.channels_last))
+        return loss(model, signed(images[rows]).contiguous(memory_format=torch.channels_last), smooth=start is None)
 
     Training("autoencoder", model, schedule, folder).run(step, progress)
     laid_out(model, torch.contiguous_format)
