@@ -33,10 +33,10 @@ OFF = 0.25
 def loss(model: AutoencoderKL, images: Tensor, smooth: bool = True) -> Tensor:
     """Error of the reconstruction and of the half-size one from averaged latents, plus a tiny KL term.
 
-    Latents whose averages decode to averaged pixels are smooth, so that flow matching sets coarse before fine (scale
-    equivariance after Skorokhodov et al. 2025, "Improving the Diffusability of Autoencoders"). A decoder that met latents
-    with noise draws a clean edge from what a base paints nearly right. Without `smooth` the averaged latents are left out, which
-ask something of the encoder alone. images [B,3,128,128] in [-1, 1].
+        Latents whose averages decode to averaged pixels are smooth, so that flow matching sets coarse before fine (scale
+        equivariance after Skorokhodov et al. 2025, "Improving the Diffusability of Autoencoders"). A decoder that met latents
+        with noise draws a clean edge from what a base paints nearly right. Without `smooth` averaged latents are left out, which
+    ask something of the encoder alone. images [B,3,128,128] in [-1, 1].
     """
     device = images.device
     with halves(device):

@@ -18,6 +18,7 @@ import torch
 from diffusers import AutoencoderKL, FluxPipeline
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import nn
+from transformers import CLIPModel
 
 from dynaip import device
 from dynaip.atomic import write_json
@@ -43,7 +44,7 @@ class Order:
 
     `scale` shortens trainings and pools alike; `minutes` lets the clock end trainings instead of their numbers of steps;
     `compiled` compiles the base's blocks, `eager` leaves graphs out; `waits` says that other processes make what a stage needs.
-    `start` is a folder of models with which autoencoder (its decoder alone) and base go on.
+    `start` is a folder of models with which autoencoder (its decoder alone), tower and base go on.
     """
 
     out: Path
@@ -121,7 +122,8 @@ def _autoencoder(order: Order) -> None:
 
 def _clip(order: Order) -> None:
     size = order.size("clip")
-    model = vision.train(order.work, size.schedule, size.pool, order.report, order.device)
+    start = None if order.start is None else CLIPModel.from_pretrained(order.start / "vision").float()
+    model = vision.train(order.work, size.schedule, size.pool, order.report, order.device, start)
     save_vision(model, order.out / "vision")
 
 
@@ -202,10 +204,12 @@ def build(order: Order, stages: Sequence[str] = (), *, beside: bool = False) -> 
     The result holds the folders of all parts, `figures.json` and `MODEL_CARD.md`. `beside` gives every stage a process of its
     own. Raises `InputError` for an unknown stage, or where a stage lacks what an earlier one makes.
     """
-    if order.start is not None and not (order.start / "pipeline" / "model_index.json").is_file():
-        raise InputError(
-            f"{order.start} has no folder pipeline to start from; a folder that a build made, or microworld, does"
-        )
+    for part in ("pipeline/model_index.json", "vision/config.json") if order.start is not None else ():
+        if not (order.start / part).is_file():
+            folder = Path(part).parent
+            raise InputError(
+                f"{order.start} has no folder {folder} to start from; one that a build made, or microworld, does"
+            )
     unknown = sorted(set(stages) - STAGES.keys())
     if unknown:
         raise InputError(f"unknown stage {', '.join(unknown)}; there are {', '.join(STAGES)}")
