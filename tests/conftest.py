@@ -37,7 +37,7 @@ def tiny_flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shift_factor=0.1,
     )
     folder = tmp_path_factory.mktemp("models") / "flux"
-    pipeline.save(pipeline.assemble(Base(double_blocks=2, single_blocks=1), vae), folder)
+    pipeline.save(pipeline.assemble(Base(double_blocks=2, single_blocks=1, heads=4), vae), folder)
     return folder
 
 

@@ -37,7 +37,7 @@ def test_sizes_are_judged_as_the_pipeline_judges_them(
 
 
 def test_microworld_and_models_that_are_not_here() -> None:
-    assert config_of("flux", "microworld").size_multiple() == 8
+    assert config_of("flux", "microworld").size_multiple() == 16
     for name in ONE_OF_EACH:
         assert config_of(name, "nobody/has-this-one").size_multiple() == 16
 
