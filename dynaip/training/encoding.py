@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,10 +12,15 @@ from torch import Tensor, nn
 
 from dynaip.adapter.model import DynaIP
 from dynaip.contracts import Backbone, Pair
+from dynaip.training.levels import Kept, packed
 from dynaip.training.loader import Encoded
 
 PIXELS = 2**20
 """Pixels of the targets that are encoded at once: sixteen of 256 x 256, or one of a megapixel."""
+
+
+Parts = Collection[Literal["latents", "levels", "text"]]
+PARTS: Parts = ("latents", "levels", "text")
 
 
 def freeze(pipe: Any) -> None:
@@ -26,18 +31,30 @@ def freeze(pipe: Any) -> None:
 
 
 @torch.no_grad()
-def encode(pairs: Sequence[Pair], pipe: Any, backbone: Backbone, dyna: DynaIP) -> list[Encoded]:
-    """Encode pairs: latents of the targets, level features of the references, prompts. All of it on the CPU."""
-    targets = [pair.target for pair in pairs]
-    at_once = max(1, PIXELS // (targets[0].width * targets[0].height))
-    parts = [targets[start : start + at_once] for start in range(0, len(targets), at_once)]
-    latents = torch.cat([backbone.encode_images(pipe, signed_pixels(part)).float().cpu() for part in parts])
-    names = [f"the reference of {pair.id}" for pair in pairs]
-    features = _on_cpu(dyna.features([pair.reference for pair in pairs], names))
-    text = encode_text([pair.prompt for pair in pairs], pipe, backbone)
+def encode(
+    pairs: Sequence[Pair], pipe: Any, backbone: Backbone, dyna: DynaIP, *, levels: Kept = "fp32", parts: Parts = PARTS
+) -> list[Encoded]:
+    """Encode pairs: latents of the targets, level features of the references, prompts. All of it on the CPU.
+
+    Of ``parts`` that are not asked for, the encodings are empty; ``levels`` is the type that level features are kept in.
+    """
+    latents = _latents(pairs, pipe, backbone) if "latents" in parts else torch.empty(len(pairs), 0)
+    features: dict[str, Tensor] = {}
+    if "levels" in parts:
+        names = [f"the reference of {pair.id}" for pair in pairs]
+        found = _on_cpu(dyna.features([pair.reference for pair in pairs], names))
+        features = {level: packed(values, levels) for level, values in found.items()}
+    text = encode_text([pair.prompt for pair in pairs], pipe, backbone) if "text" in parts else {}
     return [
         Encoded(pair.id, latents[row].clone(), _row(features, row), _row(text, row)) for row, pair in enumerate(pairs)
     ]
+
+
+def _latents(pairs: Sequence[Pair], pipe: Any, backbone: Backbone) -> Tensor:
+    targets = [pair.target for pair in pairs]
+    at_once = max(1, PIXELS // (targets[0].width * targets[0].height))
+    parts = [targets[start : start + at_once] for start in range(0, len(targets), at_once)]
+    return torch.cat([backbone.encode_images(pipe, signed_pixels(part)).float().cpu() for part in parts])
 
 
 def encode_text(prompts: Sequence[str], pipe: Any, backbone: Backbone) -> dict[str, Tensor]:

@@ -28,7 +28,9 @@ from dynaip.training.data import PairDataset
 from dynaip.training.encoding import base_type, encode_text, freeze
 from dynaip.training.fingerprint import Fingerprint, check_pairs, fingerprint, write_pairs
 from dynaip.training.identity import Identity, check, identity
+from dynaip.training.levels import unpacked
 from dynaip.training.loader import Batch, LoaderDied, PairLoader, deaths_told
+from dynaip.training.lodgers import Lodgers
 from dynaip.training.logs import append_log, cut_log
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
@@ -75,6 +77,8 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     identity: Identity
     """What checkpoints of this training belong to."""
+    lodgers: Lodgers
+    """Models that leave the device when everything is encoded."""
     warn: Warn = to_stderr
     empty: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Encodings of the empty prompt."""
@@ -116,7 +120,8 @@ class Trainer:
         optimizer = cast(torch.optim.Optimizer, accelerator.prepare(optimizer))
         loader = loader_for(config, run, accelerator, (pipe, backbone, dyna), pairs or pairs_of(config), warn)
         marks = identity(config, pipe, dyna)
-        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, warn)
+        lodgers = Lodgers.of(pipe, dyna, device)
+        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, lodgers, warn)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -136,6 +141,9 @@ class Trainer:
         first, last = (step * settings.gradient_accumulation for step in (self.step, settings.steps))
         self.loader.fill(first, last, on_progress=lambda done, total: self._prepared(tell, done, total))
         self.empty = encode_text([""], self.pipe, self.backbone)
+        if self.loader.complete:
+            self.lodgers.leave()
+            self.loader.encode = self.lodgers.around(self.loader.encode)
         self.dyna.train()
         transformer, waiting = self.pipe.transformer, list[Launched]()
         with (
@@ -187,7 +195,7 @@ class Trainer:
         device, base = self.accelerator.device, self.pipe.transformer
         chance = draw(self.config.training, batch.latents.shape, step=number, rank=self.accelerator.process_index)
         clean, noise = to_device(batch.latents, device), to_device(chance.noise, device)
-        features = {level: to_device(values, device) for level, values in batch.features.items()}
+        features = {level: unpacked(to_device(values, device)) for level, values in batch.features.items()}
         text, seen = self._text(batch, chance), noisy(clean, noise, to_device(chance.timesteps, device))
         self._choose_checkpointing(text, seen)
         with self.dyna.training_pass(features, to_device(chance.keep_reference, device)) as made:
@@ -321,7 +329,7 @@ class Trainer:
             return
         self.dyna.eval()
         try:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), self.lodgers.back():
                 sample_grid(
                     self.dyna, self.pipe, self.config.evaluation, self.run.samples / f"step-{self.step:06d}.png"
                 )
