@@ -101,17 +101,17 @@ def _json(file: Path, shard: Any, name: str) -> dict[str, Any]:
 def _row(file: Path, shard: Any, row: Any, number: int) -> Any:
     try:
         tensors: list[Tensor] = []
-        value = _put_together(row["value"], lambda place: _noted(tensors, shard.get_tensor(f"{number}/{place}")))
+
+        def tensor(place: int) -> Tensor:
+            tensors.append(shard.get_tensor(f"{number}/{place}"))
+            return tensors[-1]
+
+        value = _put_together(row["value"], tensor)
         if checksum(tensors) != row["sum"]:
             raise Damaged(f"{file}: pair {number} does not match its checksum")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise Damaged(f"{file}: pair {number} cannot be read ({error})") from error
     return value
-
-
-def _noted(tensors: list[Tensor], tensor: Tensor) -> Tensor:
-    tensors.append(tensor)
-    return tensor
 
 
 def _taken_apart(value: Any, tensors: list[Tensor]) -> Any:

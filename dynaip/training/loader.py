@@ -90,7 +90,7 @@ class PairLoader:
     """
 
     def __init__(
-        self, dataset: PairDataset, encode: Callable[[Sequence[Pair]], list[Encoded]], *, quarantine: Quarantine,
+        self, dataset: PairDataset, encode: Callable[..., list[Encoded]], *, quarantine: Quarantine,
         order: BatchOrder, workers: int = 0, cache: int = 0, memory: float | None = None,
         warn: Callable[[str], None] = print, remarks: Remarks | None = None,
         check: Callable[[str, tuple[int, int]], None] = lambda name, size: None,

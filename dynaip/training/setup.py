@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -64,8 +65,8 @@ def loader_for(
 ) -> PairLoader:  # fmt: skip
     """The loader of a training's pairs, as its config orders them for this process; unusable ones are quarantined."""
     settings, (pipe, backbone, _), first = config.training, models, accelerator.is_main_process
+    kind: Callable[..., PairLoader] = PairLoader
     stored: dict[str, Any] = {}
-    kind: Any = PairLoader
     if settings.cache == "disk":
         folder = at_home(settings.cache_folder or default_folder()).absolute()
         store = store_for(config, folder, pairs.source, pairs.spec or config.source, models)
