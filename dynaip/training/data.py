@@ -53,9 +53,13 @@ class BatchOrder:
     def __post_init__(self) -> None:
         object.__setattr__(self, "shuffle", Shuffle(self.size, self.seed, self.groups, self.blocks))
 
+    def number(self, number: int) -> int:
+        """The number that a batch of this process has among those of all processes."""
+        return number * self.world + self.rank
+
     def at(self, number: int) -> list[int]:
         """Pairs of a batch of this process."""
-        return self.shuffle.batch(number * self.world + self.rank, self.batch)
+        return self.shuffle.batch(self.number(number), self.batch)
 
     def after(self, index: int) -> Iterator[int]:
         """A pair and those that may stand in for it, the next ones first."""
