@@ -14,6 +14,7 @@ from dynaip.adapter.model import DynaIP
 from dynaip.contracts import Backbone, Pair
 from dynaip.training.levels import Kept, packed
 from dynaip.training.loader import Encoded
+from dynaip.training.references import picture, regions_of, seen
 
 PIXELS = 2**20
 """Pixels of the targets that are encoded at once: sixteen of 256 x 256, or one of a megapixel."""
@@ -38,23 +39,37 @@ def encode(
 
     Of ``parts`` that are not asked for, the encodings are empty; ``levels`` is the type that level features are kept in.
     """
-    latents = _latents(pairs, pipe, backbone) if "latents" in parts else torch.empty(len(pairs), 0)
-    features: dict[str, Tensor] = {}
-    if "levels" in parts:
-        names = [f"the reference of {pair.id}" for pair in pairs]
-        found = _on_cpu(dyna.features([pair.reference for pair in pairs], names))
-        features = {level: packed(values, levels) for level, values in found.items()}
+    wanted = "latents" in parts
+    latents = _latents([pair.target for pair in pairs], pipe, backbone) if wanted else [torch.empty(0)] * len(pairs)
+    references = [seen(pair, dyna.specs.adapter.max_references) for pair in pairs]
+    names = [f"the reference of {pair.id}" for pair, given in zip(pairs, references, strict=True) for _ in given]
+    pictures = [picture(each) for given in references for each in given] if "levels" in parts else []
+    found = _on_cpu(dyna.features(pictures, names)) if pictures else {}
+    features = {level: packed(values, levels) for level, values in found.items()}
     text = encode_text([pair.prompt for pair in pairs], pipe, backbone) if "text" in parts else {}
-    return [
-        Encoded(pair.id, latents[row].clone(), _row(features, row), _row(text, row)) for row, pair in enumerate(pairs)
-    ]
+    made, start = list[Encoded](), 0
+    for row, (pair, given) in enumerate(zip(pairs, references, strict=True)):
+        own = {level: values[start : start + len(given)].clone() for level, values in features.items()}
+        size = (pair.target.height, pair.target.width)
+        regions = regions_of(given, len(latents[row]), size) if wanted else None
+        made.append(Encoded(pair.id, latents[row], own, _row(text, row), size, regions))
+        start += len(given)
+    return made
 
 
-def _latents(pairs: Sequence[Pair], pipe: Any, backbone: Backbone) -> Tensor:
-    targets = [pair.target for pair in pairs]
-    at_once = max(1, PIXELS // (targets[0].width * targets[0].height))
-    parts = [targets[start : start + at_once] for start in range(0, len(targets), at_once)]
-    return torch.cat([backbone.encode_images(pipe, signed_pixels(part)).float().cpu() for part in parts])
+def _latents(targets: Sequence[Image.Image], pipe: Any, backbone: Backbone) -> list[Tensor]:
+    """Latents of pictures (each T x C), those of one size together; ``PIXELS`` at once."""
+    rows: dict[tuple[int, int], list[int]] = {}
+    for row, target in enumerate(targets):
+        rows.setdefault(target.size, []).append(row)
+    made: dict[int, Tensor] = {}
+    for (width, height), places in rows.items():
+        at_once = max(1, PIXELS // (width * height))
+        for start in range(0, len(places), at_once):
+            part = places[start : start + at_once]
+            encoded = backbone.encode_images(pipe, signed_pixels([targets[row] for row in part])).float().cpu()
+            made |= {row: values.clone() for row, values in zip(part, encoded, strict=True)}
+    return [made[row] for row in range(len(targets))]
 
 
 def encode_text(prompts: Sequence[str], pipe: Any, backbone: Backbone) -> dict[str, Tensor]:

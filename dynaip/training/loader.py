@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -47,9 +47,13 @@ class Encoded:
     latents: Tensor
     """T x C."""
     features: dict[str, Tensor]
-    """Level -> N x C_l."""
+    """Level -> R x N x C_l, for all R references of the pair."""
     text: dict[str, Tensor]
     """What the backbone makes of the prompt, without the batch's dimension."""
+    pixels: tuple[int, int] = (0, 0)
+    """Height and width of the target."""
+    regions: Tensor | None = None
+    """M_r of each reference on the image tokens, R x T; None if all may appear everywhere."""
 
     def fault(self) -> str | None:
         """What is not finite in it; None if all is."""
@@ -59,12 +63,20 @@ class Encoded:
         }
         parts |= {f"encoding of its prompt ({name})": values for name, values in self.text.items()}
         bad = [part for part, values in parts.items() if not bool(values.isfinite().all())]
+        if self.regions is not None and not bool(self.regions.amax(1).gt(0).all()):
+            return "the region of a reference vanishes on the target's tokens: make it larger"
         return f"the {', the '.join(bad)} are not finite" if bad else None
+
+    @property
+    def references(self) -> int:
+        """R, the number of references."""
+        return len(next(iter(self.features.values())))
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return sum(part.nbytes for part in (self.latents, *self.features.values(), *self.text.values()))
+        parts = (self.latents, *self.features.values(), *self.text.values())
+        return sum(part.nbytes for part in parts) + (0 if self.regions is None else self.regions.nbytes)
 
 
 @dataclass
@@ -75,10 +87,14 @@ class Batch:
     latents: Tensor
     """B x T x C."""
     features: dict[str, Tensor]
-    """Level -> B x N x C_l."""
+    """Level -> P x N x C_l: the references of all samples, one sample's after another's."""
     text: dict[str, Tensor]
     size: tuple[int, int]
     """Height and width of the targets in pixels."""
+    counts: list[int]
+    """References of each sample; they sum to P."""
+    regions: list[Tensor | None]
+    """M_r of each reference (T), None for everywhere."""
 
 
 class PairLoader:
@@ -105,6 +121,7 @@ class PairLoader:
         self.memory = machine_memory() * MEMORY_SHARE / order.world if memory is None else memory
         self.kept: dict[int, Encoded] = {}
         self.size: tuple[int, int] | None = None
+        self.sizes = dataset.sizes
 
     @property
     def complete(self) -> bool:
@@ -191,7 +208,7 @@ class PairLoader:
         """Encode what can be used, keep it, and put the rest into quarantine; give what was told of it all."""
         good = {index: item for index, item in zip(indices, items, strict=True) if isinstance(item, Pair)}
         bad = [item for item in items if isinstance(item, Bad)]
-        self._note_size(list(good.values()))
+        self._note_sizes(good)
         with caught() as notes:
             encoded = (encode or self.encode)(list(good.values())) if good else []
         for (index, pair), made in zip(good.items(), encoded, strict=True):
@@ -199,7 +216,7 @@ class PairLoader:
             if fault is None:
                 self.kept[index] = made
             else:
-                bad.append(Bad(index, f"{pair.id}: {fault}"))
+                bad.append(Bad(index, f"{pair.id}: {fault}", self.dataset.source.name(index)))
             self.remarks.add(pair.notes)
             self.remarks.prompts[pair.prompt] = None
         self.remarks.add(notes)
@@ -207,12 +224,19 @@ class PairLoader:
             self.warn(self.quarantine.told())
         return [note for pair in good.values() for note in pair.notes] + list(notes)
 
-    def _note_size(self, pairs: Sequence[Pair]) -> None:
-        for pair in pairs:
+    def _note_sizes(self, pairs: Mapping[int, Pair]) -> None:
+        for index, pair in pairs.items():
             size = (pair.target.height, pair.target.width)
             if self.size is None:
                 self.check(f"source: the target of pair {pair.id}", size)
-            if self.size not in (None, size):
+            if self.sizes is not None:
+                different, numbers = self.sizes
+                if (told := different[numbers[index]]) != size:
+                    raise InputError(
+                        f"source: the target of pair {pair.id} has {size[1]} x {size[0]} pixels, and its source told "
+                        f"{told[1]} x {told[0]}: the files changed since, or sizes() is wrong"
+                    )
+            elif self.size not in (None, size):
                 raise InputError(
                     f"source: the target of pair {pair.id} has {size[1]} x {size[0]} pixels, others have another size; "
                     "all targets must have one size"
@@ -223,7 +247,7 @@ class PairLoader:
         if loaded is not None:
             self.kept.clear()
             self._keep(indices, next(loaded))
-        return stacked([self._good(index) for index in indices], cast(tuple[int, int], self.size))
+        return stacked([self._good(index) for index in indices])
 
     def _fetch(self, place: int) -> None:
         """Keep the pair of a place, or put it into quarantine."""
@@ -232,8 +256,7 @@ class PairLoader:
 
     def _good(self, index: int) -> Encoded:
         """The pair of an index; for a bad one the next good one after it."""
-        for offset in range(len(self.dataset)):
-            place = (index + offset) % len(self.dataset)
+        for place in self.order.after(index):
             if place not in self.kept and place not in self.quarantine.bad:
                 self._fetch(place)
             if place in self.kept:
@@ -261,14 +284,18 @@ def _outlive_sigterm(worker: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE))
 
 
-def stacked(items: Sequence[Encoded], size: tuple[int, int]) -> Batch:
-    """Bring pairs of one size (height, width in pixels) together."""
+def stacked(items: Sequence[Encoded]) -> Batch:
+    """Bring pairs whose targets have one size together."""
     return Batch(
         ids=[item.id for item in items],
         latents=torch.stack([item.latents for item in items]),
-        features=_stack([item.features for item in items]),
+        features={name: torch.cat([item.features[name] for item in items]) for name in items[0].features},
         text=_stack([item.text for item in items]),
-        size=size,
+        size=items[0].pixels,
+        counts=[item.references for item in items],
+        regions=[
+            region for item in items for region in (item.references * [None] if item.regions is None else item.regions)
+        ],
     )
 
 

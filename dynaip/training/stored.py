@@ -49,6 +49,7 @@ def depends_on(
     options = {name: each for name, each in config.backbone.config.training_part().items() if name not in PLACES}
     shared = {"format": FORMAT, "source": {"use": spec.use, **spec.config.training_part()}}
     base = {"backbone": {"use": config.backbone.use, **options}}
+    most = {"references": config.adapter.max_references}
     encoder = {"use": config.encoder.use, **config.encoder.config.training_part(), **dyna.encoder.signature()}
     kept = {"kept": config.training.cache_levels, "weights": digest(dyna.encoder), "type": _type(dyna.encoder)}
     made = {
@@ -57,7 +58,7 @@ def depends_on(
             "type": _type(modules.get("vae")),
             **base,
         },
-        "levels": {"encoder": encoder, **kept},
+        "levels": {"encoder": encoder, **kept, **most},
         "text": {"encoders": text, "types": [_type(modules[name]) for name in text], **base},
     }
     return cast(
@@ -148,7 +149,7 @@ class StoredLoader(PairLoader):
         """Yield the batches with the numbers ``start`` to ``end`` (excluded)."""
         plan = [self.order.at(number) for number in range(start, end)]
         # Workers stack batches themselves: then a few large tensors cross over instead of many small ones.
-        loaded = self._loaded(StoredPairs(self.store), plan, partial(_whole, size=self.size))
+        loaded = self._loaded(StoredPairs(self.store), plan, _whole)
         with deaths_told(), closing(_generated(loaded)) as found:
             for number, (indices, items) in enumerate(zip(plan, found, strict=True)):
                 if number == EARLY:
@@ -197,8 +198,6 @@ class StoredLoader(PairLoader):
         self.remarks.add(told)
         for each in details:
             self.remarks.prompts.update(dict.fromkeys(each.get("prompts", ())))
-            size = each.get("size")
-            self.size = self.size or (size and (int(size[0]), int(size[1])))
 
     def _make_all(self, left: list[int], tell: Callable[[int], None]) -> None:
         plan = _Missing(self, left)
@@ -222,7 +221,7 @@ class StoredLoader(PairLoader):
         prompts = sorted({item.prompt for item in items if isinstance(item, Pair)})
         self.kept = {}
         self.made += 1
-        return self.store.write(block, rows, {"notes": notes, "prompts": prompts, "size": self.size})
+        return self.store.write(block, rows, {"notes": notes, "prompts": prompts})
 
     def _make_room(self, needed: int) -> None:
         """Let go of what was not used for longest where the folder would grow beyond its limit."""
@@ -263,9 +262,9 @@ class _Missing:
                 self.skipped.append(number)
 
 
-def _whole(items: list[Encoded | None], size: tuple[int, int] | None) -> Batch | list[Encoded | None]:
+def _whole(items: list[Encoded | None]) -> Batch | list[Encoded | None]:
     good = [item for item in items if item is not None]
-    return stacked(good, size) if size is not None and len(good) == len(items) else items
+    return stacked(good) if len(good) == len(items) else items
 
 
 def _generated(items: Any) -> Generator[Any]:

@@ -35,6 +35,7 @@ from dynaip.training.logs import append_log, cut_log
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
 from dynaip.training.processes import gathered_ids, shared
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
+from dynaip.training.references import drawn
 from dynaip.training.resume import check_folder, finished, note_trained
 from dynaip.training.setup import accelerator_for, loader_for, on_cpu, pairs_of
 from dynaip.training.speed import (
@@ -191,17 +192,20 @@ class Trainer:
 
     @contextmanager
     def _loss(self, batch: Batch, number: int) -> Generator[Tensor]:
-        """Flow matching on the frozen base with one reference a sample, plus the fusion's auxiliary loss.
+        """Flow matching on the frozen base with each sample's references, plus the fusion's auxiliary loss.
 
         The injection is open while the caller has the loss: gradient checkpointing runs blocks again in the backward pass.
         """
         device, base = self.accelerator.device, self.pipe.transformer
         chance = draw(self.config.training, batch.latents.shape, number=number)
         clean, noise = to_device(batch.latents, device), to_device(chance.noise, device)
-        features = {level: unpacked(to_device(values, device)) for level, values in batch.features.items()}
+        settings = self.config.training
+        chosen = drawn(batch.counts, settings.references, mixed(settings.seed, number, 0, 3))
+        features = {level: unpacked(to_device(chosen.of(values), device)) for level, values in batch.features.items()}
         text, seen = self._text(batch, chance), noisy(clean, noise, to_device(chance.timesteps, device))
         self._choose_checkpointing(text, seen)
-        with self.dyna.training_pass(features, to_device(chance.keep_reference, device)) as made:
+        keep, regions = to_device(chance.keep_reference, device), chosen.regions(batch.regions)
+        with self.dyna.training_pass(features, keep, rows=chosen.rows, regions=regions) as made:
             with products_in(self.accelerator, device):
                 given = seen if device.type == "cpu" else seen.to(base.dtype)
                 velocity = self.backbone.velocity(self.pipe, given, chance.timesteps, text, batch.size)

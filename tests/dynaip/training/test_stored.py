@@ -55,8 +55,9 @@ class Encoder:
             Encoded(
                 pair.id,
                 one if "latents" in parts else torch.empty(0),
-                {"low": one + 1} if "levels" in parts else {},
+                {"low": (one + 1)[None]} if "levels" in parts else {},
                 {"text": one + 2} if "text" in parts else {},
+                (8, 8),
             )
             for pair, one in zip(pairs, made, strict=True)
         ]
