@@ -65,6 +65,10 @@ def loader_for(
 ) -> PairLoader:  # fmt: skip
     """The loader of a training's pairs, as its config orders them for this process; unusable ones are quarantined."""
     settings, (pipe, backbone, _), first = config.training, models, accelerator.is_main_process
+
+    def check(name: str, size: tuple[int, int]) -> None:
+        check_size(config.backbone.config, size, name)
+
     kind: Callable[..., PairLoader] = PairLoader
     stored: dict[str, Any] = {}
     if settings.cache == "disk":
@@ -89,6 +93,6 @@ def loader_for(
         cache=settings.cache_size if settings.cache is True else 0,
         warn=warn,
         remarks=Remarks(warn, run.notes, backbone.prompt_limits(pipe)) if first else Remarks(lambda line: None),
-        check=lambda name, size: check_size(config.backbone.config, size, name),
+        check=check,
         **stored,
     )
