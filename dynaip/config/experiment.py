@@ -77,10 +77,13 @@ class TrainingConfig(Strict):
     """Share of samples whose prompt is emptied."""
     drop_reference: float = Field(0.1, ge=0, le=1)
     """Share of samples that see no reference."""
+    references: PositiveInt = 1
+    """References that a sample sees at most: from 1 up to so many of its pair's are drawn by chance, each time anew."""
     initial: str | None = None
     """RUN whose adapter training goes on from; None begins as the base."""
     seed: NonNegativeInt = 0
     gradient_accumulation: PositiveInt = 1
+    """Batches that each process adds up in a step."""
     gradient_checkpointing: Annotated[bool | Literal["auto"], HABIT] = "auto"
     """Compute blocks again in the backward pass instead of keeping what they made; auto: where memory would not hold it."""
     compile: Annotated[bool, HABIT] = False

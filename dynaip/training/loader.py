@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -46,9 +46,13 @@ class Encoded:
     latents: Tensor
     """T x C."""
     features: dict[str, Tensor]
-    """Level -> N x C_l."""
+    """Level -> R x N x C_l, for all R references of the pair."""
     text: dict[str, Tensor]
     """What the backbone makes of the prompt, without the batch's dimension."""
+    pixels: tuple[int, int] = (0, 0)
+    """Height and width of the target."""
+    regions: Tensor | None = None
+    """M_r of each reference on the image tokens, R x T; None if all may appear everywhere."""
 
     def fault(self) -> str | None:
         """What is not finite in it; None if all is."""
@@ -56,12 +60,20 @@ class Encoded:
         parts |= {f"features of its reference at level {level}": values for level, values in self.features.items()}
         parts |= {f"encoding of its prompt ({name})": values for name, values in self.text.items()}
         bad = [part for part, values in parts.items() if not bool(values.isfinite().all())]
+        if self.regions is not None and not bool(self.regions.amax(1).gt(0).all()):
+            return "the region of a reference vanishes on the target's tokens: make it larger"
         return f"the {', the '.join(bad)} are not finite" if bad else None
+
+    @property
+    def references(self) -> int:
+        """R, the number of references."""
+        return len(next(iter(self.features.values())))
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return sum(part.nbytes for part in (self.latents, *self.features.values(), *self.text.values()))
+        parts = (self.latents, *self.features.values(), *self.text.values())
+        return sum(part.nbytes for part in parts) + (0 if self.regions is None else self.regions.nbytes)
 
 
 @dataclass
@@ -72,10 +84,14 @@ class Batch:
     latents: Tensor
     """B x T x C."""
     features: dict[str, Tensor]
-    """Level -> B x N x C_l."""
+    """Level -> P x N x C_l: the references of all samples, one sample's after another's."""
     text: dict[str, Tensor]
     size: tuple[int, int]
     """Height and width of the targets in pixels."""
+    counts: list[int]
+    """References of each sample; they sum to P."""
+    regions: list[Tensor | None]
+    """M_r of each reference (T), None for everywhere."""
 
 
 class PairLoader:
@@ -102,6 +118,7 @@ class PairLoader:
         self.memory = machine_memory() * MEMORY_SHARE / order.world if memory is None else memory
         self.kept: dict[int, Encoded] = {}
         self.size: tuple[int, int] | None = None
+        self.sizes = dataset.sizes
 
     def batches(self, start: int, end: int) -> Generator[Batch]:
         """Yield the batches with the numbers ``start`` to ``end`` (excluded)."""
@@ -177,7 +194,7 @@ class PairLoader:
     def _keep(self, indices: Sequence[int], items: Sequence[Pair | Bad]) -> None:
         good = {index: item for index, item in zip(indices, items, strict=True) if isinstance(item, Pair)}
         bad = [item for item in items if isinstance(item, Bad)]
-        self._note_size(list(good.values()))
+        self._note_sizes(good)
         with caught() as notes:
             encoded = self.encode(list(good.values())) if good else []
         for (index, pair), made in zip(good.items(), encoded, strict=True):
@@ -185,19 +202,26 @@ class PairLoader:
             if fault is None:
                 self.kept[index] = made
             else:
-                bad.append(Bad(index, f"{pair.id}: {fault}"))
+                bad.append(Bad(index, f"{pair.id}: {fault}", self.dataset.source.name(index)))
             self.remarks.add(pair.notes)
             self.remarks.prompts[pair.prompt] = None
         self.remarks.add(notes)
         if self.quarantine.add(*bad) and not self.filling:
             self.warn(self.quarantine.told())
 
-    def _note_size(self, pairs: Sequence[Pair]) -> None:
-        for pair in pairs:
+    def _note_sizes(self, pairs: Mapping[int, Pair]) -> None:
+        for index, pair in pairs.items():
             size = (pair.target.height, pair.target.width)
             if self.size is None:
                 self.check(f"source: the target of pair {pair.id}", size)
-            if self.size not in (None, size):
+            if self.sizes is not None:
+                different, numbers = self.sizes
+                if (told := different[numbers[index]]) != size:
+                    raise InputError(
+                        f"source: the target of pair {pair.id} has {size[1]} x {size[0]} pixels, and its source told "
+                        f"{told[1]} x {told[0]}: the files changed since, or sizes() is wrong"
+                    )
+            elif self.size not in (None, size):
                 raise InputError(
                     f"source: the target of pair {pair.id} has {size[1]} x {size[0]} pixels, others have another size; "
                     "all targets must have one size"
@@ -212,15 +236,20 @@ class PairLoader:
         return Batch(
             ids=[item.id for item in items],
             latents=torch.stack([item.latents for item in items]),
-            features=_stack([item.features for item in items]),
+            features={name: torch.cat([item.features[name] for item in items]) for name in items[0].features},
             text=_stack([item.text for item in items]),
-            size=cast(tuple[int, int], self.size),
+            size=items[0].pixels,
+            counts=[item.references for item in items],
+            regions=[
+                region
+                for item in items
+                for region in (item.references * [None] if item.regions is None else item.regions)
+            ],
         )
 
     def _good(self, index: int) -> Encoded:
         """The pair of an index; for a bad one the next good one after it."""
-        for offset in range(len(self.dataset)):
-            place = (index + offset) % len(self.dataset)
+        for place in self.order.after(index):
             if place not in self.kept and place not in self.quarantine.bad:
                 indices = self._block(place // BLOCK) if self.caching else [place]
                 self._keep(indices, [self.dataset[index] for index in indices])

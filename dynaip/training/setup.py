@@ -65,7 +65,13 @@ def loader_for(
         lambda pairs: encode(pairs, *models),
         quarantine=Quarantine(run.quarantine, len(pairs), settings.max_bad_share),
         order=BatchOrder(
-            settings.batch_size, settings.seed, len(pairs), accelerator.process_index, accelerator.num_processes
+            settings.batch_size,
+            settings.seed,
+            len(pairs),
+            accelerator.process_index,
+            accelerator.num_processes,
+            groups=None if pairs.sizes is None else pairs.sizes[1],
+            blocks=pairs.source.blocks(),
         ),
         workers=settings.workers,
         cache=settings.cache_size if settings.cache else 0,
