@@ -59,7 +59,7 @@ def difference(shown: Tensor, images: Tensor) -> Tensor:
     return error.abs().mean() + 2 * error.square().mean()
 
 
-def calibrate(model: AutoencoderKL, seed: int, count: int = 512) -> None:
+def calibrate(model: AutoencoderKL, seed: int, count: int) -> None:
     """Set shift and scaling factor so that latents have mean 0 and deviation 1."""
     latents = encode(model, paint(draw_table(seed, count).to(model.device)))
     model.register_to_config(shift_factor=latents.mean().item(), scaling_factor=1 / latents.std().item())
@@ -88,5 +88,5 @@ def train(
     Training("autoencoder", model, schedule, folder).run(step, progress)
     laid_out(model, torch.contiguous_format)
     if start is None:
-        calibrate(model, schedule.seed + 2)
+        calibrate(model, schedule.seed + 2, min(512, pool))
     return model

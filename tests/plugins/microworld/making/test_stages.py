@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,18 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
         for file in sorted(folder.rglob("*.safetensors"))
         for name, value in load_file(file).items()
     }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_batches() -> Iterator[None]:
+    """Batches of four, so that a step of each training is a fraction of a second."""
+    sizes = {
+        name: tuple(replace(size, schedule=replace(size.schedule, batch_size=4)) for size in both)
+        for name, both in building.SIZES.items()
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(building, "SIZES", sizes)
+        yield
 
 
 @pytest.fixture(scope="module")
