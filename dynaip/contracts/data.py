@@ -143,6 +143,10 @@ class Metric(ABC):
         """Move the models that it holds, if any, and give it back. Pictures come as PIL images in any case."""
         return self
 
+    def estimate(self, cases: Sequence[Case]) -> str | None:
+        """Calls, tokens and money that scoring these cases would take, in one line; None where that is nothing to speak of."""
+        return None
+
     @abstractmethod
     def score(self, cases: Sequence[Case], images: Sequence[Image.Image]) -> list[dict[str, float]]:
         """One dict a case; NaN where a value is not defined for the case."""
