@@ -40,6 +40,9 @@ def evaluate(
     ] = None,
     without_reference: Annotated[bool, typer.Option("--without-reference", help="The base alone: chance.")] = False,
     set_: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many pictures and calls it takes, and do nothing.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write.")] = None,
     device: Device = "auto",
     offload: Offload = None,
@@ -54,6 +57,9 @@ def evaluate(
     config = evaluation_of(
         run, {key: value for key, value in given.items() if value is not None}, with_data(data, set_)
     )
+    if dry_run:
+        tell_estimate(config, part)
+        return
     folder = out or (at_home(run) if at_home(run).is_dir() else Path(f"evaluation-{Path(run).name}"))
     table = _evaluate(run, config, folder, decoupling, without_reference, part)
     show_scores(table)
@@ -61,6 +67,18 @@ def evaluate(
     echo(f"wrote {folder / written} and {folder / 'samples'}")
     if part:
         echo("once all shards are painted, the same command without --shard scores all of them together")
+
+
+def tell_estimate(config: EvaluationConfig, shard: tuple[int, int] | None = None) -> None:
+    """Print how many pictures an evaluation needs, and what each metric's scoring takes; nothing is painted or asked."""
+    from dynaip.evaluation.cases import benchmark_cases
+    from dynaip.evaluation.scoring import build_metrics
+
+    cases = benchmark_cases(config, shard)
+    echo(f"{len(cases)} pictures")
+    for metric in build_metrics(config):
+        if words := metric.estimate(cases):
+            echo(words)
 
 
 def show_scores(table: Any, by: str = "suite") -> None:
