@@ -16,14 +16,13 @@ def tiny_flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from diffusers import AutoencoderKL
 
     from dynaip_plugins.microworld.models import pipeline
-    from dynaip_plugins.microworld.models.autoencoder import LATENT_CHANNELS
     from dynaip_plugins.microworld.models.flux import Base
 
     torch.manual_seed(7)
     vae = AutoencoderKL(
         in_channels=3,
         out_channels=3,
-        latent_channels=LATENT_CHANNELS,
+        latent_channels=4,
         block_out_channels=(8, 8, 8),
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
@@ -37,7 +36,7 @@ def tiny_flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shift_factor=0.1,
     )
     folder = tmp_path_factory.mktemp("models") / "flux"
-    pipeline.save(pipeline.assemble(Base(double_blocks=2, single_blocks=1, heads=4), vae), folder)
+    pipeline.save(pipeline.assemble(Base(double_blocks=2, single_blocks=1, heads=4, latent_channels=4), vae), folder)
     return folder
 
 

@@ -27,6 +27,7 @@ from tests.tiny_models import FAMILIES, save
 
 Train = Callable[..., Path]
 Lines = Callable[[Path], list[dict[str, Any]]]
+from dynaip_plugins.microworld.world.render import SIZE
 
 
 def losses(lines: Lines, run: Path) -> list[float]:
@@ -68,7 +69,7 @@ def test_step_by_hand(experiment: Any, tmp_path: Path) -> None:
     trainer.dyna.detach()
     with torch.no_grad():
         velocity = trainer.backbone.velocity(
-            trainer.pipe, mixed, chance.timesteps, trainer.backbone.encode_prompts(trainer.pipe, prompts), (64, 64)
+            trainer.pipe, mixed, chance.timesteps, trainer.backbone.encode_prompts(trainer.pipe, prompts), (SIZE, SIZE)
         )
     expected = ((velocity - (chance.noise - batch.latents)) ** 2).mean()
     assert seen[0].loss == pytest.approx(float(expected), rel=1e-5)

@@ -21,7 +21,13 @@ GRID = 8
 class Base(nn.Module):
     """Transformer and text encoders, called the way FluxPipeline calls them."""
 
-    def __init__(self, double_blocks: int = 4, single_blocks: int = 2, heads: int = HEADS) -> None:
+    def __init__(
+        self,
+        double_blocks: int = 4,
+        single_blocks: int = 2,
+        heads: int = HEADS,
+        latent_channels: int = autoencoder.LATENT_CHANNELS,
+    ) -> None:
         super().__init__()
         size = tokens.vocabulary_size()
         ends: dict[str, Any] = {"pad_token_id": tokens.PAD, "eos_token_id": tokens.END}
@@ -56,7 +62,7 @@ class Base(nn.Module):
         self.t5: T5EncoderModel = t5_model._from_config(t5, attn_implementation="eager")
         self.transformer = FluxTransformer2DModel(
             patch_size=1,
-            in_channels=4 * autoencoder.LATENT_CHANNELS,
+            in_channels=4 * latent_channels,
             num_layers=double_blocks,
             num_single_layers=single_blocks,
             attention_head_dim=HEAD_WIDTH,
@@ -78,7 +84,7 @@ class Base(nn.Module):
     def of(cls, pipeline: FluxPipeline) -> Base:
         """The transformer and text encoders of a pipeline, where they are."""
         config = pipeline.transformer.config
-        base = cls(config.num_layers, config.num_single_layers, config.num_attention_heads)
+        base = cls(config.num_layers, config.num_single_layers, config.num_attention_heads, config.in_channels // 4)
         base.transformer, base.clip, base.t5 = pipeline.transformer, pipeline.text_encoder, pipeline.text_encoder_2
         return base.to(pipeline.transformer.device).eval()
 
