@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dynaip.cli.options import Device, Offload, Overrides
-from dynaip.cli.output import echo
+from dynaip.cli.options import AsJson, Device, Offload, Overrides
+from dynaip.cli.output import echo_json, say
 from dynaip.device import use
 from dynaip.paths import at_home
 from dynaip.scores import RESERVED
+from dynaip.quiet import hushed
 
 if TYPE_CHECKING:
     from dynaip.config import EvaluationConfig
 
 COLUMNS = 9
 """Scores in one table: more are shown in further ones."""
+COLUMNS_WITH_INTERVALS = 5
 
 
 def evaluate(
@@ -38,6 +41,7 @@ def evaluate(
     set_: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write.")] = None,
     device: Device = "auto",
+    as_json: AsJson = False,
     offload: Offload = None,
 ) -> None:
     """Score a trained adapter and write scores.parquet (one row a case) and the images."""
@@ -47,22 +51,66 @@ def evaluate(
 
     config = evaluation_of(run, {key: value for key, value in given.items() if value is not None}, set_ or ())
     folder = out or (at_home(run) if at_home(run).is_dir() else Path(f"evaluation-{Path(run).name}"))
-    table = _evaluate(run, config, folder, decoupling, without_reference)
-    show_scores(table)
-    echo(f"wrote {folder / 'scores.parquet'} and {folder / 'samples'}")
+    scores = _evaluate(run, config, folder, decoupling, without_reference)
+    print_scores(scores, as_json)
+    if not as_json:
+        say(f"wrote {folder / 'scores.parquet'} and {folder / 'samples'}")
 
 
-def show_scores(table: Any) -> None:
+def print_scores(scores: Any, as_json: bool = False) -> None:
+    """Print the means of a table of scores (one row a case) by suite, each with its 95 % interval over cases."""
+    from dynaip.scores import summary
+
+    table, found = summary(scores), intervals(scores)
+    if not as_json:
+        show_scores(table, found)
+        return
+    rows: list[dict[str, Any]] = []
+    for _, row in table.iterrows():
+        ends = {name: found.get((str(row["suite"]), name)) for name in table.columns}
+        values = {str(name): getattr(value, "item", lambda it=value: it)() for name, value in row.items()}
+        rows.append(values | {"intervals": {name: list(pair) for name, pair in ends.items() if pair}})
+    echo_json(rows)
+
+
+def intervals(scores: Any) -> dict[tuple[str, str], tuple[float, float]]:
+    """Suite and metric -> low and high end of the 95 % interval of its mean over cases; none below two cases."""
+    import math
+
+    from dynaip.ablation.statistics import Bootstrap, collect
+
+    table = scores.assign(arm="", seed=scores.groupby(["suite", "case"]).cumcount())
+    if {"cp", "pf"} <= set(table.columns):
+        table = table.assign(mean_cp_pf=table["cp"] * table["pf"])
+    found: dict[tuple[str, str], tuple[float, float]] = {}
+    for suite in collect(table.to_dict("records")):
+        product = ["cp_pf"] * ({"cp", "pf"} <= set(suite.values))
+        for metric in [*suite.values, *product]:
+            it = Bootstrap(suite).estimate("", metric)
+            if math.isfinite(it.low) and math.isfinite(it.high):
+                found[suite.suite, metric] = (it.low, it.high)
+    return found
+
+
+def show_scores(table: Any, found: Mapping[tuple[str, str], tuple[float, float]] | None = None) -> None:
     """Every column that the metrics gave, some at a time: the scores first, then the parts that they are made of."""
     from dynaip.cli.tables import show_table
 
     names = [name for name in table.columns if name != "suite"]
     parts = [name for name in names if name not in RESERVED and any(name.startswith(f"{each}_") for each in names)]
+    across = COLUMNS if not found else COLUMNS_WITH_INTERVALS
     for group in ([name for name in names if name not in parts], parts):
-        for start in range(0, len(group), COLUMNS):
-            shown = ["suite", *group[start : start + COLUMNS]]
-            rows = [[row[name] for name in shown] for _, row in table.iterrows()]
-            show_table(shown, [[f"{it:.3f}" if isinstance(it, float) else str(it) for it in row] for row in rows])
+        for start in range(0, len(group), across):
+            shown = ["suite", *group[start : start + across]]
+            rows = [[_cell(row, name, found or {}) for name in shown] for _, row in table.iterrows()]
+            show_table(shown, rows)
+
+
+def _cell(row: Any, name: str, found: Mapping[tuple[str, str], tuple[float, float]]) -> str:
+    """A mean with its interval, such as ``0.512 [0.49, 0.53]``."""
+    value, ends = row[name], found.get((str(row["suite"]), name))
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{text} [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else text
 
 
 def _evaluate(run: str, config: EvaluationConfig, folder: Path, decoupling: str | None, bare: bool) -> Any:
@@ -73,7 +121,6 @@ def _evaluate(run: str, config: EvaluationConfig, folder: Path, decoupling: str 
     from dynaip.config import ComponentSpec
     from dynaip.evaluation.scoring import benchmark_cases
     from dynaip.evaluation.scoring import evaluate as score
-    from dynaip.scores import summary
     from dynaip.sizes import check_size
 
     policy = ComponentSpec.parse("decoupling", decoupling) if decoupling else None
@@ -84,10 +131,9 @@ def _evaluate(run: str, config: EvaluationConfig, folder: Path, decoupling: str 
     pipe, dyna = dynaip.load(run)
     if policy is not None:
         dyna.set_policy(policy)
-    with Progress() as progress:
+    with Progress(disable=hushed()) as progress:
         task = progress.add_task("generate", total=None)
-        scores = score(
+        return score(
             config, pipe, dyna.backbone, None if bare else dyna, folder, cases=cases,
             on_image=lambda done, total: progress.update(task, completed=done, total=total),
         )  # fmt: skip
-    return summary(scores)

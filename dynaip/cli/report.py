@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dynaip.cli.output import echo
+from dynaip.cli.output import say
 
 
 def report(
@@ -16,4 +16,4 @@ def report(
     """Rebuild the HTML report of an ablation from its files alone; no model is loaded."""
     from dynaip.report.build import build_report
 
-    echo(f"wrote {build_report(directory)}")
+    say(f"wrote {build_report(directory)}")
