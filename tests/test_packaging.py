@@ -18,7 +18,7 @@ from dynaip.registry import registry
 ROOT = Path(__file__).parents[1]
 NEEDED = (
     *("README.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "constraints.txt", "mkdocs.yml", "pyproject.toml"),
-    *(".ci/run", ".pre-commit-config.yaml", "plugins/template/pyproject.toml", "docs/method.md"),
+    *(".ci/run", ".pre-commit-config.yaml", "plugins/template/pyproject.toml", "docs/concepts/method.md"),
     "notebooks/01_first_image.ipynb",
 )
 QUICK = ("tests/test_arrows.py", "tests/test_docs.py", "tests/dynaip/registry", "tests/plugins/decoupling")

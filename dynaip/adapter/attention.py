@@ -1,6 +1,6 @@
 """Reference attention: keys and values per block and branch, and the term that is added to a branch.
 
-``out_b <- out_b + g_b * sum_r s_r M_r (.) softmax(q_b K_b,i(z_r)^T / sqrt(d/H)) V_b,i(z_r)`` (docs/method.md, "Reference
+``out_b <- out_b + g_b * sum_r s_r M_r (.) softmax(q_b K_b,i(z_r)^T / sqrt(d/H)) V_b,i(z_r)`` (docs/concepts/method.md, "Reference
 attention"; the form of the equation is ours, the injection by cross attention the paper's, fig. 3).
 """
 

@@ -1,6 +1,6 @@
 """What an adapter is made of: encoder, fusion and policy.
 
-Letters (see docs/method.md): B batch, N encoder tokens, M reference tokens, T image tokens, X text tokens, H heads,
+Letters (see docs/concepts/method.md): B batch, N encoder tokens, M reference tokens, T image tokens, X text tokens, H heads,
 d model width, C_l width of encoder level l, D width of reference tokens, R references, L levels, E experts.
 """
 

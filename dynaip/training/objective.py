@@ -1,4 +1,4 @@
-"""Flow matching: ``x_t = (1-t) x_0 + t eps``, target ``eps - x_0`` (docs/method.md, "Training"; rectified flow)."""
+"""Flow matching: ``x_t = (1-t) x_0 + t eps``, target ``eps - x_0`` (docs/concepts/method.md, "Training"; rectified flow)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The policies against the table of docs/method.md, and the schedule's curves by hand."""
+"""The policies against the table of docs/concepts/method.md, and the schedule's curves by hand."""
 
 from __future__ import annotations
 
