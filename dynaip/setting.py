@@ -114,7 +114,13 @@ class PictureSetting(Strict):
     def python(self) -> str:
         """The lines of Python that paint the same picture."""
         backend = "" if self.attention_backend is None else f", attention_backend={self.attention_backend!r}"
-        lines = ["import dynaip", "", f"world = dynaip.load({self.run!r}{backend})", "image = world.generate(", f"    {self.prompt!r},"]
+        lines = [
+            "import dynaip",
+            "",
+            f"world = dynaip.load({self.run!r}{backend})",
+            "image = world.generate(",
+            f"    {self.prompt!r},",
+        ]
         for one in self.references:
             region = "" if one.region is None else f", region={one.region!r}"
             scale = "" if one.scale == 1 else f", scale={one.scale!r}"

@@ -12,15 +12,16 @@ from dynaip.cli.options import AsJson, Device, Offload, Overrides
 from dynaip.cli.output import echo_json, say
 from dynaip.device import use
 from dynaip.paths import at_home
-from dynaip.scores import RESERVED
 from dynaip.quiet import hushed
+from dynaip.scores import RESERVED
 
 if TYPE_CHECKING:
     from dynaip.config import EvaluationConfig
 
 COLUMNS = 9
 """Scores in one table: more are shown in further ones."""
-COLUMNS_WITH_INTERVALS = 5
+WITH_INTERVAL = 23
+"""Signs that a mean with its interval takes."""
 
 
 def evaluate(
@@ -94,11 +95,11 @@ def intervals(scores: Any) -> dict[tuple[str, str], tuple[float, float]]:
 
 def show_scores(table: Any, found: Mapping[tuple[str, str], tuple[float, float]] | None = None) -> None:
     """Every column that the metrics gave, some at a time: the scores first, then the parts that they are made of."""
-    from dynaip.cli.tables import show_table
+    from dynaip.cli.tables import show_table, width
 
     names = [name for name in table.columns if name != "suite"]
     parts = [name for name in names if name not in RESERVED and any(name.startswith(f"{each}_") for each in names)]
-    across = COLUMNS if not found else COLUMNS_WITH_INTERVALS
+    across = COLUMNS if not found else max(2, min(COLUMNS, (width() - 16) // WITH_INTERVAL))
     for group in ([name for name in names if name not in parts], parts):
         for start in range(0, len(group), across):
             shown = ["suite", *group[start : start + across]]
@@ -114,6 +115,7 @@ def _cell(row: Any, name: str, found: Mapping[tuple[str, str], tuple[float, floa
 
 
 def _evaluate(run: str, config: EvaluationConfig, folder: Path, decoupling: str | None, bare: bool) -> Any:
+    from rich.console import Console
     from rich.progress import Progress
 
     import dynaip
@@ -131,7 +133,7 @@ def _evaluate(run: str, config: EvaluationConfig, folder: Path, decoupling: str 
     pipe, dyna = dynaip.load(run)
     if policy is not None:
         dyna.set_policy(policy)
-    with Progress(disable=hushed()) as progress:
+    with Progress(console=Console(stderr=True), disable=hushed()) as progress:
         task = progress.add_task("generate", total=None)
         return score(
             config, pipe, dyna.backbone, None if bare else dyna, folder, cases=cases,

@@ -154,7 +154,9 @@ def write_record(image: Any, path: Path, record: PictureRecord | None) -> None:
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be written ({error}): choose another place with -o") from error
         if not kept:
-            tell(f"{path.suffix} has no room for how a picture was painted: dynaip reproduce needs a PNG", kind="format")
+            tell(
+                f"{path.suffix} has no room for how a picture was painted: dynaip reproduce needs a PNG", kind="format"
+            )
     say(f"wrote {path}")
 
 

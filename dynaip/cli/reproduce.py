@@ -29,9 +29,12 @@ def reproduce(
         str | None, typer.Option("--run", metavar="RUN", help="Where the run lies now, or another one to paint with.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="OUT.png", help="Where to write; PICTURE-again.png by default.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="OUT.png", help="Where to write; PICTURE-again.png by default."),
     ] = None,
-    show: Annotated[bool, typer.Option("--show", help="Say what the picture was asked with, and paint nothing.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Say what the picture was asked with, and paint nothing.")
+    ] = False,
     device: Device = "auto",
     offload: Offload = None,
 ) -> None:
@@ -63,7 +66,9 @@ def _on_this_machine(record: PictureRecord, picture: Path, run: str | None, file
 
     setting = record.setting
     if run is None and not is_here(setting.run):
-        raise InputError(f"{picture} was painted by {setting.run}, which is not on this machine: say where with --run RUN")
+        raise InputError(
+            f"{picture} was painted by {setting.run}, which is not on this machine: say where with --run RUN"
+        )
     used = run or setting.run
     if adapter_digest(used) != record.adapter:
         if run is None:
@@ -95,14 +100,18 @@ def _file(name: str, digest: str, known: dict[str, str], picture: Path) -> str:
     if digest in known:
         return known[digest]
     state = "is not what it was" if at_home(name).is_file() else "is not here"
-    raise InputError(f"{name}, of which {picture} was painted, {state}: name the file with --ref FILE (SHA-256 {digest[:12]}…)")
+    raise InputError(
+        f"{name}, of which {picture} was painted, {state}: name the file with --ref FILE (SHA-256 {digest[:12]}…)"
+    )
 
 
 def _tell_changes(record: PictureRecord, world: Any, setting: PictureSetting) -> None:
     from dynaip.runs import versions
 
     now = versions()
-    other = [f"{name} {was} (now {now.get(name, 'none')})" for name, was in record.versions.items() if now.get(name) != was]
+    other = [
+        f"{name} {was} (now {now.get(name, 'none')})" for name, was in record.versions.items() if now.get(name) != was
+    ]
     if other:
         tell(f"painted with {', '.join(other)}")
     if dict(world.options) != record.options:

@@ -14,9 +14,7 @@ WIDEST = 6000
 """Pixels of a sheet's longer edge at most; pictures are made smaller for it."""
 
 
-def contact_sheet(
-    pictures: Sequence[Image.Image], words: Sequence[str], columns: int | None = None
-) -> Image.Image:
+def contact_sheet(pictures: Sequence[Image.Image], words: Sequence[str], columns: int | None = None) -> Image.Image:
     """Lay out pictures in rows, nearly as many rows as columns unless ``columns`` are given; the first sets the size."""
     across = columns or math.ceil(math.sqrt(len(pictures)))
     down = math.ceil(len(pictures) / across)
