@@ -81,6 +81,7 @@ class TrainingConfig(Strict):
     """RUN whose adapter training goes on from; None begins as the base."""
     seed: NonNegativeInt = 0
     gradient_accumulation: PositiveInt = 1
+    """Batches that each process adds up in a step."""
     gradient_checkpointing: Annotated[bool | Literal["auto"], HABIT] = "auto"
     """Compute blocks again in the backward pass instead of keeping what they made; auto: where memory would not hold it."""
     compile: Annotated[bool, HABIT] = False

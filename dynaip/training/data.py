@@ -52,10 +52,13 @@ class BatchOrder:
     rank: int = 0
     world: int = 1
 
+    def number(self, number: int) -> int:
+        """The number that a batch of this process has among those of all processes."""
+        return number * self.world + self.rank
+
     def at(self, number: int) -> list[int]:
         """Pairs of a batch of this process."""
-        step = number * self.world + self.rank
-        return indices_at(step, batch=self.batch, size=self.size, seed=self.seed)
+        return indices_at(self.number(number), batch=self.batch, size=self.size, seed=self.seed)
 
 
 class PairDataset(Dataset[Any]):

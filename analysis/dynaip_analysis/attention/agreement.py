@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from dynaip.ablation.statistics import FEWEST, Bootstrap, collect
+from dynaip.ablation.statistics import Bootstrap, collect
 from dynaip.report.style import BASELINE
+from dynaip.statistics.intervals import FEWEST
 from dynaip_analysis.drawing import canvas
 from dynaip_analysis.recording.maps import Grid, region_on
 

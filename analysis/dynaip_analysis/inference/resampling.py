@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynaip.ablation.statistics import FEWEST, interval
+from dynaip.statistics.intervals import FEWEST, interval
 
 Floats = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dynaip.ablation.statistics import FEWEST
 from dynaip.report.style import LIGHT
+from dynaip.statistics.intervals import FEWEST
 from dynaip_analysis.drawing import canvas
 from dynaip_analysis.interventions.measure import CHANGE, Sweep, effects
 

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from dynaip.ablation.statistics import Bootstrap, SuiteScores, collect, interval
+from dynaip.ablation.statistics import Bootstrap, SuiteScores, collect
 from dynaip.contracts import Case
+from dynaip.statistics.intervals import interval
 from dynaip_analysis.drawing import canvas
 
 Floats = NDArray[np.float64]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dynaip.ablation.statistics import interval
+from dynaip.statistics.intervals import interval
 from dynaip_analysis.inference.resampling import DRAWS
 from dynaip_analysis.routing.dependence import dead, entropy
 

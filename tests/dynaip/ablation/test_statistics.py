@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from dynaip.ablation.statistics import Bootstrap, SuiteScores, collect, fair_level
+from dynaip.ablation.statistics import Bootstrap, SuiteScores, collect
+from dynaip.statistics.intervals import fair_level
 
 
 def scores(values: dict[str, np.ndarray], arms: tuple[str, ...]) -> SuiteScores:

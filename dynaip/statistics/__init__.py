@@ -1,0 +1,1 @@
+"""Intervals, several differences at once, power, equivalence, agreement of raters, preferences. Needs no torch."""
