@@ -74,9 +74,10 @@ def _axis(paths: Sequence[str], arms: Sequence[str], flat: Mapping[str, Mapping[
 def _words(values: Sequence[str]) -> dict[str, str]:
     """Values as people say them: a component by its name, with its options where two share it."""
     parsed = [json.loads(value) for value in values]
-    names = [_name(value) for value in parsed]
+    plain = [_name(value) for value in parsed]
+    names = plain[:]
     for place, value in enumerate(parsed):
-        if names.count(_name(value)) > 1 and isinstance(value, dict):
+        if plain.count(_name(value)) > 1 and isinstance(value, dict):
             others = [each for each in parsed if each is not value and _name(each) == _name(value)]
             own = {key: it for key, it in value.items() if any(each.get(key) != it for each in others)}
             names[place] = " ".join([_name(value), *(f"{key}={_name(it)}" for key, it in own.items())])
@@ -100,7 +101,9 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping) and path not in COMPONENTS and value:
             found |= _flat(value, f"{path}.")
         else:
-            found[path] = json.dumps({"use": value} if path in COMPONENTS and isinstance(value, str) else value, sort_keys=True)
+            found[path] = json.dumps(
+                {"use": value} if path in COMPONENTS and isinstance(value, str) else value, sort_keys=True
+            )
     return found
 
 
@@ -145,7 +148,11 @@ def _four(
     contrast: Contrast, second: Axis, level: str, other: str, rest: Sequence[Axis]
 ) -> tuple[tuple[float, str], ...]:
     def under(wanted: str) -> dict[tuple[str, ...], tuple[str, str]]:
-        return {tuple(each.of[arm] for each in rest): (arm, twin) for arm, twin in contrast.pairs if second.of[arm] == wanted}
+        return {
+            tuple(each.of[arm] for each in rest): (arm, twin)
+            for arm, twin in contrast.pairs
+            if second.of[arm] == wanted
+        }
 
     here, there = under(level), under(other)
     both = [place for place in here if place in there]

@@ -60,8 +60,8 @@ def effects(
     """
     axes = axes_of(configs)
     main, between = contrasts(axes), interactions(axes)
-    found = [each for suite in suites for contrast in main if (each := _main(suite, contrast, metric, subjects))]
-    crossed = [each for suite in suites for one in between if (each := _between(suite, one, metric, subjects))]
+    found = [each for contrast in main for suite in suites if (each := _main(suite, contrast, metric, subjects))]
+    crossed = [each for one in between for suite in suites if (each := _between(suite, one, metric, subjects))]
     return Effects(metric, tuple(_corrected(found)), tuple(_corrected(crossed)))
 
 
@@ -111,36 +111,40 @@ def answer(found: Effects) -> list[str]:
     for effect in found.main:
         key = effect.contrast.axis, effect.contrast.level, effect.contrast.other
         by_contrast.setdefault(key, []).append(effect)
-    sentences = [_sentence(each, found.metric) for each in by_contrast.values()]
-    told = [each for each in found.between if each.verdict != "open"]
-    if found.between:
-        sentences.append(_interactions(told, found.metric))
-    return sentences
+    sentences = [_sentence(each, found.metric, len(found.main)) for each in by_contrast.values()]
+    return sentences + ([_interactions(found)] if found.between else [])
 
 
-def _sentence(same: Sequence[Effect], metric: str) -> str:
-    contrast = same[0].contrast
-    groups: dict[str, list[Effect]] = {}
-    for effect in same:
-        groups.setdefault(effect.verdict, []).append(effect)
-    said = [f"{WORDS[kind]} {label(metric)} in {_where(each, same)}" for kind, each in groups.items() if kind != "open"]
-    if "open" in groups:
-        said.append(f"makes no difference that can be told in {_where(groups['open'], same)}")
+def _sentence(same: Sequence[Effect], metric: str, tried: int) -> str:
+    contrast, name = same[0].contrast, label(metric)
+    clear = {kind: [each for each in same if each.verdict == kind] for kind in WORDS}
+    said = [f"{WORDS[kind]} {name} in {_where(each, same)}" for kind, each in clear.items() if each]
+    before = [each for each in same if each.verdict == "open" and each.gap.decided]
+    rest = [each for each in same if each.verdict == "open" and not each.gap.decided]
+    if rest:
+        said.append(f"makes no difference that can be told in {_where(rest, same)}")
+    if before:
+        why = f"is not clear in {_where(before, same)}, whose intervals exclude zero before {tried} comparisons are allowed for"
+        said.append(why if len(before) > 1 else why.replace("whose intervals exclude", "whose interval excludes"))
     return f"{contrast.axis}: {contrast.level} instead of {contrast.other} {_list(said)}."
 
 
 def _where(some: Sequence[Effect], every: Sequence[Effect]) -> str:
-    figures = ", ".join(f"{each.suite} {minus(f'{each.gap.value:+.3f}')}" for each in some)
-    return f"every suite ({figures})" if len(some) == len(every) > 1 else figures
+    figures = [f"{each.suite} ({minus(f'{each.gap.value:+.3f}')})" for each in some]
+    if len(some) == len(every) > 1:
+        return f"every suite: {_list(figures)}"
+    return _list(figures)
 
 
-def _interactions(told: Sequence[InteractionEffect], metric: str) -> str:
+def _interactions(found: Effects) -> str:
+    told = [each for each in found.between if each.verdict != "open"]
     if not told:
         return "That the axes act on each other cannot be told: no interaction is clear of zero."
     said = [
-        f"in {each.suite}, {each.interaction.first.level} against {each.interaction.first.other} gains "
-        f"{minus(f'{each.gap.value:+.3f}')} {label(metric)} by {each.interaction.level} in place of {each.interaction.other}"
+        f"in {each.suite}, {one.first.level} − {one.first.other} is {abs(each.gap.value):.3f} {each.verdict} under {one.level} "
+        f"than under {one.other}"
         for each in told
+        for one in [each.interaction]
     ]
     return f"The axes act on each other: {'; '.join(said)}."
 

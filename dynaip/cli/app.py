@@ -185,7 +185,7 @@ def with_common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
         kwargs = {name: at_home(value) for name, value in kwargs.items()}
-        given = {name: kwargs.pop(name) for name in added}
+        given = {name: kwargs.pop(name, None) for name in added}
         for file in given.get("plugin") or ():
             registry().load_file(file)
         return command(*args, **kwargs)

@@ -104,8 +104,8 @@ def generate(
     if decoupling:
         ComponentSpec.parse("decoupling", decoupling)
     references = setting.read()
-    _tell_idle(setting)
     world = dynaip.load(run, attention_backend=attention_backend)
+    _tell_idle(setting)
     seeds = list(range(seed, seed + number))
     images = setting.paint(world, seeds, references)
     paths = [out if number == 1 else out.with_stem(f"{out.stem}-{each}") for each in seeds]

@@ -19,8 +19,9 @@ def contact_sheet(pictures: Sequence[Image.Image], words: Sequence[str], columns
     across = columns or math.ceil(math.sqrt(len(pictures)))
     down = math.ceil(len(pictures) / across)
     width, height = _size(pictures[0].size, across, down)
-    font = ImageFont.load_default(size=max(11, min(28, height // 12)))
-    line = math.ceil(font.size * 1.5) if any(words) else 0
+    letters = max(11, min(28, height // 12))
+    font = ImageFont.load_default(size=letters)
+    line = math.ceil(letters * 1.5) if any(words) else 0
     sheet = Image.new("RGB", (GAP + across * (width + GAP), GAP + down * (height + line + GAP)), PAPER)
     draw = ImageDraw.Draw(sheet)
     for place, (picture, word) in enumerate(zip(pictures, words, strict=True)):
