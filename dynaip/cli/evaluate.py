@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dynaip.cli.options import AsJson, Device, Offload, Overrides
-from dynaip.cli.output import echo_json, say
+from dynaip.cli.output import echo, echo_json, say
 from dynaip.device import use
 from dynaip.paths import at_home
 from dynaip.quiet import hushed
@@ -40,6 +40,9 @@ def evaluate(
     ] = None,
     without_reference: Annotated[bool, typer.Option("--without-reference", help="The base alone: chance.")] = False,
     set_: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many pictures and calls it takes, and do nothing.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write.")] = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -51,6 +54,9 @@ def evaluate(
     from dynaip.evaluation.runs import evaluation_of
 
     config = evaluation_of(run, {key: value for key, value in given.items() if value is not None}, set_ or ())
+    if dry_run:
+        tell_estimate(config)
+        return
     folder = out or (at_home(run) if at_home(run).is_dir() else Path(f"evaluation-{Path(run).name}"))
     scores = _evaluate(run, config, folder, decoupling, without_reference)
     print_scores(scores, as_json)
@@ -91,6 +97,17 @@ def intervals(scores: Any) -> dict[tuple[str, str], tuple[float, float]]:
             if math.isfinite(it.low) and math.isfinite(it.high):
                 found[suite.suite, metric] = (it.low, it.high)
     return found
+
+
+def tell_estimate(config: EvaluationConfig) -> None:
+    """Print how many pictures an evaluation needs, and what each metric's scoring takes; nothing is painted or asked."""
+    from dynaip.evaluation.scoring import benchmark_cases, build_metrics
+
+    cases = benchmark_cases(config)
+    echo(f"{len(cases)} pictures")
+    for metric in build_metrics(config):
+        if words := metric.estimate(cases):
+            echo(words)
 
 
 def show_scores(table: Any, found: Mapping[tuple[str, str], tuple[float, float]] | None = None) -> None:
