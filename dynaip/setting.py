@@ -150,11 +150,13 @@ class PictureRecord(Strict):
     versions: dict[str, str] = {}
 
     @classmethod
-    def of(cls, setting: PictureSetting, world: Loaded, seeds: Sequence[int]) -> PictureRecord:
-        """The record of what a loaded run has just painted."""
+    def of(
+        cls, setting: PictureSetting, world: Loaded, seeds: Sequence[int], *, adapter: str | None = None
+    ) -> PictureRecord:
+        """The record of what a loaded run has just painted; ``adapter`` is its digest where that is known already."""
         hashed = setting.model_copy(update={"references": tuple(one.hashed() for one in setting.references)})
         return cls(
-            setting=hashed, seeds=tuple(seeds), adapter=adapter_digest(setting.run), options=dict(world.options),
+            setting=hashed, seeds=tuple(seeds), adapter=adapter or adapter_digest(setting.run), options=dict(world.options),
             device=str(getattr(world.pipe, "_execution_device", "")), versions=versions(),
         )  # fmt: skip
 

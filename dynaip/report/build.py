@@ -26,6 +26,7 @@ from dynaip.report.damage import damage
 from dynaip.report.directory import AblationDirectory
 from dynaip.report.exports import write_tables
 from dynaip.report.gallery import gallery
+from dynaip.report.joined import join
 from dynaip.report.pictures import figure, printed_width
 from dynaip.report.sections import contents
 from dynaip.report.tables import write_csv
@@ -39,30 +40,38 @@ TABLE_ROWS = 60
 """Longer tables of sections are cut in the page; their file has all rows."""
 
 
-def build_report(directory: Path) -> Path:
+def build_report(directory: Path, *others: Path, out: Path | None = None) -> Path:
     """Write `report.html`, `summary.csv` and `tables/` into the directory of an ablation, finished or not; give the page's path.
 
-    Raises ``InputError`` if the directory holds neither a plan nor an arm.
+    With ``others`` the arms of several ablations stand in one report, which goes to ``out``. Raises ``InputError`` if a
+    directory holds neither a plan nor an arm, or if they were judged on other cases.
     """
-    ablation = AblationDirectory.read(directory)
-    if not directory.is_dir():
-        raise InputError(f"{directory}: there is no such folder.{missing(directory)}")
+    for each in (directory, *others):
+        _check(each)
+    ablation = join([directory, *others], out or directory) if others else AblationDirectory.read(directory)
     lines = damage(ablation)
-    if not ablation.plan and not ablation.arms:
-        why = lines[0] if lines else "neither plan.yaml nor arms/; name the directory of one"
-        raise InputError(f"{directory}: holds no ablation ({why})")
     views = suites(ablation)
     values = page_values(ablation, views, lines)
     for line in (*lines, *(line for section in values["sections"] for line in section["damage"])):
         tell(line, kind="report")
-    html = render(values)
+    html, folder = render(values), out or directory
     try:
-        write_csv(directory / "summary.csv", summary_rows(views))
-        write_tables(directory, values["exports"])
-        write_text(directory / "report.html", html)
+        write_csv(folder / "summary.csv", summary_rows(views))
+        write_tables(folder, values["exports"])
+        write_text(folder / "report.html", html)
     except OSError as error:
-        raise InputError(f"{directory}: the report cannot be written ({error.strerror})") from error
-    return directory / "report.html"
+        raise InputError(f"{folder}: the report cannot be written ({error.strerror})") from error
+    return folder / "report.html"
+
+
+def _check(directory: Path) -> None:
+    if not directory.is_dir():
+        raise InputError(f"{directory}: there is no such folder.{missing(directory)}")
+    ablation = AblationDirectory.read(directory)
+    if not ablation.plan and not ablation.arms:
+        lines = damage(ablation)
+        why = lines[0] if lines else "neither plan.yaml nor arms/; name the directory of one"
+        raise InputError(f"{directory}: holds no ablation ({why})")
 
 
 def render(values: Mapping[str, Any]) -> str:

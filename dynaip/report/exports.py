@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,8 @@ class ReportTable:
 
     def tidy(self) -> list[dict[str, Any]]:
         """One mapping a row; a figure has columns of its own for the ends of its interval."""
-        return [_spread(self.columns, row) for row in self.rows]
+        wide = {place for row in self.rows for place, cell in enumerate(row) if isinstance(cell, (Estimate, Gap))}
+        return [_spread(self.columns, row, wide) for row in self.rows]
 
     def markdown(self) -> str:
         """A pipe table below its caption."""
@@ -72,13 +73,13 @@ def write_tables(directory: Path, tables: Sequence[ReportTable]) -> list[Path]:
     return written
 
 
-def _spread(columns: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
+def _spread(columns: Sequence[str], row: Sequence[Any], wide: Collection[int]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, cell in zip(columns, row, strict=True):
-        if isinstance(cell, (Estimate, Gap)):
-            found |= {name: cell.value, f"{name} low": cell.low, f"{name} high": cell.high}
-        else:
-            found[name] = cell
+    for place, (name, cell) in enumerate(zip(columns, row, strict=True)):
+        figure = isinstance(cell, (Estimate, Gap))
+        found[name] = cell.value if figure else cell
+        if place in wide:
+            found |= {f"{name} low": cell.low if figure else None, f"{name} high": cell.high if figure else None}
     return found
 
 

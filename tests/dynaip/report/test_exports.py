@@ -11,7 +11,7 @@ from dynaip.report.exports import ReportTable, write_tables
 
 ODD = "=1+1 | \\input{x} $a_b$ & 50% <b>\x1b[31m"
 TABLE = ReportTable(
-    "arms/../x", ODD, ("arm", "CP·PF", "cases"), ((ODD, Estimate(-0.5, -0.6, -0.4, 9), 1200), ("b", None, 3))
+    "arms/../x", ODD, ("arm", "CP·PF", "cases"), (("b", None, 3), (ODD, Estimate(-0.5, -0.6, -0.4, 9), 1200))
 )
 
 
@@ -22,7 +22,8 @@ def test_every_table_is_written_three_times(tmp_path: Path) -> None:
 
 def test_csv_has_the_ends_of_intervals_in_columns_of_their_own(tmp_path: Path) -> None:
     path = write_tables(tmp_path, [TABLE])[0]
-    first = next(csv.DictReader(path.open(encoding="utf-8")))
+    lacking, first = csv.DictReader(path.open(encoding="utf-8"))
+    assert lacking["CP·PF"] == lacking["CP·PF low"] == ""
     assert [float(first[name]) for name in ("CP·PF", "CP·PF low", "CP·PF high")] == [-0.5, -0.6, -0.4]
     assert first["arm"].startswith("'=")
 
@@ -30,7 +31,7 @@ def test_csv_has_the_ends_of_intervals_in_columns_of_their_own(tmp_path: Path) -
 def test_markdown_keeps_its_columns() -> None:
     lines = [line for line in TABLE.markdown().splitlines() if line.startswith("| ")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {4}
-    assert "−0.500 (−0.600 to −0.400)" in lines[2] and "\x1b" not in lines[2]
+    assert "−0.500 (−0.600 to −0.400)" in lines[3] and "\x1b" not in lines[3]
 
 
 def test_latex_holds_no_command_of_others() -> None:
