@@ -47,8 +47,8 @@ def serve(
     page = build(studio)
     _, address, public = page.queue(max_size=16).launch(
         server_name=host, server_port=port, share=share, inbrowser=browser, quiet=True, prevent_thread_lock=True,
-        max_file_size=LARGEST_UPLOAD, allowed_paths=[str(studio.folder / "pictures")], blocked_paths=[str(Path.home())]
-        if not studio.folder.is_relative_to(Path.home()) else None, ssr_mode=False, enable_monitoring=False, footer_links=[],
+        max_file_size=LARGEST_UPLOAD, allowed_paths=[str(studio.folder / "pictures")],
+        ssr_mode=False, enable_monitoring=False, footer_links=[],
         css=STYLE, theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         app_kwargs={"middleware": [_guarded()], "docs_url": None, "redoc_url": None},
     )  # fmt: skip
@@ -94,8 +94,10 @@ def _controls(studio: Studio) -> list[Any]:
     with gr.Tabs():
         for number in range(1, studio.most_references + 1):
             with gr.Tab(f"Reference {number}"):
-                pictures.append(gr.Image(label=f"Reference {number}", type="filepath", sources=["upload", "clipboard"],
-                                         elem_id=f"reference-{number}", height=220))  # fmt: skip
+                pictures.append(gr.Image(
+                    label=f"Reference {number}", type="filepath", sources=["upload", "clipboard"], format="png",
+                    elem_id=f"reference-{number}", height=220,
+                ))  # fmt: skip
                 scales.append(
                     gr.Slider(0, 2, 1, step=0.05, label=f"Scale of reference {number}", elem_id=f"scale-{number}")
                 )
