@@ -82,7 +82,7 @@ def print_scores(scores: Any, as_json: bool = False) -> None:
 
     table, found = summary(scores), intervals(scores)
     if not as_json:
-        show_scores(table, found)
+        show_scores(table, found=found)
         return
     rows: list[dict[str, Any]] = []
     for _, row in table.iterrows():
@@ -124,7 +124,7 @@ def tell_estimate(config: EvaluationConfig, shard: tuple[int, int] | None = None
 
 
 def show_scores(
-    table: Any, found: Mapping[tuple[str, str], tuple[float, float]] | None = None, by: str = "suite"
+    table: Any, by: str = "suite", found: Mapping[tuple[str, str], tuple[float, float]] | None = None
 ) -> None:
     """Every column that the metrics gave, some at a time: the scores first, then the parts that they are made of."""
     from dynaip.cli.tables import show_table, width
