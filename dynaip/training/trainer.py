@@ -40,8 +40,9 @@ from dynaip.training.speed import (
     determinism,
     products_in,
     reserve_workspace,
-    shortage,
     to_device,
+    told_need,
+    told_when_full,
     wants_checkpointing,
 )
 from dynaip.training.update import Outcome, Update
@@ -83,6 +84,8 @@ class Trainer:
     skipped_in_row: int = 0
     checkpointing: bool | None = None
     """Whether blocks are computed again in the backward pass; None until the first batch tells how large it is."""
+    need: str = ""
+    """What a step needs of the memory, and what lowers it; told where it does not fit."""
     asked: Callable[[], bool] = lambda: False
     """Whether somebody wants the training to stop after the step at hand."""
     saved: int = -1
@@ -134,10 +137,11 @@ class Trainer:
         """Launch steps; what became of one is read when the next one is launched, unless somebody needs it at once."""
         settings = self.config.training
         first, last = (step * settings.gradient_accumulation for step in (self.step, settings.steps))
-        self.loader.fill(first, last, on_progress=lambda done, total: self._prepared(tell, done, total))
-        self.empty = encode_text([""], self.pipe, self.backbone)
-        self.dyna.train()
         transformer, waiting = self.pipe.transformer, list[Launched]()
+        with determinism(settings.deterministic):
+            self.loader.fill(first, last, on_progress=lambda done, total: self._prepared(tell, done, total))
+            self.empty = encode_text([""], self.pipe, self.backbone)
+        self.dyna.train()
         with (
             determinism(settings.deterministic),
             compiled_blocks(transformer, settings.compile, self.warn),
@@ -171,7 +175,7 @@ class Trainer:
         update = Update(self.accelerator, self.optimizer, clip=settings.clip, parts=parts)
         for part in range(parts):
             batch = next(batches)
-            with self._loss(batch, self.step * parts + part) as loss:
+            with told_when_full(lambda: self.need), self._loss(batch, self.step * parts + part) as loss:
                 update.add(loss)
             ids += batch.ids
         outcome = update.finish(stop=self.asked())
@@ -203,11 +207,12 @@ class Trainer:
         tokens = len(latents) * (latents.shape[1] + embeds.shape[1])
         setting = self.config.training.gradient_checkpointing
         if self.checkpointing is None:
-            self.checkpointing = wants_checkpointing(setting, self.pipe.transformer, tokens)
-            checkpoint(self.pipe.transformer, self.checkpointing)
-            short = shortage(self.pipe.transformer, tokens, checkpointing=self.checkpointing)
-            if short and self.accelerator.is_main_process:
-                self.warn(short)
+            transformer, trained = self.pipe.transformer, self.dyna.trainable_parameters()
+            self.checkpointing = wants_checkpointing(setting, transformer, tokens, trained)
+            checkpoint(transformer, self.checkpointing)
+            self.need, fits = told_need(transformer, tokens, trained, checkpointing=self.checkpointing)
+            if not fits and self.accelerator.is_main_process:
+                self.warn(self.need)
 
     def _text(self, batch: Batch, chance: Draw) -> dict[str, Tensor]:
         """Encodings of the prompts, or of the empty prompt where it is dropped."""
