@@ -111,6 +111,7 @@ class Trainer:
             dyna = DynaIP.build(config, pipe.transformer)
         if settings.initial:
             start_from(dyna, settings.initial)
+        backbone = dyna.backbone  # whose clock the passes are read by: another one would ask the device in every step
         dyna.attention.to(device)
         dyna.attach(pipe)
         optimizer = torch.optim.AdamW(
