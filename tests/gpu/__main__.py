@@ -116,7 +116,8 @@ def end(process: subprocess.Popen[bytes]) -> None:
     """End a process with everything that it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with contextlib.suppress(subprocess.TimeoutExpired):  # a driver may keep a process for a while
+        process.wait(5)
 
 
 def ended(number: int, frame: FrameType | None) -> None:
