@@ -12,7 +12,7 @@ from dynaip.config import TrainingConfig
 
 @dataclass(frozen=True)
 class Draw:
-    """Everything that is drawn by chance for one step."""
+    """Everything that is drawn by chance for one batch."""
 
     timesteps: Tensor
     """t in (0, 1), B."""
@@ -24,9 +24,13 @@ class Draw:
     """B, bool: samples that see their reference."""
 
 
-def draw(settings: TrainingConfig, shape: torch.Size, *, step: int, rank: int = 0) -> Draw:
-    """Draw a step's chances from (seed, step, rank) alone, so that a resumed run needs no memory of earlier draws."""
-    generator = torch.Generator().manual_seed(mixed(settings.seed, step, rank))
+def draw(settings: TrainingConfig, shape: torch.Size, *, number: int) -> Draw:
+    """Draw a batch's chances from the seed and its number alone.
+
+    Batches are numbered through steps, parts and processes: a resumed run needs no memory of earlier draws, and it does not
+    matter which process has a batch.
+    """
+    generator = torch.Generator().manual_seed(mixed(settings.seed, number, 0))
     batch = shape[0]
     timesteps = sample_timesteps(settings.timestep, batch, generator, shift=settings.shift)
     noise = torch.randn(shape, generator=generator)

@@ -28,10 +28,14 @@ from dynaip.training.data import PairDataset
 from dynaip.training.encoding import base_type, encode_text, freeze
 from dynaip.training.fingerprint import Fingerprint, check_pairs, fingerprint, write_pairs
 from dynaip.training.identity import Identity, check, identity
+from dynaip.training.levels import unpacked
 from dynaip.training.loader import Batch, LoaderDied, PairLoader, deaths_told
+from dynaip.training.lodgers import Lodgers
 from dynaip.training.logs import append_log, cut_log
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
+from dynaip.training.processes import gathered_ids, shared
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
+from dynaip.training.references import drawn
 from dynaip.training.resume import check_folder, finished, note_trained
 from dynaip.training.setup import accelerator_for, loader_for, on_cpu, pairs_of
 from dynaip.training.speed import (
@@ -54,7 +58,8 @@ class Launched:
 
     step: int
     rate: float
-    ids: list[str]
+    ids: list[list[str]]
+    """Of the batches of this process."""
     outcome: Outcome
 
 
@@ -62,7 +67,7 @@ class Launched:
 class Trainer:
     """One adapter in training; build it with ``Trainer.of``.
 
-    A step is one update of the adapter, from ``gradient_accumulation`` batches in each process.
+    A step is one update of the adapter, from ``parts`` batches in each process.
     """
 
     config: ExperimentConfig
@@ -76,6 +81,10 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     identity: Identity
     """What checkpoints of this training belong to."""
+    parts: int
+    """Batches that each process takes a step: ``gradient_accumulation``, or its share of what a resumed run's steps hold."""
+    lodgers: Lodgers
+    """Models that leave the device when everything is encoded."""
     warn: Warn = to_stderr
     empty: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Encodings of the empty prompt."""
@@ -120,7 +129,8 @@ class Trainer:
         optimizer = cast(torch.optim.Optimizer, accelerator.prepare(optimizer))
         loader = loader_for(config, run, accelerator, (pipe, backbone, dyna), pairs or pairs_of(config), warn)
         marks = identity(config, pipe, dyna)
-        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, warn)
+        parts, lodgers = settings.gradient_accumulation, Lodgers.of(pipe, dyna, device)
+        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, parts, lodgers, warn)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -137,11 +147,14 @@ class Trainer:
     def _steps(self, tell: OnProgress) -> None:
         """Launch steps; what became of one is read when the next one is launched, unless somebody needs it at once."""
         settings = self.config.training
-        first, last = (step * settings.gradient_accumulation for step in (self.step, settings.steps))
+        first, last = (step * self.parts for step in (self.step, settings.steps))
         transformer, waiting = self.pipe.transformer, list[Launched]()
         with determinism(settings.deterministic):
             self.loader.fill(first, last, on_progress=lambda done, total: self._prepared(tell, done, total))
             self.empty = encode_text([""], self.pipe, self.backbone)
+        if self.loader.complete:
+            self.lodgers.leave()
+            self.loader.encode = self.lodgers.around(self.loader.encode)
         self.dyna.train()
         with (
             determinism(settings.deterministic),
@@ -166,36 +179,38 @@ class Trainer:
         return Interrupted(f"stopped {place}; go on with --resume (run folder {self.run.path})")
 
     def _launch(self, batches: Iterator[Batch]) -> Launched:
-        settings, ids = self.config.training, list[str]()
+        settings, ids = self.config.training, list[list[str]]()
         rate = learning_rate(settings, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        # A fusion strategy may draw at random (dropout): it draws the same after a resume.
-        torch.manual_seed(mixed(settings.seed, self.step, self.accelerator.process_index, 1))
-        parts = settings.gradient_accumulation
-        update = Update(self.accelerator, self.optimizer, clip=settings.clip, parts=parts)
-        for part in range(parts):
-            batch = next(batches)
-            with told_when_full(lambda: self.need), self._loss(batch, self.step * parts + part) as loss:
+        update = Update(self.accelerator, self.optimizer, clip=settings.clip, parts=self.parts)
+        for part in range(self.parts):
+            batch, number = next(batches), self.loader.order.number(self.step * self.parts + part)
+            # A fusion strategy may draw at random (dropout): it draws the same after a resume, in whichever process.
+            torch.manual_seed(mixed(settings.seed, number, 0, 1))
+            with told_when_full(lambda: self.need), self._loss(batch, number) as loss:
                 update.add(loss)
-            ids += batch.ids
+            ids.append(batch.ids)
         outcome = update.finish(stop=self.asked())
         self.step += 1
         return Launched(self.step, rate, ids, outcome)
 
     @contextmanager
     def _loss(self, batch: Batch, number: int) -> Generator[Tensor]:
-        """Flow matching on the frozen base with one reference a sample, plus the fusion's auxiliary loss.
+        """Flow matching on the frozen base with each sample's references, plus the fusion's auxiliary loss.
 
         The injection is open while the caller has the loss: gradient checkpointing runs blocks again in the backward pass.
         """
         device, base = self.accelerator.device, self.pipe.transformer
-        chance = draw(self.config.training, batch.latents.shape, step=number, rank=self.accelerator.process_index)
+        chance = draw(self.config.training, batch.latents.shape, number=number)
         clean, noise = to_device(batch.latents, device), to_device(chance.noise, device)
-        features = {level: to_device(values, device) for level, values in batch.features.items()}
+        settings = self.config.training
+        chosen = drawn(batch.counts, settings.references, mixed(settings.seed, number, 0, 3))
+        features = {level: unpacked(to_device(chosen.of(values), device)) for level, values in batch.features.items()}
         text, seen = self._text(batch, chance), noisy(clean, noise, to_device(chance.timesteps, device))
         self._choose_checkpointing(text, seen)
-        with self.dyna.training_pass(features, to_device(chance.keep_reference, device)) as made:
+        keep, regions = to_device(chance.keep_reference, device), chosen.regions(batch.regions)
+        with self.dyna.training_pass(features, keep, rows=chosen.rows, regions=regions) as made:
             with products_in(self.accelerator, device):
                 given = seen if device.type == "cpu" else seen.to(base.dtype)
                 velocity = self.backbone.velocity(self.pipe, given, chance.timesteps, text, batch.size)
@@ -249,7 +264,7 @@ class Trainer:
             norm if applied or isfinite(norm) else nan, self.skipped, seconds,
         )  # fmt: skip
         tell(report)
-        self._write_down(report, launched.ids)
+        self._write_down(report, gathered_ids(self.accelerator, launched.ids))
         if launched.outcome.stop:
             self.save()
             raise self._stopped()
@@ -284,6 +299,7 @@ class Trainer:
             "skipped": self.skipped,
             "skipped_in_row": self.skipped_in_row,
             "seconds": time.monotonic() - self.started,
+            "batches": self.parts * self.accelerator.num_processes,
             "scaler": scaler.state_dict() if scaler is not None else {},
             "identity": self.identity,
         }
@@ -308,6 +324,7 @@ class Trainer:
                 cut_log(log, found.step if found else 0)
         if found is None:
             return False
+        self.parts = shared(found.state.get("batches"), self.parts, self.accelerator, self.run.path, self.warn)
         checkpoints.restore_optimizer(self._inner(), found.optimizer)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(found.state["scaler"])
@@ -327,7 +344,7 @@ class Trainer:
             return
         self.dyna.eval()
         try:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), self.lodgers.back():
                 sample_grid(
                     self.dyna, self.pipe, self.config.evaluation, self.run.samples / f"step-{self.step:06d}.png"
                 )

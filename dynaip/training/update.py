@@ -62,14 +62,14 @@ class Update:
     def finish(self, *, stop: bool = False) -> Outcome:
         """Agree with the other processes, then change the adapter or leave it."""
         losses, self.losses = torch.stack(self.losses), []
-        bad = ~losses.isfinite().all()
+        bad, loss = ~losses.isfinite().all(), losses.mean()
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         if self.accelerator.num_processes > 1:
-            bad, stop = self._agree(parameters, bad, stop)
+            bad, stop, loss = self._agree(parameters, bad, stop, loss)
         norm = torch.as_tensor(self.accelerator.clip_grad_norm_(parameters, self.clip))
         self._apply(bad, norm)
         self.optimizer.zero_grad()
-        return Outcome(bad | ~norm.isfinite(), norm, losses.mean(), stop=stop)
+        return Outcome(bad | ~norm.isfinite(), norm, loss, stop=stop)
 
     def _apply(self, bad: Tensor, norm: Tensor) -> None:
         inner = cast(Any, getattr(self.optimizer, "optimizer", self.optimizer))
@@ -84,13 +84,15 @@ class Update:
         elif not bool(bad | ~norm.isfinite()):
             self.optimizer.step()
 
-    def _agree(self, parameters: Sequence[Tensor], bad: Tensor, stop: bool) -> tuple[Tensor, bool]:
-        """One mean over the processes for all gradients and both flags: nobody waits for a process that skipped."""
+    def _agree(
+        self, parameters: Sequence[Tensor], bad: Tensor, stop: bool, loss: Tensor
+    ) -> tuple[Tensor, bool, Tensor]:
+        """One mean over the processes for all gradients, both flags and the loss: nobody waits for one that skipped."""
         grads = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
-        flags = torch.stack([bad.to(grads[0]), torch.full_like(bad, stop).to(grads[0])])
+        flags = torch.stack([bad.to(grads[0]), torch.full_like(bad, stop).to(grads[0]), loss.to(grads[0])])
         together = torch.cat([*(grad.flatten() for grad in grads), flags])
         together = cast(Tensor, self.accelerator.reduce(together, "mean"))
-        parts = torch.split(together[:-2], [grad.numel() for grad in grads])
+        parts = torch.split(together[:-3], [grad.numel() for grad in grads])
         for each, part in zip(parameters, parts, strict=True):
             each.grad = part.view_as(each).clone()
-        return together[-2] > 0, float(together[-1]) > 0
+        return together[-3] > 0, float(together[-2]) > 0, together[-1]

@@ -82,13 +82,30 @@ def test_killed_resumed_stopped_resumed_and_with_workers(
     assert not (run / ".lock").exists()
 
 
-def test_two_processes_train_one_adapter(command: Any, weights: Any, lines: Any, tmp_path: Path) -> None:
-    """Half the batch in each of two processes: the same pairs a step as one process sees."""
-    run = tmp_path / "run"
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    arguments = command("-o", str(run), steps=3, batch_size=2)
-    made = done([arguments[0], *launcher, *arguments[1:]])
+LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+
+
+def test_two_processes_train_the_adapter_that_one_trains(
+    command: Any, train: Callable[..., Path], weights: Any, lines: Any, tmp_path: Path
+) -> None:
+    """Two take a batch of each step; one goes on alone, and has both: all is as if one had trained from the start."""
+    run, settings = tmp_path / "run", {"batch_size": 2, "gradient_accumulation": 1, "log_every": 1}
+    arguments = command("-o", str(run), steps=2, **settings)
+    made = done([arguments[0], *LAUNCHER, *arguments[1:]])
     assert made.returncode == 0, made.stderr[-3000:]
     assert made.stdout.count("adapter: ") == 1, "one process speaks"
-    assert [line["step"] for line in lines(run / "samples.jsonl")] == [1, 2, 3]
-    assert all(bool(value.isfinite().all()) for value in weights(run).values())
+    straight = train(tmp_path / "straight", training={**settings, "steps": 4, "gradient_accumulation": 2})
+    halfway = train(tmp_path / "half", training={**settings, "steps": 2, "gradient_accumulation": 2})
+    close(weights(run), weights(halfway))
+    said: list[str] = []
+    train(run, training={**settings, "steps": 4}, resume=True, warn=said.append)
+    assert "a step of this run holds 2 batches: each of the 1 processes takes 2" in said
+    close(weights(run), weights(straight))
+    assert lines(run / "samples.jsonl") == lines(straight / "samples.jsonl"), "those of both processes, in order"
+    one, other = ([line["loss"] for line in lines(folder / "metrics.jsonl")] for folder in (run, straight))
+    assert one == pytest.approx(other, abs=1e-6)
+
+
+def close(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one.keys() == other.keys()
+    assert max(float((one[name] - other[name]).abs().max()) for name in one) <= 1e-6

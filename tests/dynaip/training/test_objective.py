@@ -33,15 +33,14 @@ def test_the_true_velocity_leads_from_noise_to_image() -> None:
     assert float(flow_matching_loss(noise - clean, clean, noise)) == 0
 
 
-def test_chances_depend_on_seed_step_and_rank_alone() -> None:
+def test_chances_depend_on_seed_and_number_alone() -> None:
     shape = torch.Size([4, 5, 6])
-    one = draw(settings(), shape, step=7)
+    one = draw(settings(), shape, number=7)
     torch.rand(100)
-    again = draw(settings(), shape, step=7)
+    again = draw(settings(), shape, number=7)
     for name in ("timesteps", "noise", "drop_prompt", "keep_reference"):
         assert torch.equal(getattr(one, name), getattr(again, name))
-    for other in (draw(settings(), shape, step=8), draw(settings(seed=1), shape, step=7),
-                  draw(settings(), shape, step=7, rank=1)):  # fmt: skip
+    for other in (draw(settings(), shape, number=8), draw(settings(seed=1), shape, number=7)):
         assert not torch.equal(one.noise, other.noise)
 
 
@@ -51,15 +50,15 @@ def test_seeds_do_not_collide() -> None:
 
 
 def test_shares_of_dropped_conditions() -> None:
-    many = draw(settings(drop_prompt=0.1, drop_reference=0.3), torch.Size([20_000, 1, 1]), step=0)
+    many = draw(settings(drop_prompt=0.1, drop_reference=0.3), torch.Size([20_000, 1, 1]), number=0)
     assert float(many.drop_prompt.float().mean()) == pytest.approx(0.1, abs=0.01)
     assert float(many.keep_reference.float().mean()) == pytest.approx(0.7, abs=0.015)
     both = (many.drop_prompt & ~many.keep_reference).float().mean()
     assert float(both) == pytest.approx(0.03, abs=0.005), "drawn independently"
-    none = draw(settings(drop_prompt=0, drop_reference=0), torch.Size([500, 1, 1]), step=0)
+    none = draw(settings(drop_prompt=0, drop_reference=0), torch.Size([500, 1, 1]), number=0)
     assert not none.drop_prompt.any()
     assert none.keep_reference.all()
-    every = draw(settings(drop_prompt=1, drop_reference=1), torch.Size([500, 1, 1]), step=0)
+    every = draw(settings(drop_prompt=1, drop_reference=1), torch.Size([500, 1, 1]), number=0)
     assert every.drop_prompt.all()
     assert not every.keep_reference.any()
 

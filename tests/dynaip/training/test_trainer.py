@@ -59,7 +59,7 @@ def test_step_by_hand(experiment: Any, tmp_path: Path) -> None:
     seen: list[StepReport] = []
     trainer.fit(lambda report: seen.append(report) if isinstance(report, StepReport) else None)
     batch = next(trainer.loader.batches(0, 1))
-    chance = trainer_module.draw(config.training, batch.latents.shape, step=0)
+    chance = trainer_module.draw(config.training, batch.latents.shape, number=0)
     t = chance.timesteps.view(-1, 1, 1)
     mixed = (1 - t) * batch.latents + t * chance.noise
     source = trainer.loader.dataset.source
@@ -131,8 +131,8 @@ def test_accumulated_gradient_is_that_of_one_large_batch(
     """With the same noise for every pair, two batches of 2 give the step of one batch of 4."""
     real = trainer_module.draw
 
-    def constant(settings: Any, shape: Any, *, step: int, rank: int = 0) -> Any:
-        made = real(settings, torch.Size([1, *shape[1:]]), step=0)
+    def constant(settings: Any, shape: Any, *, number: int) -> Any:
+        made = real(settings, torch.Size([1, *shape[1:]]), number=0)
         return trainer_module.Draw(
             made.timesteps.expand(shape[0]),
             made.noise.expand(shape),
