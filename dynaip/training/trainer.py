@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from math import isfinite, nan
@@ -37,6 +37,7 @@ from dynaip.training.processes import gathered_ids, shared
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
 from dynaip.training.references import drawn
 from dynaip.training.resume import check_folder, finished, note_trained
+from dynaip.training.room import StepRoom
 from dynaip.training.setup import accelerator_for, loader_for, on_cpu, pairs_of
 from dynaip.training.speed import (
     checkpoint,
@@ -45,9 +46,6 @@ from dynaip.training.speed import (
     products_in,
     reserve_workspace,
     to_device,
-    told_need,
-    told_when_full,
-    wants_checkpointing,
 )
 from dynaip.training.update import Outcome, Update
 
@@ -85,16 +83,13 @@ class Trainer:
     """Batches that each process takes a step: ``gradient_accumulation``, or its share of what a resumed run's steps hold."""
     lodgers: Lodgers
     """Models that leave the device when everything is encoded."""
+    room: StepRoom
     warn: Warn = to_stderr
     empty: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Encodings of the empty prompt."""
     step: int = 0
     skipped: int = 0
     skipped_in_row: int = 0
-    checkpointing: bool | None = None
-    """Whether blocks are computed again in the backward pass; None until the first batch tells how large it is."""
-    need: str = ""
-    """What a step needs of the memory, and what lowers it; told where it does not fit."""
     asked: Callable[[], bool] = lambda: False
     """Whether somebody wants the training to stop after the step at hand."""
     saved: int = -1
@@ -130,7 +125,8 @@ class Trainer:
         loader = loader_for(config, run, accelerator, (pipe, backbone, dyna), pairs or pairs_of(config), warn)
         marks = identity(config, pipe, dyna)
         parts, lodgers = settings.gradient_accumulation, Lodgers.of(pipe, dyna, device)
-        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, parts, lodgers, warn)
+        room = StepRoom(settings.gradient_checkpointing)
+        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, parts, lodgers, room, warn)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -188,7 +184,7 @@ class Trainer:
             batch, number = next(batches), self.loader.order.number(self.step * self.parts + part)
             # A fusion strategy may draw at random (dropout): it draws the same after a resume, in whichever process.
             torch.manual_seed(mixed(settings.seed, number, 0, 1))
-            with told_when_full(lambda: self.need), self._loss(batch, number) as loss:
+            with self.room.told_when_full(), self._loss(batch, number) as loss:
                 update.add(loss)
             ids.append(batch.ids)
         outcome = update.finish(stop=self.asked())
@@ -208,7 +204,8 @@ class Trainer:
         chosen = drawn(batch.counts, settings.references, mixed(settings.seed, number, 0, 3))
         features = {level: unpacked(to_device(chosen.of(values), device)) for level, values in batch.features.items()}
         text, seen = self._text(batch, chance), noisy(clean, noise, to_device(chance.timesteps, device))
-        self._choose_checkpointing(text, seen)
+        if self.room.choose(base, text, seen, self.dyna.trainable_parameters()) and self.accelerator.is_main_process:
+            self.warn(self.room.told)
         keep, regions = to_device(chance.keep_reference, device), chosen.regions(batch.regions)
         with self.dyna.training_pass(features, keep, rows=chosen.rows, regions=regions) as made:
             with products_in(self.accelerator, device):
@@ -217,18 +214,6 @@ class Trainer:
             loss = flow_matching_loss(velocity, clean, noise)
             extra = made.fused.auxiliary_loss if made.fused else None
             yield loss if extra is None else loss + extra
-
-    def _choose_checkpointing(self, text: Mapping[str, Tensor], latents: Tensor) -> None:
-        embeds = max(text.values(), key=lambda values: values.ndim)
-        tokens = len(latents) * (latents.shape[1] + embeds.shape[1])
-        setting = self.config.training.gradient_checkpointing
-        if self.checkpointing is None:
-            transformer, trained = self.pipe.transformer, self.dyna.trainable_parameters()
-            self.checkpointing = wants_checkpointing(setting, transformer, tokens, trained)
-            checkpoint(transformer, self.checkpointing)
-            self.need, fits = told_need(transformer, tokens, trained, checkpointing=self.checkpointing)
-            if not fits and self.accelerator.is_main_process:
-                self.warn(self.need)
 
     def _text(self, batch: Batch, chance: Draw) -> dict[str, Tensor]:
         """Encodings of the prompts, or of the empty prompt where it is dropped."""

@@ -110,7 +110,7 @@ def steps(bench: Bench, clock: Clock, batch: int, *, checkpointing: bool, budget
 
 def planned(bench: Bench, batch: int, edge: int, checkpointing: bool) -> int:
     """Bytes by the rule that trainings plan with: what lies there, gradients and moments, and what blocks keep."""
-    from dynaip.training.speed import step_bytes
+    from dynaip.training.room import step_bytes
 
     transformer, dyna = bench.pipe.transformer, bench.dyna
     there = sum(each.numel() * each.element_size() for each in (*transformer.parameters(), *dyna.parameters()))
