@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynaip.errors import PluginError
 from dynaip.images import plain_rgb
+from dynaip.numeric import four_numbers
 from dynaip.plain import name_problem
 
 if TYPE_CHECKING:
@@ -104,13 +105,30 @@ def check_pair(who: str, index: int, pair: Any) -> Pair:
     for name in ("id", "prompt"):
         if not isinstance(getattr(pair, name), str):
             raise _broken(who, f"item {index}: {name} must be a text, not {getattr(pair, name)!r}")
-    plain: dict[str, Any] = {}
-    for name in ("reference", "target"):
-        what, image = f"the {name} of pair {pair.id}", getattr(pair, name)
-        _check_image(who, what, image)
-        plain[name] = plain_rgb(image, f"{who}: {what}")
-    changed = any(plain[name] is not getattr(pair, name) for name in plain)
-    return replace(pair, **plain) if changed else pair
+    _check_image(who, what := f"the target of pair {pair.id}", pair.target)
+    target = plain_rgb(pair.target, f"{who}: {what}")
+    references = [_plain_pair_reference(who, f"the reference of pair {pair.id}", each) for each in pair.references]
+    changed = target is not pair.target or any(one is not other for one, other in zip(references, pair.references))
+    return replace(pair, target=target).with_references(references) if changed else pair
+
+
+def _plain_pair_reference(who: str, what: str, reference: Any) -> Any:
+    _check_image(who, what, getattr(reference, "image", None))
+    for name in ("region", "mask"):
+        given = getattr(reference, name)
+        if name == "region" and isinstance(given, tuple):
+            _check_region(who, what, given)
+        elif given is not None:
+            _check_image(who, f"the {name} of {what}", given)
+    image = plain_rgb(reference.image, f"{who}: {what}")
+    return reference if image is reference.image else replace(reference, image=image)
+
+
+def _check_region(who: str, what: str, box: tuple[Any, ...]) -> None:
+    edges = four_numbers(box)
+    inside = edges is not None and 0 <= edges[0] < edges[2] <= 1 and 0 <= edges[1] < edges[3] <= 1
+    if not inside:
+        raise _broken(who, f"the region of {what} must be left, top, right, bottom within 0 and 1, not {box!r}")
 
 
 def check_images(who: str, images: Any, count: int) -> None:

@@ -25,7 +25,7 @@ from dynaip.adapter.layout import AutoLayout, Layout, LayoutFinder
 from dynaip.adapter.parts import Adapter, Specs
 from dynaip.adapter.prepare import layout_finder, slot_maker
 from dynaip.adapter.reference import Reference, as_samples
-from dynaip.adapter.slots import Slot
+from dynaip.adapter.slots import Slot, training_slots
 from dynaip.adapter.terms import half_products
 from dynaip.config import ComponentSpec, ExperimentConfig
 from dynaip.contracts import Backbone, BlockSite, Branch, DecouplingPolicy, ForwardPass, FusedReference
@@ -234,24 +234,34 @@ class DynaIP(Adapter):
     # -- training -----------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def training_pass(self, features: Mapping[str, Tensor], keep: Tensor) -> Generator[TrainingPass]:
-        """Inject one reference a sample in phase ``training``, with gradients.
+    def training_pass(
+        self,
+        features: Mapping[str, Tensor],
+        keep: Tensor,
+        *,
+        rows: Sequence[int] | None = None,
+        regions: Sequence[Tensor | None] | None = None,
+    ) -> Generator[TrainingPass]:
+        """Inject references in phase ``training``, with gradients.
 
-        ``features`` are level features (each B x N x C_l), ``keep`` says which samples see their reference (B, bool). The
-        references are fused at the first call of the transformer, which knows the prompt. With gradient checkpointing
-        ``backward`` has to run inside the context, since blocks are run again there. Attention runs on kernels whose backward
-        pass can be relied on.
+        ``features`` are level features of all references (each P x N x C_l), ``keep`` says which samples see theirs (B,
+        bool), ``rows`` the sample that each reference belongs to (P; None: one each, in order), ``regions`` M_r of each (T
+        values on the CPU, None for everywhere). The references are fused at the first call of the transformer, which knows
+        the prompt. With gradient checkpointing ``backward`` has to run inside the context, since blocks are run again there.
+        Attention runs on kernels whose backward pass can be relied on.
         """
         hooks = self.injector
         made = TrainingPass()
         base = next(cast(nn.Module, hooks.transformer).parameters())
 
         def make(call: ForwardPass) -> list[Slot]:
+            condition, repeats = call.condition if self.fusion.uses_condition else None, call.batch // len(keep)
+            if condition is not None and rows is not None:
+                condition = condition[[row * repeats for row in rows]]
             with half_products(base):
-                made.fused = self.fuse(features, condition=call.condition if self.fusion.uses_condition else None)
-            tokens = made.fused.tokens
-            rows, repeats = list(range(len(keep))), call.batch // len(keep)
-            return [Slot(rows, tokens, keep.to(tokens), [None] * len(keep), repeats)]
+                made.fused = self.fuse(features, condition=condition)
+            owners = list(range(len(keep))) if rows is None else rows
+            return training_slots(made.fused.tokens, keep, owners, regions, repeats)
 
         self._meet_compiled()
         with hooks.active(Injection(len(keep), self.policy, "training", make)), differentiable_attention(keep.device):

@@ -69,13 +69,15 @@ class Reference:
         """M_r on a grid of (rows, columns) image tokens: T values in [0, 1], or None for 1 everywhere."""
         if self.region is None:
             return None
-        if isinstance(self.region, tuple):
-            weights = _box_weights(self.region, grid)
-        else:
-            weights = _mask_weights(cast(Tensor, self.region), grid)
+        weights = region_weights(cast("Box | Tensor", self.region), grid)
         if weights.max() == 0:
             raise InputError(f"{self.name}: the region vanishes on {grid[0]} x {grid[1]} image tokens; make it larger")
         return weights
+
+
+def region_weights(region: Box | Tensor, grid: tuple[int, int]) -> Tensor:
+    """M_r of a checked box or a mask (height x width in [0, 1]) on a grid of (rows, columns) image tokens: T values."""
+    return _box_weights(region, grid) if isinstance(region, tuple) else _mask_weights(region, grid)
 
 
 def check_box(box: Any, name: str) -> Box:

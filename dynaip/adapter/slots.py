@@ -28,6 +28,28 @@ class Slot:
     """k: the reference's place in its sample's list."""
 
 
+def training_slots(
+    tokens: Tensor, keep: Tensor, rows: Sequence[int], regions: Sequence[Tensor | None] | None, repeats: int
+) -> list[Slot]:
+    """Slots of references given one after another: ``tokens`` (P x M x D), the sample of each, its region.
+
+    ``keep`` (B) says which samples see theirs.
+    """
+    numbers = [list(rows[:place]).count(row) for place, row in enumerate(rows)]
+    where = [None] * len(rows) if regions is None else list(regions)
+    slots: list[Slot] = []
+    for number in range(max(numbers, default=-1) + 1):
+        places = [place for place, each in enumerate(numbers) if each == number]
+        owners, every = [rows[place] for place in places], len(places) == len(rows)
+        scales = keep.to(tokens) if owners == list(range(len(keep))) else keep.to(tokens)[owners]
+        slots.append(
+            Slot(
+                owners, tokens if every else tokens[places], scales, [where[place] for place in places], repeats, number
+            )
+        )
+    return slots
+
+
 @dataclass(frozen=True)
 class Group:
     """Rows of a slot that look from the same image tokens: one attention call serves them."""

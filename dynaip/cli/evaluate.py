@@ -36,6 +36,9 @@ def evaluate(
     ] = None,
     without_reference: Annotated[bool, typer.Option("--without-reference", help="The base alone: chance.")] = False,
     set_: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many pictures and calls it takes, and do nothing.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write.")] = None,
     device: Device = "auto",
     offload: Offload = None,
@@ -46,10 +49,24 @@ def evaluate(
     from dynaip.evaluation.runs import evaluation_of
 
     config = evaluation_of(run, {key: value for key, value in given.items() if value is not None}, set_ or ())
+    if dry_run:
+        tell_estimate(config)
+        return
     folder = out or (at_home(run) if at_home(run).is_dir() else Path(f"evaluation-{Path(run).name}"))
     table = _evaluate(run, config, folder, decoupling, without_reference)
     show_scores(table)
     echo(f"wrote {folder / 'scores.parquet'} and {folder / 'samples'}")
+
+
+def tell_estimate(config: EvaluationConfig) -> None:
+    """Print how many pictures an evaluation needs, and what each metric's scoring takes; nothing is painted or asked."""
+    from dynaip.evaluation.scoring import benchmark_cases, build_metrics
+
+    cases = benchmark_cases(config)
+    echo(f"{len(cases)} pictures")
+    for metric in build_metrics(config):
+        if words := metric.estimate(cases):
+            echo(words)
 
 
 def show_scores(table: Any) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dynaip.contracts.data import CaseReference as CaseReference
     from dynaip.contracts.data import Metric as Metric
     from dynaip.contracts.data import Pair as Pair
+    from dynaip.contracts.data import PairReference as PairReference
     from dynaip.contracts.data import PairSource as PairSource
     from dynaip.contracts.formats import AdapterFormat as AdapterFormat
     from dynaip.contracts.formats import ForeignAdapter as ForeignAdapter
@@ -42,7 +43,7 @@ _SUBJECTS = {
         "Branch", "BranchWeights", "DecouplingPolicy", "FeatureFusion", "FusedReference", "Phase", "VisualEncoder",
     ),
     "backbone": ("Backbone", "BlockSite", "ForwardPass"),
-    "data": ("Benchmark", "Box", "Case", "CaseReference", "Metric", "Pair", "PairSource"),
+    "data": ("Benchmark", "Box", "Case", "CaseReference", "Metric", "Pair", "PairReference", "PairSource"),
     "formats": ("AdapterFormat", "ForeignAdapter"),
     "section": ("AnalysisRequest", "ReportSection", "SectionContent"),
     "work": ("Bundle", "Executor", "Job"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL import Image
@@ -14,8 +14,23 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
+class PairReference:
+    """One reference of a training example."""
+
+    image: Image.Image
+    region: Box | Image.Image | None = None
+    """Where the subject may appear in the target: a box, or a mask of the target's shape; None means everywhere."""
+    mask: Image.Image | None = None
+    """Where the subject is in ``image`` (grey values, of its size): the rest is trained on as white."""
+    subject: str = ""
+
+
+@dataclass(frozen=True)
 class Pair:
-    """One training example: the reference shows the subject, the target shows it as the prompt says."""
+    """One training example: the references show the subjects, the target shows them as the prompt says.
+
+    ``reference`` is the picture of the first of ``references``; a pair made of ``reference`` alone has that one.
+    """
 
     id: str
     reference: Image.Image
@@ -24,10 +39,31 @@ class Pair:
     subject: str = ""
     notes: tuple[tuple[str, str], ...] = ()
     """What was told (``dynaip.notes.tell``) while it was read: kind and line; loaders fill it."""
+    references: tuple[PairReference, ...] = ()
+
+    def __post_init__(self) -> None:
+        first = self.references[0] if self.references else PairReference(self.reference, subject=self.subject)
+        if first.image is not self.reference:  # replace(pair, reference=...)
+            first = replace(first, image=self.reference)
+        object.__setattr__(self, "references", (first, *self.references[1:]))
+
+    @classmethod
+    def of(
+        cls, id: str, references: Sequence[PairReference], target: Image.Image, prompt: str, subject: str = ""
+    ) -> Pair:
+        """Make a pair of one or more references."""
+        return cls(id, references[0].image, target, prompt, subject, references=tuple(references))
+
+    def with_references(self, references: Sequence[PairReference]) -> Pair:
+        """Give the same pair with other references, one at least."""
+        return replace(self, reference=references[0].image, references=tuple(references))
 
 
 class PairSource(ABC):
-    """An indexable set of training pairs. Built as ``Source(config)``; the same index always gives the same pair."""
+    """An indexable set of training pairs. Built as ``Source(config)``; the same index always gives the same pair.
+
+    What may be left out tells the training how to order pairs whose targets differ in size, or that lie in shards.
+    """
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -42,6 +78,24 @@ class PairSource(ABC):
         None where that is not cheap: then a few pairs are read and compared.
         """
         return None
+
+    def sizes(self) -> Sequence[tuple[int, int]] | None:
+        """(height, width) in pixels of every pair's target, in order; None if all have one size.
+
+        Batches hold targets of one size. Asked for once a process, so that a source may look at its files for it.
+        """
+        return None
+
+    def blocks(self) -> Sequence[int] | None:
+        """Numbers of consecutive pairs that lie together (a shard's), in order; None if no pair is nearer than others.
+
+        An epoch then takes a few blocks at a time, in an order of its own, and shuffles what is in them.
+        """
+        return None
+
+    def name(self, index: int) -> str:
+        """What messages call a pair that cannot be read, e.g. its file and row; empty where its number says it all."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +142,10 @@ class Metric(ABC):
     def to(self, device: Any) -> Metric:
         """Move the models that it holds, if any, and give it back. Pictures come as PIL images in any case."""
         return self
+
+    def estimate(self, cases: Sequence[Case]) -> str | None:
+        """Calls, tokens and money that scoring these cases would take, in one line; None where that is nothing to speak of."""
+        return None
 
     @abstractmethod
     def score(self, cases: Sequence[Case], images: Sequence[Image.Image]) -> list[dict[str, float]]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch.utils.data import Dataset
 
 from dynaip.config import ComponentSpec
 from dynaip.contracts import Pair, PairSource
-from dynaip.errors import BadSample, InputError
+from dynaip.errors import BadSample, InputError, PluginError
 from dynaip.notes import caught
 from dynaip.promises import check_pair
 from dynaip.registry import registry
 from dynaip.training.logs import append_log
+from dynaip.training.order import Indices, Shuffle, groups_of
+from dynaip.training.order import indices_at as indices_at
 
 LISTED = 10
 """Bad pairs that an error names; the file names all of them."""
@@ -28,20 +30,11 @@ class Bad:
 
     index: int
     reason: str
+    name: str = ""
+    """What the source calls it."""
 
 
-@lru_cache(maxsize=4)
-def _permutation(seed: int, epoch: int, size: int) -> np.ndarray[Any, Any]:
-    return np.random.default_rng((seed, epoch)).permutation(size)
-
-
-def indices_at(step: int, *, batch: int, size: int, seed: int) -> list[int]:
-    """Pairs of step ``step`` (from 0): a new permutation every epoch, known from the seed and the step alone."""
-    places = range(step * batch, (step + 1) * batch)
-    return [int(_permutation(seed, place // size, size)[place % size]) for place in places]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BatchOrder:
     """Which pairs are asked for when: batches are numbered from 0 in each of ``world`` processes."""
 
@@ -51,6 +44,14 @@ class BatchOrder:
     """Pairs in the source."""
     rank: int = 0
     world: int = 1
+    groups: Indices | None = None
+    """Number of each pair's size: a batch holds one size. None if there is one alone."""
+    blocks: Sequence[int] | None = None
+    """See ``PairSource.blocks``."""
+    shuffle: Shuffle = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shuffle", Shuffle(self.size, self.seed, self.groups, self.blocks))
 
     def number(self, number: int) -> int:
         """The number that a batch of this process has among those of all processes."""
@@ -58,7 +59,11 @@ class BatchOrder:
 
     def at(self, number: int) -> list[int]:
         """Pairs of a batch of this process."""
-        return indices_at(self.number(number), batch=self.batch, size=self.size, seed=self.seed)
+        return self.shuffle.batch(self.number(number), self.batch)
+
+    def after(self, index: int) -> Iterator[int]:
+        """A pair and those that may stand in for it, the next ones first."""
+        return self.shuffle.after(index)
 
 
 class PairDataset(Dataset[Any]):
@@ -73,18 +78,34 @@ class PairDataset(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.source)
 
+    @cached_property
+    def sizes(self) -> tuple[list[tuple[int, int]], Indices] | None:
+        """The different (height, width) of the targets, and the number of each pair's; None if all have one size.
+
+        Raises ``PluginError`` if the source does not tell one for each pair.
+        """
+        told = self.source.sizes()
+        if told is None:
+            return None
+        if len(told) != len(self):
+            raise PluginError(f"{self._who()}: sizes must give one size a pair; it gave {len(told)} for {len(self)}")
+        return groups_of(told)
+
+    def _who(self) -> str:
+        return f"source {self.spec.use if self.spec else type(self.source).__name__}"
+
     def __getitem__(self, index: int) -> Pair | Bad:
         try:
             with caught() as notes:
                 pair: Any = self.source[index]
         except (BadSample, InputError) as error:
-            return Bad(index, str(error))
-        pair = check_pair(f"source {self.spec.use if self.spec else type(self.source).__name__}", index, pair)
+            return Bad(index, str(error), self.source.name(index))
+        pair = check_pair(self._who(), index, pair)
         return replace(pair, notes=(*pair.notes, *notes)) if notes else pair
 
     def __getstate__(self) -> dict[str, Any]:
         if self.spec is None:
-            return self.__dict__
+            return {key: value for key, value in self.__dict__.items() if key != "sizes"}
         return {"raw": self.spec.dump(), "files": registry().files}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -113,7 +134,8 @@ class Quarantine:
         new = [bad for bad in found if bad.index not in self.bad]
         for bad in new:
             self.bad[bad.index] = bad.reason
-            append_log(self.file, {"index": bad.index, "reason": bad.reason})
+            named = {"name": bad.name} if bad.name else {}
+            append_log(self.file, {"index": bad.index, **named, "reason": bad.reason})
         if len(self.bad) > self.limit:
             allowed = f"training.max_bad_share: {self.share:g} allows"
             raise InputError(f"{self._count()} cannot be used, more than {allowed} ({self.file}): {self.reasons()}")

@@ -38,7 +38,7 @@ def _digests(source: PairSource, index: int) -> dict[str, str]:
     except (BadSample, InputError):
         return {"state": "cannot be used"}
     parts = {"prompt": pair.prompt.encode(), "subject": pair.subject.encode()}
-    parts |= {name: picture.tobytes() for name, picture in (("reference", pair.reference), ("target", pair.target))}
+    parts |= {"reference": b"".join(each.image.tobytes() for each in pair.references), "target": pair.target.tobytes()}
     return {name: hashlib.sha256(data).hexdigest()[:12] for name, data in parts.items()}
 
 

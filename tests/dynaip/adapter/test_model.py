@@ -297,6 +297,20 @@ def test_dropped_reference_is_the_base(adapter: Make, tiny_flux: Any) -> None:
         torch.testing.assert_close(run(tiny_flux, given), output.detach(), atol=1e-5, rtol=1e-5)
 
 
+def test_several_references_of_a_sample_are_what_references_inject(adapter: Make, tiny_flux: Any) -> None:
+    dyna, given = adapter(decoupling="coupled"), inputs(2)
+    left = Reference(picture(1), region=(0.0, 0.0, 0.5, 1.0))
+    samples = [[Reference(picture(0))], [left, Reference(picture(2))]]
+    features = dyna.features([one.picture() for sample in samples for one in sample])
+    with dyna.references(*samples):
+        expected = run(tiny_flux, given)
+    regions = [None, left.weights((8, 8)), None]
+    with dyna.training_pass(features, torch.tensor([True, True]), rows=[0, 1, 1], regions=regions) as made:
+        output = tiny_flux.transformer(**given)[0]
+    torch.testing.assert_close(output.detach(), expected, atol=1e-5, rtol=1e-5)
+    assert made.fused.tokens.shape[0] == 3
+
+
 @pytest.mark.parametrize(
     ("policy", "branches"),
     [("image_only", {"image"}), ("text_only", {"text"}), ("dynamic", {"image", "text"})],

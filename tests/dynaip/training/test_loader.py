@@ -44,7 +44,10 @@ class Numbers(PairSource):
 
 def encode(pairs: Sequence[Pair]) -> list[Encoded]:
     made = [torch.tensor([[float(pair.id.removeprefix("pair-"))]]) for pair in pairs]
-    return [Encoded(pair.id, one, {"low": one + 1}, {"text": one + 2}) for pair, one in zip(pairs, made, strict=True)]
+    return [
+        Encoded(pair.id, one, {"low": one[None] + 1}, {"text": one + 2}, (pair.target.height, pair.target.width))
+        for pair, one in zip(pairs, made, strict=True)
+    ]
 
 
 def loader(source: Numbers, folder: Path, *, batch: int = 4, cache: int = 1000, **options: Any) -> PairLoader:

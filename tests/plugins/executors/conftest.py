@@ -68,16 +68,22 @@ def slurm_conf(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
 
 
 @pytest.fixture(params=list(OPTIONS))
-def options(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Options of an executor of each kind; what it needs runs."""
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of executor."""
+    return request.param
+
+
+@pytest.fixture
+def options(kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Options of an executor of that kind; what it needs runs."""
     monkeypatch.setenv("PYTHONPATH", PATHS)
-    if request.param == "ray":
+    if kind == "ray":
         needs("ray")
-    elif request.param == "slurm_stub":
+    elif kind == "slurm_stub":
         request.getfixturevalue("slurm_stub")
-    elif request.param == "slurm":
+    elif kind == "slurm":
         monkeypatch.setenv("SLURM_CONF", request.getfixturevalue("slurm_conf"))
-    return OPTIONS[request.param]
+    return OPTIONS[kind]
 
 
 @pytest.fixture

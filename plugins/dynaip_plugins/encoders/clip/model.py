@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,15 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from dynaip.contracts import VisualEncoder
-from dynaip.errors import ConfigError
 
 from ...shared.pixels import normalised
 from ...shared.pretrained import fingerprint
+from ..levels import chosen_levels
 from .config import ClipConfig
 from .files import load
-
-RELATIVE_DEPTHS = {"low": 10 / 24, "mid": 17 / 24, "high": 1.0}
-"""Layers 10 and 17 are the paper's low and mid (fig. 4); the last as high, and the scaling of all, are ours."""
 
 
 class ClipEncoder(VisualEncoder):
@@ -64,12 +61,3 @@ class ClipEncoder(VisualEncoder):
             # The class token's embedding tells two towers of one shape apart without reading gigabytes.
             "weights": fingerprint(self.embeddings.class_embedding),
         }
-
-
-def chosen_levels(levels: Mapping[str, int] | None, depth: int) -> dict[str, int]:
-    """Check the wanted layers against the model's depth; ``ConfigError`` names the range."""
-    chosen = dict(levels) if levels else {name: round(part * depth) for name, part in RELATIVE_DEPTHS.items()}
-    for name, number in chosen.items():
-        if not 0 <= number <= depth:
-            raise ConfigError(f"encoder.levels.{name}: layer {number} is not within 0 and {depth}")
-    return dict(sorted(chosen.items(), key=lambda item: item[1]))

@@ -36,7 +36,9 @@ class RayExecutor(DrivenExecutor):
         self.begun = False
 
     def _ray(self) -> Any:
+        # Nothing is told to anybody, and jobs are no less urgent than elsewhere (Ray's workers are niced).
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_worker_niceness", "0")
         ray: Any = import_module("ray")
         if not ray.is_initialized():
             local = self.config.address == "local"
