@@ -93,7 +93,8 @@ def explain(error: BaseException) -> tuple[int, str]:
         return 2, f"dynaip: {error.filename}: {error.strerror}: name another place, or make this one writable"
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which nothing here imports
         needed = one_line(error).removeprefix("OutOfMemoryError: ").partition(" If reserved")[0]
-        return 1, f"dynaip: {needed} {_LESS_MEMORY}"
+        estimates = "".join(f" Here {note}." for note in getattr(error, "__notes__", ()))
+        return 1, f"dynaip: {needed}{estimates} {_LESS_MEMORY}"
     return 1, f"dynaip: unexpected {one_line(error)} (run again with --debug for the traceback)"
 
 

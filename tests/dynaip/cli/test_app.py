@@ -266,13 +266,13 @@ def test_a_config_is_shown_without_control_characters(run: Run, tmp_path: Path) 
 def test_too_little_memory_is_one_line_that_says_what_needs_less() -> None:
     import torch
 
-    code, line = explain(
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. If reserved but unallocated …")
-    )
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. If reserved but unallocated …")
+    said = "dynaip: CUDA out of memory. Tried to allocate 2.00 GiB."
+    code, line = explain(error)
     assert code == 1
-    assert line.startswith(
-        "dynaip: CUDA out of memory. Tried to allocate 2.00 GiB. Less is needed with a smaller batch"
-    )
+    assert line.startswith(f"{said} Less is needed with a smaller batch")
+    error.add_note("a step takes about 9 GB")
+    assert explain(error)[1].startswith(f"{said} Here a step takes about 9 GB. Less is needed with a smaller batch")
     assert all(each in line for each in ("gradient_checkpointing", "quantization", "--offload model"))
 
 
