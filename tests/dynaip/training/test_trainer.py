@@ -23,11 +23,11 @@ from dynaip.runs import Run
 from dynaip.training import trainer as trainer_module
 from dynaip.training.loader import PairLoader
 from dynaip.training.trainer import StepReport, Trainer
+from dynaip_plugins.microworld.world.render import SIZE
 from tests.tiny_models import FAMILIES, save
 
 Train = Callable[..., Path]
 Lines = Callable[[Path], list[dict[str, Any]]]
-from dynaip_plugins.microworld.world.render import SIZE
 
 
 def losses(lines: Lines, run: Path) -> list[float]:
