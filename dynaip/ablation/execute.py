@@ -18,7 +18,7 @@ from dynaip.atomic import write_json, write_text
 from dynaip.config import AblationConfig, ComponentSpec, load_saved
 from dynaip.contracts import Executor, Job
 from dynaip.errors import RESUME_ME, Interrupted
-from dynaip.evaluation.scoring import benchmark_cases
+from dynaip.evaluation.cases import benchmark_cases
 from dynaip.models import resolve
 from dynaip.notes import gathered
 from dynaip.reading import last_line
