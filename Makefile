@@ -12,7 +12,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export MPLBACKEND ?= Agg
 
-.PHONY: help install demo test check format bench gpu notebooks report docs clean
+.PHONY: help install demo test check format bench gpu notebooks report docs release clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,7 +24,8 @@ help:
 	@echo "make bench      measurements: FLOPs, bytes, calls, and times as ratios"
 	@echo "make gpu        on an accelerator: its tests, the budgets on FLUX's true layout, the demo; eight minutes"
 	@echo "make notebooks  open the notebooks in JupyterLab (make test runs them from the top)"
-	@echo "make docs       build the documentation into site/"
+	@echo "make docs       run every block of the documentation and every notebook, and build site/"
+	@echo "make release    build wheel and sdist, and use the wheel in an empty environment"
 
 install: $(STAMP)
 
@@ -69,7 +70,13 @@ notebooks: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	DYNAIP_DOCS_RUN=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The wheel in an environment of its own: what is imported there comes from the wheel alone.
+release: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	$(BIN)/python -m tests.release dist
 
 clean:
 	rm -rf build dist site .pytest_cache .ruff_cache

@@ -65,6 +65,31 @@ def table(path: Path) -> list[Row]:
         raise InputError(f"{path} is damaged: {_why(error)}") from error
 
 
+def rows_of(path: Path) -> list[Row]:
+    """The rows of a parquet, csv, json (a list) or jsonl table that a user names; values stay as they are written in it.
+
+    Raises ``InputError`` in one line if there is no such file, or if it is damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such table")
+    try:
+        if path.suffix.lower() == ".parquet":
+            found: Any = _parquet(path).to_pylist()
+        elif path.suffix.lower() == ".csv":
+            with path.open(newline="", encoding="utf-8-sig") as lines:
+                found = list(csv.DictReader(lines))
+        elif path.suffix.lower() == ".jsonl":
+            lines_read = path.read_text(encoding="utf-8").splitlines()
+            found = [json.loads(line) for line in lines_read if line.strip()]
+        else:
+            found = json.loads(path.read_text(encoding="utf-8"))
+    except Exception as error:  # readers of tables raise whatever the bytes make of them
+        raise InputError(f"{path} is damaged: {_why(error)}") from error
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        raise InputError(f"{path} is damaged: it must hold a list of rows, each with names and values")
+    return cast("list[Row]", found)
+
+
 def frame(path: Path) -> pd.DataFrame:
     """A parquet file as pandas reads it; ``InputError`` in one line if it is missing or damaged."""
     try:

@@ -6,6 +6,7 @@ import ast
 import re
 import shlex
 import tomllib
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import yaml
 from dynaip.cli.app import build
 from dynaip.config import load_any, recipes
 from dynaip.registry import registry
+from dynaip_site import generated, notebooks
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -44,9 +46,15 @@ def told(page: Path) -> list[str]:
     return [line for line in (*lines, *inline) if line.startswith("dynaip ")]
 
 
+@cache
+def whole_command() -> Any:
+    """All commands, made once."""
+    return typer.main.get_command(build())
+
+
 def command_of(words: list[str]) -> tuple[Any, list[str]]:
     """The command that the words lead to, and the words that are left."""
-    command: Any = typer.main.get_command(build())
+    command = whole_command()
     while words and hasattr(command, "commands") and words[0] in command.commands:
         command, words = command.commands[words[0]], words[1:]
     return command, words
@@ -58,8 +66,8 @@ def test_commands_and_options_exist(page: Path) -> None:
         words = shlex.split(line.replace("\\|", "|").replace("[", " ").replace("]", " "), comments=True)[1:]
         if words[0] in ("COMMAND", "--help", "--version"):
             continue
-        if "|" in words[-1] and words[0] == "microworld":
-            words = [words[0], words[-1].partition("|")[0]]
+        if len(words) > 1 and hasattr(whole_command().commands.get(words[0]), "commands"):
+            words[1] = words[1].partition("|")[0]  # one of those that are told side by side
         command, rest = command_of(words)
         assert command.name != "dynaip", f"{page.name}: {line}: there is no command {words[0]}"
         known = {name for each in command.params for name in each.opts} | {"--help"}
@@ -110,8 +118,9 @@ def pages_of(entry: Any) -> list[str]:
 
 def test_every_page_is_in_the_navigation_once() -> None:
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    there = sorted(str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md"))
-    assert sorted(pages_of(site["nav"])) == there
+    there = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
+    made = [*generated.PAGES, *map(notebooks.address, notebooks.NOTEBOOKS)]
+    assert sorted(pages_of(site["nav"])) == sorted([*there, *made])
 
 
 def test_the_floors_that_are_told_are_those_that_are_held() -> None:

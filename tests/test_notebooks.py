@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -41,6 +44,28 @@ def test_each_leads_to_the_next() -> None:
         assert f"`{following.name}`" in nbformat.read(path, as_version=4).cells[-1].source
 
 
+def test_the_first_lesson_needs_nothing_internal() -> None:
+    """A picture comes out of the first cell of code, from names of the package alone."""
+    first = next(cell for cell in nbformat.read(NOTEBOOKS[0], as_version=4).cells if cell.cell_type == "code")
+    assert "world.generate(" in first.source
+    imported = re.findall(r"^from (\S+) import|^import (\S+)", first.source, re.MULTILINE)
+    assert {name for names in imported for name in names if name} == {"dynaip", "dynaip.quiet"}
+
+
+def test_what_needs_a_gpu_is_skipped_and_says_so() -> None:
+    for path in (NOTEBOOKS[0], NOTEBOOKS[1], NOTEBOOKS[3]):
+        (cell,) = [
+            cell
+            for cell in nbformat.read(path, as_version=4).cells
+            if "FLUX.1-dev" in cell.source and cell.cell_type == "code"
+        ]
+        said, namespace = io.StringIO(), {"display": None}
+        with contextlib.redirect_stdout(said):
+            exec(compile(cell.source, path.stem, "exec"), namespace)
+        assert said.getvalue().startswith("Skipped. This needs")
+        assert "DYNAIP_RUN" in said.getvalue()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,9 +91,10 @@ def executed(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("DYNAIP_NOTEBOOK_STEPS", "4")
     monkeypatch.delenv("DYNAIP_RUN", raising=False)
     notebook = nbformat.read(path, as_version=4)
-    nbclient.NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}}
-    ).execute()
+    (folder / "examples").symlink_to(ROOT / "examples")  # a notebook stands beside them
+    (folder / "notebooks").mkdir()
+    resources = {"metadata": {"path": folder / "notebooks"}}
+    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
     return notebook
 
 

@@ -12,14 +12,18 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dynaip.registry import registry
+from dynaip.version import __version__
+from tests import release
 
 ROOT = Path(__file__).parents[1]
 NEEDED = (
     *("README.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "constraints.txt", "mkdocs.yml", "pyproject.toml"),
     *(".ci/run", ".pre-commit-config.yaml", "plugins/template/pyproject.toml", "docs/concepts/method.md"),
     "notebooks/01_first_image.ipynb",
+    "examples/star.png",
 )
 QUICK = ("tests/test_arrows.py", "tests/test_docs.py", "tests/dynaip/registry", "tests/plugins/decoupling")
 
@@ -63,9 +67,32 @@ def test_the_wheel_holds_the_three_packages_and_stays_small(tmp_path: Path) -> N
     assert {name.split("/")[0].split("-")[0] for name in held} == {"dynaip", "dynaip_plugins", "dynaip_analysis"}
 
 
+def test_a_wheel_of_the_sdist_paints_where_nothing_else_of_ours_is(unpacked: Path, tmp_path: Path) -> None:
+    (wheel,) = (
+        pytest.importorskip("hatchling.builders.wheel").WheelBuilder(str(unpacked)).build(directory=str(tmp_path))
+    )
+    python = release.environment(tmp_path / "alone", Path(wheel), shared=True)
+    assert __version__ in release.run([str(python.with_name("dynaip")), "--version"], tmp_path)
+    release.run([str(python), "-c", release.PICTURE], tmp_path)
+    assert (tmp_path / "star.png").stat().st_size > 0
+
+
+def test_version_changelog_and_citation_agree() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    assert f"\n## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert {"cff-version", "message", "title", "authors", "license", "references"} <= set(citation)
+
+
 def test_every_extra_is_asked_for_somewhere() -> None:
-    """By a component, or by a target of the Makefile."""
+    """By a component, by a target of the Makefile, or by a line that says what is missing."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {entry.component.extra for entry in registry().components()}
     named |= set(re.findall(r"\.\[(\w+)\]", (ROOT / "Makefile").read_text()))
+    told = (
+        path.read_text(encoding="utf-8")
+        for base in ("dynaip", "plugins", "tests")
+        for path in (ROOT / base).rglob("*.py")
+    )
+    named |= {name for text in told for name in re.findall(r"dynaip\[([a-z]+)\]", text)}
     assert set(extras) <= named

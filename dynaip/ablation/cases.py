@@ -46,6 +46,7 @@ def _row(case: Case, folder: AblationFolder, fresh: bool) -> dict[str, Any]:
     return {
         "case": case.id,
         "suite": case.suite,
+        "category": case.category,
         "prompt": case.prompt,
         "seed": case.seed,
         "references": json.dumps(entries),

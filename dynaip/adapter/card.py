@@ -98,6 +98,8 @@ def _scores(run: Path | None) -> Iterator[str]:
     """Means of the run's scores by suite, as a table."""
     file = run / "scores.parquet" if run else None
     if file is None or not file.is_file():
+        yield "## Scores"
+        yield "No scores are at hand: `dynaip evaluate RUN` measures."
         return
     from dynaip.reading import frame
     from dynaip.scores import summary

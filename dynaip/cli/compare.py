@@ -19,16 +19,42 @@ if TYPE_CHECKING:
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Run folders.")],
     as_json: AsJson = False,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", help="Print a table of scores and their differences: csv, markdown, latex."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="Only this score (--format). Repeatable.")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option("--margin", help="Differences within ± this are equivalent (--format).")
+    ] = None,
+    subjects: Annotated[
+        Path | None,
+        typer.Option("--subjects", metavar="FILE", help="Table of case and subject: cases of one belong together."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap (--format).")] = 0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Draw the losses into this file (.png, .svg, .pdf).")
     ] = None,
 ) -> None:
-    """Show where the configs of runs differ, their losses and scores; with -o also their curves in one figure."""
+    """Show where the configs of runs differ, their losses and scores; with -o also their curves in one figure.
+
+    With --format it prints scores with intervals, and how each run differs from the first.
+    """
     from dynaip.errors import InputError
     from dynaip.report.comparison import compare_runs, draw_curves
 
     if len(runs) < 2:
         raise InputError("compare takes two runs at least: dynaip runs lists those there are")
+    if format_:
+        from dynaip.report.effects import effects
+        from dynaip.report.formats import as_text
+        from dynaip.report.scored import named, scored_rows, subjects_of
+
+        rows, of = scored_rows(named(runs)), subjects_of(subjects) if subjects else None
+        echo(as_text(effects(rows, metrics=metric, subjects=of, margin=margin, seed=seed), format_), nl=False)
+        return
     compared = compare_runs(runs)
     echo(json.dumps(compared.plain(), indent=2)) if as_json else _show(compared)
     if out:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dynaip.cli.options import Device, Offload, Overrides
+from dynaip.cli.options import Data, Device, Offload, Overrides, with_data
 from dynaip.cli.output import echo
 from dynaip.device import use
 from dynaip.paths import at_home
@@ -30,12 +30,19 @@ def evaluate(
     ] = None,
     suite: Annotated[list[str] | None, typer.Option("--suite", help="Only this suite. Repeatable.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Cases of every suite, at most.")] = None,
+    shard: Annotated[
+        str | None, typer.Option("--shard", metavar="I/N", help="Every N-th case alone, from the I-th on, such as 2/8.")
+    ] = None,
+    data: Data = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the cases.")] = None,
     decoupling: Annotated[
         str | None, typer.Option("--decoupling", help="Another policy than the adapter's own.")
     ] = None,
     without_reference: Annotated[bool, typer.Option("--without-reference", help="The base alone: chance.")] = False,
     set_: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many pictures and calls it takes, and do nothing.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write.")] = None,
     device: Device = "auto",
     offload: Offload = None,
@@ -43,41 +50,70 @@ def evaluate(
     """Score a trained adapter and write scores.parquet (one row a case) and the images."""
     use(device, offload)
     given = {"benchmark": benchmark, "metrics": metric, "suites": suite, "limit": limit, "seed": seed}
+    from dynaip.evaluation.cases import shard_of
     from dynaip.evaluation.runs import evaluation_of
 
-    config = evaluation_of(run, {key: value for key, value in given.items() if value is not None}, set_ or ())
+    part = shard_of(shard) if shard else None
+    config = evaluation_of(
+        run, {key: value for key, value in given.items() if value is not None}, with_data(data, set_)
+    )
+    if dry_run:
+        tell_estimate(config, part)
+        return
     folder = out or (at_home(run) if at_home(run).is_dir() else Path(f"evaluation-{Path(run).name}"))
-    table = _evaluate(run, config, folder, decoupling, without_reference)
+    table = _evaluate(run, config, folder, decoupling, without_reference, part)
     show_scores(table)
-    echo(f"wrote {folder / 'scores.parquet'} and {folder / 'samples'}")
+    written = "scores.parquet" if part is None else f"scores-{part[0]}-of-{part[1]}.parquet"
+    echo(f"wrote {folder / written} and {folder / 'samples'}")
+    if part:
+        echo("once all shards are painted, the same command without --shard scores all of them together")
 
 
-def show_scores(table: Any) -> None:
+def tell_estimate(config: EvaluationConfig, shard: tuple[int, int] | None = None) -> None:
+    """Print how many pictures an evaluation needs, and what each metric's scoring takes; nothing is painted or asked."""
+    from dynaip.evaluation.cases import benchmark_cases
+    from dynaip.evaluation.scoring import build_metrics
+
+    cases = benchmark_cases(config, shard)
+    echo(f"{len(cases)} pictures")
+    for metric in build_metrics(config):
+        if words := metric.estimate(cases):
+            echo(words)
+
+
+def show_scores(table: Any, by: str = "suite") -> None:
     """Every column that the metrics gave, some at a time: the scores first, then the parts that they are made of."""
     from dynaip.cli.tables import show_table
 
-    names = [name for name in table.columns if name != "suite"]
+    names = [name for name in table.columns if name != by]
     parts = [name for name in names if name not in RESERVED and any(name.startswith(f"{each}_") for each in names)]
     for group in ([name for name in names if name not in parts], parts):
         for start in range(0, len(group), COLUMNS):
-            shown = ["suite", *group[start : start + COLUMNS]]
+            shown = [by, *group[start : start + COLUMNS]]
             rows = [[row[name] for name in shown] for _, row in table.iterrows()]
             show_table(shown, [[f"{it:.3f}" if isinstance(it, float) else str(it) for it in row] for row in rows])
 
 
-def _evaluate(run: str, config: EvaluationConfig, folder: Path, decoupling: str | None, bare: bool) -> Any:
+def _evaluate(
+    run: str,
+    config: EvaluationConfig,
+    folder: Path,
+    decoupling: str | None,
+    bare: bool,
+    shard: tuple[int, int] | None = None,
+) -> Any:
     from rich.progress import Progress
 
     import dynaip
     from dynaip.adapter.files import backbone_of
     from dynaip.config import ComponentSpec
-    from dynaip.evaluation.scoring import benchmark_cases
+    from dynaip.evaluation.cases import benchmark_cases
     from dynaip.evaluation.scoring import evaluate as score
     from dynaip.scores import summary
     from dynaip.sizes import check_size
 
     policy = ComponentSpec.parse("decoupling", decoupling) if decoupling else None
-    cases, base = benchmark_cases(config), backbone_of(run).config
+    cases, base = benchmark_cases(config, shard), backbone_of(run).config
     for case in cases:
         if case.size is not None:
             check_size(base, case.size, f"case {case.id} of {config.benchmark.name}")
@@ -88,6 +124,7 @@ def _evaluate(run: str, config: EvaluationConfig, folder: Path, decoupling: str 
         task = progress.add_task("generate", total=None)
         scores = score(
             config, pipe, dyna.backbone, None if bare else dyna, folder, cases=cases,
+            part=f"-{shard[0]}-of-{shard[1]}" if shard else "",
             on_image=lambda done, total: progress.update(task, completed=done, total=total),
         )  # fmt: skip
     return summary(scores)

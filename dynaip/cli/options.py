@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -31,4 +32,14 @@ Offload = Annotated[
         "--offload", metavar="HOW", help="Keep what is not at work off the accelerator: none, model, sequential."
     ),
 ]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="FOLDER", help="Your copy of the benchmark, for those that read one."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def with_data(data: Path | None, overrides: list[str] | None) -> list[str]:
+    """``-s`` values, with the folder of the benchmark's copy in front."""
+    folder = [] if data is None else [f"evaluation.benchmark.folder={json.dumps(str(data.absolute()))}"]
+    return [*folder, *(overrides or ())]

@@ -100,8 +100,14 @@ class TrainingConfig(Strict):
     """Processes that load pairs."""
     threads: Annotated[PositiveInt | None, HABIT] = None
     """CPU threads of torch; None leaves its choice."""
-    cache: Annotated[bool, HABIT] = True
-    """Keep encoder features, latents and text of a pair once they are computed."""
+    cache: Annotated[bool | Literal["disk"], HABIT] = True
+    """Keep encoder features, latents and text of a pair once they are computed: in memory, on disk, or (false) not at all."""
+    cache_folder: Annotated[Path | None, HABIT] = None
+    """Where ``cache: disk`` keeps them; None takes DYNAIP_ENCODINGS, or else ~/.cache/dynaip/encodings."""
+    cache_limit: Annotated[PositiveFloat | None, HABIT] = None
+    """Gigabytes that the folder may take; what was not used for longest makes room."""
+    cache_levels: Literal["fp32", "bf16", "int8"] = "fp32"
+    """Type in which level features are kept, in memory or on disk: half or a quarter of the bytes, rounded accordingly."""
     cache_size: Annotated[NonNegativeInt, HABIT] = 100_000
     """Pairs that the cache holds at most."""
     max_bad_share: Annotated[float, LIMIT] = Field(0.01, ge=0, le=1)

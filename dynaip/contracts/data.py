@@ -121,6 +121,8 @@ class Case:
     size: tuple[int, int] | None = None
     truth: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Whatever the benchmark's metrics need to know."""
+    category: str = ""
+    """Kind of subject (animal, object, …), for tables; empty if the benchmark has none."""
 
 
 class Benchmark(ABC):
@@ -131,6 +133,10 @@ class Benchmark(ABC):
     @abstractmethod
     def cases(self, suite: str, *, seed: int = 0) -> Sequence[Case]:
         """The cases of one suite; the same seed always gives the same cases."""
+
+    def places(self, case: Case) -> Sequence[str]:
+        """Where other people's programs leave the picture of a case: paths in their folder, without the ending."""
+        return (case.id, f"{case.id}/{case.seed}")
 
 
 class Metric(ABC):
@@ -143,6 +149,26 @@ class Metric(ABC):
         """Move the models that it holds, if any, and give it back. Pictures come as PIL images in any case."""
         return self
 
+    def about(self) -> Mapping[str, Any]:
+        """What the scores depend on, as plain data: models, revisions, preprocessing. It is kept with the table."""
+        return {}
+
+    def estimate(self, cases: Sequence[Case]) -> str | None:
+        """Calls, tokens and money that scoring these cases would take, in one line; None where that is nothing to speak of."""
+        return None
+
     @abstractmethod
     def score(self, cases: Sequence[Case], images: Sequence[Image.Image]) -> list[dict[str, float]]:
         """One dict a case; NaN where a value is not defined for the case."""
+
+
+class Segmenter(ABC):
+    """Finds subjects in pictures, for metrics that look at the subject alone. Built as ``Segmenter(config)``."""
+
+    def to(self, device: Any) -> Segmenter:
+        """Move the models that it holds, if any, and give it back."""
+        return self
+
+    @abstractmethod
+    def masks(self, images: Sequence[Image.Image], subjects: Sequence[str]) -> Sequence[Any]:
+        """One mask a picture (height x width, bool or 0 to 1) of the subject that is named; all zero where it is not there."""

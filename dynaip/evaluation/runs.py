@@ -21,24 +21,41 @@ def evaluation_of(run: str | Path, given: Mapping[str, Any], overrides: Sequence
     ``overrides`` are ``path=value`` as for a config and go last. Raises ``InputError`` for an override that changes no
     evaluation, and if neither the run nor what is given names benchmark and metrics.
     """
-    for text in overrides:
-        if text.partition("=")[0].strip().partition(".")[0] != "evaluation":
-            raise InputError(f"-s {text}: an evaluation has options of its own alone: write -s evaluation.NAME=VALUE")
+    _check_overrides(overrides)
     file = local_folder(run, "adapter") / "config.yaml"
     own = load_saved(file).evaluation if file.is_file() else None
     flags = [f"evaluation.{name}={json.dumps(value)}" for name, value in _fields(given, own).items()]
-    named = overridden({"evaluation": {}}, [*flags, *overrides])["evaluation"]
-    if own is None and not {"benchmark", "metrics"} <= named.keys():
-        flag = {"benchmark": "--benchmark NAME", "metrics": "--metric NAME"}
-        lacking = " and ".join(text for name, text in flag.items() if name not in named)
-        raise InputError(f"{run} does not say how it is evaluated: add {lacking}")
     if own is None:
-        with explained(EvaluationConfig, "evaluation"):
-            return EvaluationConfig.model_validate(named)
+        return _named_alone([*flags, *overrides], f"{run} does not say how it is evaluated: add ")
     changed = load_saved(file, [*flags, *overrides]).evaluation
     if changed is None:
         raise InputError(f"{run}: -s evaluation=null leaves nothing to evaluate")
     return changed
+
+
+def evaluation_alone(given: Mapping[str, Any], overrides: Sequence[str] = ()) -> EvaluationConfig:
+    """Evaluation settings where there is no run: ``given`` and ``overrides`` as for ``evaluation_of``.
+
+    Raises ``InputError`` for an override that changes no evaluation, and if they name no benchmark or no metrics.
+    """
+    _check_overrides(overrides)
+    flags = [f"evaluation.{name}={json.dumps(value)}" for name, value in _fields(given, None).items()]
+    return _named_alone([*flags, *overrides], "nothing says how pictures are scored: add ")
+
+
+def _check_overrides(overrides: Sequence[str]) -> None:
+    for text in overrides:
+        if text.partition("=")[0].strip().partition(".")[0] != "evaluation":
+            raise InputError(f"-s {text}: an evaluation has options of its own alone: write -s evaluation.NAME=VALUE")
+
+
+def _named_alone(overrides: Sequence[str], otherwise: str) -> EvaluationConfig:
+    named = overridden({"evaluation": {}}, overrides)["evaluation"]
+    flag = {"benchmark": "--benchmark NAME", "metrics": "--metric NAME"}
+    if lacking := " and ".join(text for name, text in flag.items() if name not in named):
+        raise InputError(otherwise + lacking)
+    with explained(EvaluationConfig, "evaluation"):
+        return EvaluationConfig.model_validate(named)
 
 
 def options_of(run: str | Path) -> dict[str, Any]:

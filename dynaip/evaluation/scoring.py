@@ -13,35 +13,18 @@ import pandas as pd
 from dynaip.adapter.model import DynaIP
 from dynaip.atomic import write_table
 from dynaip.config import ComponentSpec, EvaluationConfig
-from dynaip.contracts import Backbone, Benchmark, Case, Metric
+from dynaip.contracts import Backbone, Case, Metric
 from dynaip.device import choose
-from dynaip.errors import DynaIPError, InputError, PluginError
+from dynaip.errors import DynaIPError, PluginError
+from dynaip.evaluation.cases import benchmark_cases, case_table, record
 from dynaip.evaluation.generation import painted
 from dynaip.evaluation.origin import origin
 from dynaip.notes import gathered
 from dynaip.painting import generate_cases
-from dynaip.promises import check_cases, check_columns, check_different, check_rows
+from dynaip.promises import check_columns, check_rows
 from dynaip.registry import registry
 from dynaip.scores import RESERVED
-from dynaip.suggest import did_you_mean, one_line
-
-
-def benchmark_cases(config: EvaluationConfig) -> list[Case]:
-    """The cases that an evaluation asks for, suite by suite; ``InputError`` for an unknown suite."""
-    benchmark: Benchmark = registry().build(config.benchmark)
-    wanted = config.suites or list(benchmark.suites)
-    for suite in wanted:
-        if suite not in benchmark.suites:
-            known = ", ".join(benchmark.suites)
-            hint = did_you_mean(suite, benchmark.suites)
-            raise InputError(
-                f"evaluation.suites: {config.benchmark.name} has no suite {suite}; there are {known}.{hint}"
-            )
-    who, cases = f"benchmark {config.benchmark.use}", list[Case]()
-    for suite in wanted:
-        cases += check_cases(who, suite, benchmark.cases(suite, seed=config.seed))[: config.limit]
-    check_different(who, cases)
-    return cases
+from dynaip.suggest import one_line
 
 
 def evaluate(
@@ -52,13 +35,15 @@ def evaluate(
     out: Path,
     *,
     cases: Sequence[Case] | None = None,
+    part: str = "",
     on_image: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Generate what is missing below ``out/samples``, score all cases and write ``out/scores.parquet``.
 
     An image that is there already is used again if case, base, adapter, policy and options are those that made it.
     The table has one row a case: case, suite, seed, then the metrics' columns. ``dyna`` None leaves the references out;
-    ``cases`` are those of the evaluation, where they are made already.
+    ``cases`` are those of the evaluation, where they are made already. ``out/cases.parquet`` keeps prompts, seeds and sizes;
+    ``part`` is put behind the names of both tables where these cases are a part of them.
     """
     cases = benchmark_cases(config) if cases is None else cases
     with gathered():
@@ -72,7 +57,8 @@ def evaluate(
             origin(pipe, backbone, dyna, config.options),
         )
         scores = score(config, cases, images)
-    write_table(out / "scores.parquet", scores)
+    write_table(out / f"cases{part}.parquet", case_table(cases))
+    write_table(out / f"scores{part}.parquet", scores)
     return scores
 
 
@@ -104,6 +90,9 @@ def score(
     table = pd.DataFrame(
         {"case": [c.id for c in cases], "suite": [c.suite for c in cases], "seed": [c.seed for c in cases]}
     )
+    if any(case.category for case in cases):
+        table["category"] = [case.category for case in cases]
+    about: dict[str, Any] = {}
     names = [spec.use for spec in config.metrics] if metrics is None else [type(each).__name__ for each in metrics]
     for name, metric in zip(names, build_metrics(config) if metrics is None else metrics, strict=True):
         who = f"metric {name}"
@@ -112,6 +101,8 @@ def score(
         found = pd.DataFrame(rows, columns=columns, dtype=float)
         free = {column: free_name(column, {*RESERVED, *table.columns}) for column in columns}
         table = pd.concat([table, found.rename(columns=free)], axis=1)
+        about[free_name(name, about)] = {"columns": [*free.values()], **metric.about()}
+    table.attrs["record"] = record(config, about)
     return table
 
 

@@ -11,6 +11,7 @@ from dynaip.config.differences import differences
 from dynaip.errors import InputError
 from dynaip.reading import mapping
 from dynaip.report.listing import RunState, entries, number, run_state
+from dynaip.report.scored import named
 from dynaip.report.style import arm_colour, figure_style
 from dynaip.runs import Run
 
@@ -61,14 +62,7 @@ def _names(folders: Sequence[Path]) -> dict[str, Path]:
             raise InputError(
                 f"{folder} holds no run (there is no config.yaml in it): dynaip runs lists those there are"
             )
-    places = [folder.resolve() for folder in folders]
-    if len({*places}) < len(places):
-        raise InputError("a run is named twice: name each once")
-    for depth in range(1, max(len(place.parts) for place in places) + 1):
-        names = ["/".join(place.parts[-depth:]) for place in places]
-        if len({*names}) == len(names):
-            return dict(zip(names, folders, strict=True))
-    raise InputError("these runs cannot be told apart by their names")
+    return named(folders)
 
 
 def settings_apart(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Any]]]:

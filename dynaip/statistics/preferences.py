@@ -20,6 +20,8 @@ class Preference:
     one: str
     other: str
     share: float
+    case: str = ""
+    """What the pictures show: answers about one case are drawn together, too."""
 
 
 @dataclass(frozen=True)
@@ -75,37 +77,42 @@ def bradley_terry(wins: Floats, *, virtual: float = 0.1, rounds: int = 500) -> F
 
 
 def rank(answers: Sequence[Preference], *, draws: int = DRAWS, seed: int = 0) -> Ranking:
-    """Strengths and duels with 95 % intervals: raters are drawn again with all their answers."""
-    arms = list(dict.fromkeys(name for each in answers for name in (each.one, each.other)))
-    raters = {name: at for at, name in enumerate(dict.fromkeys(each.rater for each in answers))}
-    wins = np.zeros((len(raters), len(arms), len(arms)))
-    for each in answers:
-        one, other, who = arms.index(each.one), arms.index(each.other), raters[each.rater]
-        wins[who, one, other] += each.share
-        wins[who, other, one] += 1 - each.share
-    rng, count = np.random.default_rng(seed), len(raters)
-    if not count:
+    """Strengths and duels with 95 % intervals: raters, and cases if there are several, are drawn again with all answers."""
+    if not answers:
         return Ranking([], [])
-    value = bradley_terry(wins.sum(axis=0))
-    weights = rng.multinomial(count, np.full(count, 1 / count), size=draws)
-    drawn = bradley_terry(np.tensordot(weights, wins, 1))
-    games = (wins + wins.transpose(0, 2, 1)).sum(axis=0)
-    strengths = [
-        Strength(arm, float(value[k]), *interval(drawn[:, k], count), round(games[k].sum()))
-        for k, arm in enumerate(arms)
-    ]
+    arms = list(dict.fromkeys(name for each in answers for name in (each.one, each.other)))
+    raters, cases = ({name: at for at, name in enumerate(dict.fromkeys(names))} for names in (
+        (each.rater for each in answers), (each.case for each in answers)))  # fmt: skip
+    wins = np.zeros((len(raters), len(cases), len(arms), len(arms)))
+    for each in answers:
+        one, other, who, what = arms.index(each.one), arms.index(each.other), raters[each.rater], cases[each.case]
+        wins[who, what, one, other] += each.share
+        wins[who, what, other, one] += 1 - each.share
+    rng = np.random.default_rng(seed)
+    own, shown = (_drawn(rng, count, draws) for count in (len(raters), len(cases)))
+    value = bradley_terry(wins.sum(axis=(0, 1)))
+    drawn = bradley_terry(np.einsum("dr,dc,rcij->dij", own, shown, wins, optimize=True))
+    games = (wins + wins.swapaxes(-1, -2)).sum(axis=(0, 1))
+    units = min(len(raters), len(cases)) if len(cases) > 1 else len(raters)
     order = sorted(range(len(arms)), key=lambda k: -value[k])
+    strengths = [
+        Strength(arms[k], float(value[k]), *interval(drawn[:, k], units), round(games[k].sum())) for k in order
+    ]
     duels = [
-        _duel(arms[i], arms[j], float(value[i] - value[j]), drawn[:, i] - drawn[:, j], count, round(games[i, j]))
+        _duel(arms[i], arms[j], float(value[i] - value[j]), drawn[:, i] - drawn[:, j], units, round(games[i, j]))
         for at, i in enumerate(order)
         for j in order[at + 1 :]
     ]
-    return Ranking([strengths[k] for k in order], duels)
+    return Ranking(strengths, duels)
 
 
-def _duel(one: str, other: str, gap: float, draws: Floats, raters: int, answers: int) -> Duel:
-    low, high = (_odds(end) for end in interval(draws, raters))
-    below = float((draws <= 0).mean()) if len(draws) and raters > 1 else float("nan")
+def _drawn(rng: np.random.Generator, count: int, draws: int) -> Floats:
+    return rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
+
+
+def _duel(one: str, other: str, gap: float, draws: Floats, units: int, answers: int) -> Duel:
+    low, high = (_odds(end) for end in interval(draws, units))
+    below = float((draws <= 0).mean()) if len(draws) and units > 1 else float("nan")
     p = min(1.0, 2 * max(min(below, 1 - below), 1 / max(len(draws), 1))) if np.isfinite(below) else float("nan")
     return Duel(one, other, _odds(gap), low, high, p, answers)
 

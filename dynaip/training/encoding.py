@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,11 +12,16 @@ from torch import Tensor, nn
 
 from dynaip.adapter.model import DynaIP
 from dynaip.contracts import Backbone, Pair
+from dynaip.training.levels import Kept, packed
 from dynaip.training.loader import Encoded
 from dynaip.training.references import picture, regions_of, seen
 
 PIXELS = 2**20
 """Pixels of the targets that are encoded at once: sixteen of 256 x 256, or one of a megapixel."""
+
+
+Parts = Collection[Literal["latents", "levels", "text"]]
+PARTS: Parts = ("latents", "levels", "text")
 
 
 def freeze(pipe: Any) -> None:
@@ -27,19 +32,27 @@ def freeze(pipe: Any) -> None:
 
 
 @torch.no_grad()
-def encode(pairs: Sequence[Pair], pipe: Any, backbone: Backbone, dyna: DynaIP) -> list[Encoded]:
-    """Encode pairs: latents of the targets, level features of the references, prompts. All of it on the CPU."""
-    latents = _latents([pair.target for pair in pairs], pipe, backbone)
+def encode(
+    pairs: Sequence[Pair], pipe: Any, backbone: Backbone, dyna: DynaIP, *, levels: Kept = "fp32", parts: Parts = PARTS
+) -> list[Encoded]:
+    """Encode pairs: latents of the targets, level features of the references, prompts. All of it on the CPU.
+
+    Of ``parts`` that are not asked for, the encodings are empty; ``levels`` is the type that level features are kept in.
+    """
+    wanted = "latents" in parts
+    latents = _latents([pair.target for pair in pairs], pipe, backbone) if wanted else [torch.empty(0)] * len(pairs)
     references = [seen(pair, dyna.specs.adapter.max_references) for pair in pairs]
     names = [f"the reference of {pair.id}" for pair, given in zip(pairs, references, strict=True) for _ in given]
-    features = _on_cpu(dyna.features([picture(each) for given in references for each in given], names))
-    text, made, start = encode_text([pair.prompt for pair in pairs], pipe, backbone), list[Encoded](), 0
+    pictures = [picture(each) for given in references for each in given] if "levels" in parts else []
+    found = _on_cpu(dyna.features(pictures, names)) if pictures else {}
+    features = {level: packed(values, levels) for level, values in found.items()}
+    text = encode_text([pair.prompt for pair in pairs], pipe, backbone) if "text" in parts else {}
+    made, start = list[Encoded](), 0
     for row, (pair, given) in enumerate(zip(pairs, references, strict=True)):
         own = {level: values[start : start + len(given)].clone() for level, values in features.items()}
         size = (pair.target.height, pair.target.width)
-        made.append(
-            Encoded(pair.id, latents[row], own, _row(text, row), size, regions_of(given, len(latents[row]), size))
-        )
+        regions = regions_of(given, len(latents[row]), size) if wanted else None
+        made.append(Encoded(pair.id, latents[row], own, _row(text, row), size, regions))
         start += len(given)
     return made
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -17,6 +17,7 @@ from dynaip.errors import DynaIPError, InputError
 from dynaip.notes import caught
 from dynaip.registry import registry
 from dynaip.training.data import Bad, BatchOrder, PairDataset, Quarantine
+from dynaip.training.levels import unpacked
 from dynaip.training.memory import machine_memory
 from dynaip.training.remarks import Remarks
 
@@ -57,7 +58,9 @@ class Encoded:
     def fault(self) -> str | None:
         """What is not finite in it; None if all is."""
         parts = {"latents of its target": self.latents}
-        parts |= {f"features of its reference at level {level}": values for level, values in self.features.items()}
+        parts |= {
+            f"features of its reference at level {level}": unpacked(values) for level, values in self.features.items()
+        }
         parts |= {f"encoding of its prompt ({name})": values for name, values in self.text.items()}
         bad = [part for part, values in parts.items() if not bool(values.isfinite().all())]
         if self.regions is not None and not bool(self.regions.amax(1).gt(0).all()):
@@ -103,7 +106,7 @@ class PairLoader:
     """
 
     def __init__(
-        self, dataset: PairDataset, encode: Callable[[Sequence[Pair]], list[Encoded]], *, quarantine: Quarantine,
+        self, dataset: PairDataset, encode: Callable[..., list[Encoded]], *, quarantine: Quarantine,
         order: BatchOrder, workers: int = 0, cache: int = 0, memory: float | None = None,
         warn: Callable[[str], None] = print, remarks: Remarks | None = None,
         check: Callable[[str, tuple[int, int]], None] = lambda name, size: None,
@@ -119,6 +122,11 @@ class PairLoader:
         self.kept: dict[int, Encoded] = {}
         self.size: tuple[int, int] | None = None
         self.sizes = dataset.sizes
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that batches will ask for was encoded by ``fill``."""
+        return self.caching
 
     def batches(self, start: int, end: int) -> Generator[Batch]:
         """Yield the batches with the numbers ``start`` to ``end`` (excluded)."""
@@ -172,31 +180,37 @@ class PairLoader:
     def _block(self, number: int) -> list[int]:
         return list(range(number * BLOCK, min((number + 1) * BLOCK, len(self.dataset))))
 
-    def _read(self, plan: list[list[int]]) -> Generator[list[Pair | Bad]]:
+    def _read(self, plan: Iterable[list[int]]) -> Generator[list[Pair | Bad]]:
+        with deaths_told():
+            yield from self._loaded(self.dataset, plan, list)
+
+    def _loaded(self, dataset: Any, plan: Iterable[list[int]], collate: Callable[[list[Any]], Any]) -> Iterable[Any]:
+        """What a dataset gives for each list of indices, brought together by ``collate``, by as many processes as are set."""
         if not plan:
-            return
-        loader = DataLoader(
-            self.dataset,
+            return []
+        return DataLoader(
+            dataset,
             batch_sampler=cast(Any, plan),
             num_workers=self.workers,
-            collate_fn=list,
+            collate_fn=collate,
             multiprocessing_context=self._start_method() if self.workers else None,
             worker_init_fn=_outlive_sigterm,
         )
-        with deaths_told():
-            yield from loader
 
     def _start_method(self) -> str:
         """A component of a notebook cell exists in this process alone, so that only a copy of the process has it."""
         spec = self.dataset.spec
         return "fork" if spec is not None and not registry().find("source", spec.use).importable else "spawn"
 
-    def _keep(self, indices: Sequence[int], items: Sequence[Pair | Bad]) -> None:
+    def _keep(
+        self, indices: Sequence[int], items: Sequence[Pair | Bad], encode: Callable[..., list[Encoded]] | None = None
+    ) -> list[tuple[str, str]]:
+        """Encode what can be used, keep it, and put the rest into quarantine; give what was told of it all."""
         good = {index: item for index, item in zip(indices, items, strict=True) if isinstance(item, Pair)}
         bad = [item for item in items if isinstance(item, Bad)]
         self._note_sizes(good)
         with caught() as notes:
-            encoded = self.encode(list(good.values())) if good else []
+            encoded = (encode or self.encode)(list(good.values())) if good else []
         for (index, pair), made in zip(good.items(), encoded, strict=True):
             fault = made.fault()
             if fault is None:
@@ -208,6 +222,7 @@ class PairLoader:
         self.remarks.add(notes)
         if self.quarantine.add(*bad) and not self.filling:
             self.warn(self.quarantine.told())
+        return [note for pair in good.values() for note in pair.notes] + list(notes)
 
     def _note_sizes(self, pairs: Mapping[int, Pair]) -> None:
         for index, pair in pairs.items():
@@ -232,27 +247,18 @@ class PairLoader:
         if loaded is not None:
             self.kept.clear()
             self._keep(indices, next(loaded))
-        items = [self._good(index) for index in indices]
-        return Batch(
-            ids=[item.id for item in items],
-            latents=torch.stack([item.latents for item in items]),
-            features={name: torch.cat([item.features[name] for item in items]) for name in items[0].features},
-            text=_stack([item.text for item in items]),
-            size=items[0].pixels,
-            counts=[item.references for item in items],
-            regions=[
-                region
-                for item in items
-                for region in (item.references * [None] if item.regions is None else item.regions)
-            ],
-        )
+        return stacked([self._good(index) for index in indices])
+
+    def _fetch(self, place: int) -> None:
+        """Keep the pair of a place, or put it into quarantine."""
+        indices = self._block(place // BLOCK) if self.caching else [place]
+        self._keep(indices, [self.dataset[index] for index in indices])
 
     def _good(self, index: int) -> Encoded:
         """The pair of an index; for a bad one the next good one after it."""
         for place in self.order.after(index):
             if place not in self.kept and place not in self.quarantine.bad:
-                indices = self._block(place // BLOCK) if self.caching else [place]
-                self._keep(indices, [self.dataset[index] for index in indices])
+                self._fetch(place)
             if place in self.kept:
                 return self.kept[place]
         raise InputError(f"no pair can be used: {self.quarantine.reasons()}")
@@ -276,6 +282,21 @@ def deaths_told() -> Generator[None]:
 def _outlive_sigterm(worker: int) -> None:
     """Schedulers ask every process of a job to stop: the training finishes its step first, and ends its workers then."""
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE))
+
+
+def stacked(items: Sequence[Encoded]) -> Batch:
+    """Bring pairs whose targets have one size together."""
+    return Batch(
+        ids=[item.id for item in items],
+        latents=torch.stack([item.latents for item in items]),
+        features={name: torch.cat([item.features[name] for item in items]) for name in items[0].features},
+        text=_stack([item.text for item in items]),
+        size=items[0].pixels,
+        counts=[item.references for item in items],
+        regions=[
+            region for item in items for region in (item.references * [None] if item.regions is None else item.regions)
+        ],
+    )
 
 
 def _stack(rows: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from accelerate import Accelerator, PartialState  # pyright: ignore[reportMissingTypeStubs]
@@ -12,6 +14,8 @@ from dynaip.adapter.model import DynaIP
 from dynaip.config import ExperimentConfig, TrainingConfig
 from dynaip.contracts import Backbone
 from dynaip.device import choose
+from dynaip.encodings.folder import default_folder
+from dynaip.paths import at_home
 from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.sizes import check_size
@@ -21,6 +25,7 @@ from dynaip.training.loader import PairLoader
 from dynaip.training.progress import Warn
 from dynaip.training.remarks import Remarks
 from dynaip.training.sizes import settled
+from dynaip.training.stored import StoredLoader, store_for
 
 
 def pairs_of(config: ExperimentConfig) -> PairDataset:
@@ -60,9 +65,20 @@ def loader_for(
 ) -> PairLoader:  # fmt: skip
     """The loader of a training's pairs, as its config orders them for this process; unusable ones are quarantined."""
     settings, (pipe, backbone, _), first = config.training, models, accelerator.is_main_process
-    return PairLoader(
+
+    def check(name: str, size: tuple[int, int]) -> None:
+        check_size(config.backbone.config, size, name)
+
+    kind: Callable[..., PairLoader] = PairLoader
+    stored: dict[str, Any] = {}
+    if settings.cache == "disk":
+        folder = at_home(settings.cache_folder or default_folder()).absolute()
+        store = store_for(config, folder, pairs.source, pairs.spec or config.source, models)
+        limit = None if settings.cache_limit is None else settings.cache_limit * 1e9
+        kind, stored = StoredLoader, {"store": store, "limit": limit}
+    return kind(
         pairs,
-        lambda pairs: encode(pairs, *models),
+        partial(encode, pipe=pipe, backbone=backbone, dyna=models[2], levels=settings.cache_levels),
         quarantine=Quarantine(run.quarantine, len(pairs), settings.max_bad_share),
         order=BatchOrder(
             settings.batch_size,
@@ -74,8 +90,9 @@ def loader_for(
             blocks=pairs.source.blocks(),
         ),
         workers=settings.workers,
-        cache=settings.cache_size if settings.cache else 0,
+        cache=settings.cache_size if settings.cache is True else 0,
         warn=warn,
         remarks=Remarks(warn, run.notes, backbone.prompt_limits(pipe)) if first else Remarks(lambda line: None),
-        check=lambda name, size: check_size(config.backbone.config, size, name),
+        check=check,
+        **stored,
     )

@@ -28,7 +28,9 @@ from dynaip.training.data import PairDataset
 from dynaip.training.encoding import base_type, encode_text, freeze
 from dynaip.training.fingerprint import Fingerprint, check_pairs, fingerprint, write_pairs
 from dynaip.training.identity import Identity, check, identity
+from dynaip.training.levels import unpacked
 from dynaip.training.loader import Batch, LoaderDied, PairLoader, deaths_told
+from dynaip.training.lodgers import Lodgers
 from dynaip.training.logs import append_log, cut_log
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
 from dynaip.training.processes import gathered_ids, shared
@@ -80,6 +82,8 @@ class Trainer:
     """What checkpoints of this training belong to."""
     parts: int
     """Batches that each process takes a step: ``gradient_accumulation``, or its share of what a resumed run's steps hold."""
+    lodgers: Lodgers
+    """Models that leave the device when everything is encoded."""
     warn: Warn = to_stderr
     empty: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Encodings of the empty prompt."""
@@ -121,8 +125,8 @@ class Trainer:
         optimizer = cast(torch.optim.Optimizer, accelerator.prepare(optimizer))
         loader = loader_for(config, run, accelerator, (pipe, backbone, dyna), pairs or pairs_of(config), warn)
         marks = identity(config, pipe, dyna)
-        parts = settings.gradient_accumulation
-        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, parts, warn)
+        parts, lodgers = settings.gradient_accumulation, Lodgers.of(pipe, dyna, device)
+        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, parts, lodgers, warn)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -142,6 +146,9 @@ class Trainer:
         first, last = (step * self.parts for step in (self.step, settings.steps))
         self.loader.fill(first, last, on_progress=lambda done, total: self._prepared(tell, done, total))
         self.empty = encode_text([""], self.pipe, self.backbone)
+        if self.loader.complete:
+            self.lodgers.leave()
+            self.loader.encode = self.lodgers.around(self.loader.encode)
         self.dyna.train()
         transformer, waiting = self.pipe.transformer, list[Launched]()
         with (
@@ -194,7 +201,7 @@ class Trainer:
         clean, noise = to_device(batch.latents, device), to_device(chance.noise, device)
         settings = self.config.training
         chosen = drawn(batch.counts, settings.references, mixed(settings.seed, number, 0, 3))
-        features = {level: to_device(chosen.of(values), device) for level, values in batch.features.items()}
+        features = {level: unpacked(to_device(chosen.of(values), device)) for level, values in batch.features.items()}
         text, seen = self._text(batch, chance), noisy(clean, noise, to_device(chance.timesteps, device))
         self._choose_checkpointing(text, seen)
         keep, regions = to_device(chance.keep_reference, device), chosen.regions(batch.regions)
@@ -331,7 +338,7 @@ class Trainer:
             return
         self.dyna.eval()
         try:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), self.lodgers.back():
                 sample_grid(
                     self.dyna, self.pipe, self.config.evaluation, self.run.samples / f"step-{self.step:06d}.png"
                 )

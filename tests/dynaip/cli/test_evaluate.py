@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -77,3 +78,21 @@ def test_mistakes_are_one_line(
     assert line in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_says_what_judging_takes_and_asks_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judge = {"use": "vlm", "model": "m", "records": str(tmp_path / "records"), "repeats": 3, "prices": [2.5, 10]}
+    given = [
+        "evaluate",
+        "microworld",
+        "--suite",
+        "single",
+        "--limit",
+        "2",
+        "-s",
+        f"evaluation.metrics=[{json.dumps(judge)}]",
+    ]
+    assert main([*given, "--dry-run", "-o", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "2 pictures" in shown and "m: 12 calls" in shown and "at the prices given" in shown
+    assert not (tmp_path / "out").exists() and not (tmp_path / "records").exists()

@@ -12,7 +12,8 @@ from dynaip.config import ComponentConfig, EvaluationConfig
 from dynaip.contracts import Benchmark, Case, Metric
 from dynaip.errors import PluginError
 from dynaip.evaluation import scoring
-from dynaip.evaluation.scoring import benchmark_cases, score
+from dynaip.evaluation.cases import benchmark_cases
+from dynaip.evaluation.scoring import score
 
 IMAGES = [Image.new("RGB", (4, 4))] * 4
 BUILT: list[str] = []

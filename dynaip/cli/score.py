@@ -1,0 +1,52 @@
+"""``dynaip score``: score pictures that others painted, on the cases of a benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dynaip.cli.evaluate import show_scores
+from dynaip.cli.options import Data, Device, Overrides, with_data
+from dynaip.cli.output import echo
+from dynaip.device import use
+
+
+def score(
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES…",
+            help="Folders of pictures, or tables with the columns case and image; NAME=FOLDER names an arm.",
+        ),
+    ],
+    benchmark: Annotated[str | None, typer.Option("--benchmark", help="Benchmark by name.")] = None,
+    metric: Annotated[list[str] | None, typer.Option("--metric", help="Metric by name. Repeatable.")] = None,
+    data: Data = None,
+    suite: Annotated[list[str] | None, typer.Option("--suite", help="Only this suite. Repeatable.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Cases of every suite, at most.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the cases.")] = None,
+    set_: Overrides = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Score pictures of any method, several folders as arms of a comparison; write scores.parquet and a report."""
+    use(device)
+    from dynaip.ablation.scored import named_folders, score_pictures
+    from dynaip.evaluation.runs import evaluation_alone
+    from dynaip.report.build import build_report
+    from dynaip.scores import LABELS, summary
+
+    given = {"benchmark": benchmark, "metrics": metric, "suites": suite, "limit": limit, "seed": seed}
+    config = evaluation_alone(
+        {name: value for name, value in given.items() if value is not None}, with_data(data, set_)
+    )
+    folder = out or Path(f"scores-{config.benchmark.name}")
+    scores = score_pictures(config, named_folders(images), folder, lambda name: echo(f"scoring {name}"))
+    for name, rows in scores.groupby("arm", sort=False):
+        echo(f"\n{name}")
+        rows = rows.drop(columns="arm")
+        for by in ("suite", *(label for label in LABELS if label in rows.columns)):
+            show_scores(summary(rows, by), by)
+    echo(f"wrote {folder / 'scores.parquet'}, {folder / 'results.csv'} and {build_report(folder)}")

@@ -1,0 +1,105 @@
+"""A judge against people whose agreement and errors are planted, through the command, from every layout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import krippendorff
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import kendalltau, spearmanr
+
+from dynaip.cli.app import main
+from dynaip.errors import InputError
+from dynaip.judging.calibration import calibrate
+from dynaip.judging.ratings import Rating, read_ratings
+from dynaip.notes import Note
+
+RNG = np.random.default_rng(0)
+TRUTH = RNG.integers(0, 5, 60)
+PEOPLE = np.clip(TRUTH[None] + RNG.integers(-1, 2, (3, 60)), 0, 4)
+JUDGE = np.clip(TRUTH + np.where(np.arange(60) < 30, 1, 0), 0, 4)
+"""Right on objects, one too high on animals."""
+
+
+def ratings(values: np.ndarray, rater: str = "judge") -> list[Rating]:
+    return [
+        Rating(f"case-{k}", rater, float(value), "animal" if k < 30 else "object") for k, value in enumerate(values)
+    ]
+
+
+def test_figures_are_those_of_the_libraries() -> None:
+    people = [each for k, row in enumerate(PEOPLE) for each in ratings(row, f"p{k}")]
+    found = calibrate(ratings(JUDGE), people, draws=60)
+    mean = PEOPLE.mean(axis=0)
+    assert found.figures["spearman, judge and the mean of people"].value == pytest.approx(spearmanr(JUDGE, mean)[0])
+    assert found.figures["kendall, judge and the mean of people"].value == pytest.approx(kendalltau(JUDGE, mean)[0])
+    truth = krippendorff.alpha(reliability_data=PEOPLE, level_of_measurement="ordinal")
+    assert found.figures["alpha, all people"].value == pytest.approx(truth)
+    for figure in found.figures.values():
+        assert figure.low < figure.value < figure.high
+    assert found.confusion.sum() == 60
+    assert np.array_equal(found.confusion.sum(axis=0), np.bincount(JUDGE, minlength=5))
+
+
+def test_bias_is_found_where_it_is() -> None:
+    people = [each for k, row in enumerate(PEOPLE) for each in ratings(row, f"p{k}")]
+    bias = {each.category: each for each in calibrate(ratings(JUDGE), people, draws=20).bias}
+    gap = (JUDGE - PEOPLE.mean(axis=0))[:30]
+    assert bias["animal"].value == pytest.approx(gap.mean()) and bias["animal"].low > 0.3
+    assert bias["object"].low < 0.3 and abs(bias["object"].value) < 0.3
+
+
+def test_dreambench_plus_files(tmp_path: Path) -> None:
+    """The content counts, not the name of the file; corrupt ratings are told."""
+    for rater, row in zip(("anna", "ben"), PEOPLE):
+        folder = tmp_path / "human" / rater / "concept_preservation"
+        folder.mkdir(parents=True)
+        for k, value in enumerate(row):
+            item = {"method": "dreambooth-lora", "collection_id": f"animal-{k}", "prompt_index": 1, "score": int(value)}
+            (folder / f"dreambooth-lora-animal-{k}-1.json").write_text(json.dumps(item))
+    (folder / "broken.json").write_text("{")
+    (folder / "none.json").write_text(
+        json.dumps({"method": "m", "collection_id": "c", "prompt_index": 0, "score": None})
+    )
+    with pytest.warns(Note) as told:
+        found = read_ratings(tmp_path / "human", "cp")
+    assert len(found) == 120 and {each.rater for each in found} == {"anna", "ben"}
+    assert found[0].case.startswith("dreambooth-lora/animal-")
+    lines = " ".join(str(each.message) for each in told)
+    assert "1 files are damaged" in lines and "1 of 121 ratings are no number" in lines
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"case-{k}" for k in range(60)]
+    pd.DataFrame({"case": names, "suite": "s", "seed": 0, "cp": JUDGE / 4}).to_parquet(tmp_path / "scores.parquet")
+    long = [{"case": name, "rater": k, "score": PEOPLE[k, at]} for k in range(3) for at, name in enumerate(names)]
+    pd.DataFrame([*long, {"case": "case-0", "rater": 1, "score": 700000}]).to_csv(tmp_path / "people.csv", index=False)
+    given = ["calibrate", str(tmp_path / "scores.parquet"), str(tmp_path / "people.csv"), "-o", str(tmp_path / "out")]
+    given += ["--draws", "40"]
+    assert main(given) == 0
+    shown = capsys.readouterr()
+    assert "is read as 0 to 1" in shown.out and "60 cases rated by the judge and by 3 people" in shown.out
+    assert json.loads((tmp_path / "out" / "cp.json").read_text())["figures"]["alpha, all people"]["value"] > 0.5
+    assert main([*given, "--score", "beauty"]) == 2
+    assert "needs the columns case and beauty" in capsys.readouterr().err
+
+
+def test_answers_of_a_judge(tmp_path: Path) -> None:
+    lines = [
+        {"key": "a", "state": "answered", "score": 1, "about": {"case": "x", "rubric": "cp"}},
+        {"key": "a", "state": "answered", "score": 2, "about": {"case": "x", "rubric": "cp"}},
+        {"key": "b", "state": "answered", "score": 4, "about": {"case": "x", "rubric": "cp"}},
+        {"key": "c", "state": "refused", "score": None, "about": {"case": "y", "rubric": "cp"}},
+        {"key": "d", "state": "answered", "score": 0, "about": {"case": "x", "rubric": "pf"}},
+    ]
+    path = tmp_path / "m.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n{half")
+    assert [(each.case, each.value) for each in read_ratings(path, "cp")] == [("x", 3.0)]
+
+
+def test_nothing_in_common_is_one_line() -> None:
+    with pytest.raises(InputError, match="share 0 cases"):
+        calibrate([Rating("a", "j", 1)], [Rating("b", "p", 1)])
