@@ -24,6 +24,7 @@ from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.signals import interruptible, noting
 from dynaip.training import checkpoints
+from dynaip.training.buckets import note_buckets
 from dynaip.training.data import PairDataset
 from dynaip.training.encoding import base_type, encode_text, freeze
 from dynaip.training.fingerprint import Fingerprint, check_pairs, fingerprint, write_pairs
@@ -390,6 +391,7 @@ def _carry_out(trainer: Trainer, pairs: Fingerprint | None, *, resume: bool, on_
         device = {"device": str(trainer.accelerator.device), "processes": trainer.accelerator.num_processes}
         run.prepare(config.to_yaml(), seed=config.training.seed, **device)
         write_pairs(run, pairs or {})
+        note_buckets(run, trainer.loader.dataset.source, trainer.warn)
         for log in (run.quarantine, run.notes):
             log.unlink(missing_ok=True)
     if resume:
