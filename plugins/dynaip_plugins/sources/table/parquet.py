@@ -56,6 +56,7 @@ class ParquetRows(Rows):
         return self.ends[-1] if self.ends else 0
 
     def blocks(self) -> list[int]:
+        """Rows of each row group."""
         return [rows for *_, rows in self.groups]
 
     def _place(self, row: int) -> tuple[int, int]:
@@ -79,6 +80,7 @@ class ParquetRows(Rows):
         return self.kept[number]
 
     def scan(self, columns: Sequence[str]) -> Iterator[Row | None]:
+        """All rows in order; None for what is no row."""
         tops = self._tops(columns)
         for number, file in enumerate(self.files):
             opened = self._open(file)
@@ -92,12 +94,14 @@ class ParquetRows(Rows):
                     yield from [None] * rows
 
     def name(self, row: int) -> str:
+        """File and row."""
         number, _ = self._place(row)
         file = self.groups[number][0]
         first = next(place for place, (each, *_) in enumerate(self.groups) if each == file)
         return f"{Path(str(self.files[file])).name}, row {row - (self.ends[first - 1] if first else 0)}"
 
     def digests(self) -> dict[str, str]:
+        """Name of each file -> digest."""
         if self.system is None:
             return {str(file): file_digest(Path(file)) for file in self.files}
         return {str(file): short_digest(str(self.system.info(file)).encode()) for file in self.files}

@@ -96,6 +96,7 @@ class TextRows(Rows):
         return found
 
     def scan(self, columns: Sequence[str]) -> Iterator[Row | None]:
+        """All rows in order; None for what is no row."""
         for number, (path, starts) in enumerate(zip(self.files, self.starts, strict=True)):
             with path.open("rb") as file:
                 edges = starts.tolist()
@@ -119,11 +120,13 @@ class TextRows(Rows):
         return found if isinstance(found, dict) else "is no object with named values"
 
     def name(self, row: int) -> str:
+        """File and row."""
         number, place = self._place(row)
         file, lines = self.files[number], self.lines[number]
         return f"{file.name}, line {int(lines[place])}" if len(lines) else f"{file.name}, entry {place + 1}"
 
     def digests(self) -> dict[str, str]:
+        """Name of each file -> digest."""
         return self._digests
 
 
