@@ -36,7 +36,9 @@ class Family:
     prefix: Callable[[Any], int]
     """Tokens before the patches, from the tower's config."""
     loading: dict[str, Any] = field(default_factory=dict)
-    """Parts that are left out where only layers are read."""
+    """Arguments of loading: parts that public weights do not have are left out."""
+    headless: dict[str, Any] = field(default_factory=dict)
+    """Further ones where only layers are read."""
     call: dict[str, Any] = field(default_factory=dict)
     """Arguments of ``forward`` for pixels of another size than the model was trained on."""
     normalises: bool = False
@@ -45,7 +47,7 @@ class Family:
 
 _ANY_SIZE = {"interpolate_pos_encoding": True}
 _CLIP = Family("CLIP", "CLIPVisionModel", lambda config: 1, call=_ANY_SIZE)
-_SIGLIP = Family("SigLIP", "SiglipVisionModel", lambda config: 0, loading={"vision_use_head": False}, call=_ANY_SIZE)
+_SIGLIP = Family("SigLIP", "SiglipVisionModel", lambda config: 0, headless={"vision_use_head": False}, call=_ANY_SIZE)
 FAMILIES = {
     "clip": _CLIP,
     "clip_vision_model": _CLIP,
@@ -72,6 +74,8 @@ class Tower(nn.Module):
         self.depth, self.width, self.prefix = len(self.layers), int(shape.hidden_size), family.prefix(shape)
         self.edge = preprocessing.size // int(shape.patch_size)
         """Patches along one side."""
+        self.revision: str = getattr(shape, "_commit_hash", None) or ""
+        """Commit on the hub, if it came from there."""
         self.eval().requires_grad_(False)
 
     def cut_to(self, deepest: int) -> None:
@@ -100,6 +104,15 @@ class Tower(nn.Module):
                     hooks.callback(layer.register_forward_pre_hook(keep_first, with_kwargs=True).remove)
             self.model(pixels, **self.family.call)
         return {number: found[number][:, self.prefix :] for number in wanted}
+
+    @torch.no_grad()
+    def pooled(self, pixels: Tensor) -> Tensor:
+        """One embedding a picture (B x C): the normed class token, SigLIP's pooled output, C-RADIO's summary."""
+        output = self.model(pixels, **self.family.call)
+        if "summary" in output:
+            return output.summary
+        head = self.family.name in ("CLIP", "SigLIP")
+        return output.pooler_output if head else output.last_hidden_state[:, 0]
 
     def mark(self) -> str:
         """Tell two towers of one shape apart by a weight of the first layer, without reading gigabytes."""
@@ -151,7 +164,8 @@ def load_tower(
                 dtype=DTYPES[dtype],
                 use_safetensors=True,
                 output_loading_info=True,
-                **({} if whole else family.loading),
+                **family.loading,
+                **({} if whole else family.headless),
             )
         shape = model.config
         own = (
