@@ -167,22 +167,24 @@ def load_tower(
                 **family.loading,
                 **({} if whole else family.headless),
             )
-        shape = model.config
-        own = (
-            inside_the_model(shape.image_size)
-            if family.normalises
-            else own_preprocessing(where, revision, shape.image_size)
-        )
+        own = _preprocessing(family, where, revision, model.config.image_size)
     except (OSError, ValueError, RuntimeError, SafetensorError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{who}: {name} cannot be loaded as a vision tower ({one_line(error)})") from error
     refuse_missing(report["missing_keys"], f"{who}: {name}", f"{family.name} vision model")
-    patch = int(shape.patch_size)
+    _check_size(size, int(model.config.patch_size), who)
+    return Tower(model, family, own.resized_to(size), name)
+
+
+def _preprocessing(family: Family, where: Path | str, revision: str | None, size: int) -> Preprocessing:
+    return inside_the_model(size) if family.normalises else own_preprocessing(where, revision, size)
+
+
+def _check_size(size: int | None, patch: int, who: str) -> None:
     if size is not None and (size % patch or size < patch):
         near = max(1, round(size / patch)) * patch
         raise ConfigError(
             f"{who.replace('model', 'size')}: {size} is no multiple of the patches of {patch}: write {near}"
         )
-    return Tower(model, family, own.resized_to(size), name)
 
 
 def _family(config: Any, families: Collection[str]) -> Family:
