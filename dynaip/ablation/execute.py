@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dynaip.ablation.driver import drive
 from dynaip.ablation.folder import FAILED, FINISHED, AblationFolder
 from dynaip.ablation.plan import BASE, Arm, Plan, make_plan
 from dynaip.ablation.prepare import prepare
@@ -17,6 +18,7 @@ from dynaip.ablation.worker import work
 from dynaip.atomic import write_json, write_text
 from dynaip.config import AblationConfig, ComponentSpec, load_saved
 from dynaip.contracts import Executor, Job
+from dynaip.contracts.work import LOST
 from dynaip.errors import RESUME_ME, Interrupted
 from dynaip.evaluation.cases import benchmark_cases
 from dynaip.models import resolve
@@ -90,7 +92,7 @@ def _run_groups(plan: Plan, folder: AblationFolder, runner: Executor, on_change:
             pending.append((name, arms))
     jobs = [(name, arms) for name, arms in pending if not _live(arms)]
     if jobs:
-        _run_jobs(folder, jobs, runner, on_change)
+        _run_jobs(plan, folder, jobs, runner, on_change)
     for name, arms in pending:
         if _live(arms):
             on_change(name, "started")
@@ -106,13 +108,15 @@ def _live(arms: Sequence[Arm]) -> bool:
 
 
 def _run_jobs(
-    folder: AblationFolder, groups: Sequence[tuple[str, list[Arm]]], runner: Executor, on_change: OnChange
+    plan: Plan, folder: AblationFolder, groups: Sequence[tuple[str, list[Arm]]], runner: Executor, on_change: OnChange
 ) -> None:
     # The longest first, so that no long job is left alone at the end; baselines, one arm each, stay behind the trainings.
     ordered = sorted(groups, key=lambda group: -len(group[1]))
-    command = (sys.executable, "-m", "dynaip.ablation", str(folder.path))
-    jobs = [Job(name, (*command, name), folder.log(name)) for name, _ in ordered]
-    codes = runner.run(jobs, on_change=lambda job, what: on_change(job.name, what))
+    # A job may run in another folder on another machine.
+    command = (sys.executable, "-m", "dynaip.ablation", str(folder.path.absolute()))
+    threads = {"OMP_NUM_THREADS": str(plan.threads)} if plan.threads else {}
+    jobs = [Job(name, (*command, name), folder.log(name), plan.gpus, plan.minutes, threads) for name, _ in ordered]
+    codes = drive(runner, jobs, on_change=lambda job, what: on_change(job.name, what))
     for job in jobs:
         if codes[job.name] not in (0, RESUME_ME):
             why = why_crashed(codes[job.name], job.log)
@@ -124,6 +128,8 @@ def _run_jobs(
 def why_crashed(code: int, log: Path) -> str:
     """Say why a worker ended before it could say so itself: the signal, and the last line of its log."""
     name, last = ended_by(code), last_line(log)
+    if code == LOST:
+        return "the machine or worker that it ran on was lost, again and again: --resume goes on"
     if name is None:
         return last or f"the process ended with exit code {code} and without a word"
     hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""

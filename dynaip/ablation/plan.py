@@ -60,6 +60,8 @@ class Plan:
     report: Mapping[str, Any]
     jobs: int = 1
     threads: int | None = None
+    gpus: int = 0
+    minutes: int | None = None
 
     def groups(self) -> list[tuple[str, list[Arm]]]:
         """What is done in one process: a training and the arms it serves; a baseline."""
@@ -79,6 +81,8 @@ class Plan:
             "report": dict(self.report),
             "jobs": self.jobs,
             "threads": self.threads,
+            "gpus": self.gpus,
+            "minutes": self.minutes,
         }
 
     def write(self, path: Path) -> None:
@@ -122,6 +126,8 @@ def make_plan(ablation: AblationConfig, *, limit: int | None = None) -> Plan:
         ablation.report,
         ablation.jobs,
         ablation.threads,
+        ablation.gpus,
+        ablation.minutes,
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dynaip.cli.options import ConfigName, Device, Overrides
-from dynaip.cli.output import echo
+from dynaip.cli.output import echo, say
 from dynaip.device import use
 
 
@@ -16,7 +16,10 @@ def ablate(
     file: ConfigName,
     set_: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; runs/NAME by default.")] = None,
-    executor: Annotated[str | None, typer.Option("--executor", help="local, or another executor by name.")] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option("--executor", help="local, ray, slurm; with options: '{use: slurm, partition: gpu}'."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the ablation in the folder.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Cases of every suite, at most.")] = None,
     seed: Annotated[
@@ -42,13 +45,22 @@ def ablate(
     from dynaip.report.sections import prepare_sections
 
     with watching(folder) as on_change:
-        result = run(config, folder, executor=executor, limit=limit, on_change=on_change)
+        result = run(config, folder, executor=_named(executor), limit=limit, on_change=on_change)
     if len(result.results):
         prepare_sections(folder)
-    echo(f"results: {folder / 'results.csv'}")
-    echo(f"report:  {build_report(folder)}")
+    say(f"results: {folder / 'results.csv'}")
+    say(f"report:  {build_report(folder)}")
     for name, why in result.failed.items():
         echo(f"failed:  {name}: {why}", err=True)
     if result.failed:
         echo(f"logs are in {folder / 'logs'}; --resume runs what failed again", err=True)
         raise typer.Exit(1)
+
+
+def _named(executor: str | None) -> str | dict[str, Any] | None:
+    """An executor by name, or with its options as YAML has them."""
+    if executor is None or not executor.lstrip().startswith("{"):
+        return executor
+    from dynaip.config.merge import overridden
+
+    return overridden({}, [f"executor={executor}"])["executor"]

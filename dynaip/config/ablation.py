@@ -48,6 +48,10 @@ class AblationConfig(Strict):
     """Arms that run at a time."""
     threads: PositiveInt | None = None
     """CPU threads of each; None shares the cores out."""
+    gpus: NonNegativeInt = 0
+    """GPUs that each has for itself; 0: whatever its process sees, shared with the others."""
+    minutes: PositiveInt | None = None
+    """What a scheduler is asked for each; None leaves it to the executor."""
     report: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Options of the report: section name -> options of that section, or false to leave it out."""
     plugins: list[Path] = Field(default_factory=list[Path])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+LOST = 69
+"""Code of a job whose machine, worker or allocation is gone, which says nothing of the job itself (EX_UNAVAILABLE)."""
 
 
 @dataclass(frozen=True)
@@ -15,10 +18,19 @@ class Job:
     name: str
     arguments: tuple[str, ...]
     log: Path
+    gpus: int = 0
+    """GPUs that it has for itself; 0: what its process happens to see."""
+    minutes: int | None = None
+    """What a scheduler is asked for; one without time limits has no use for it."""
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Variables beside those of the process that runs the ablation."""
 
 
 class Executor(ABC):
-    """Runs jobs, some at a time. Built as ``Executor(config)``."""
+    """Runs jobs, some at a time. Built as ``Executor(config)``.
+
+    One that derives from ``dynaip.ablation.driver.DrivenExecutor`` only starts jobs and tells how they are.
+    """
 
     @abstractmethod
     def run(self, jobs: Sequence[Job], *, on_change: Callable[[Job, str], None]) -> dict[str, int]:

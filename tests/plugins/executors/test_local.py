@@ -8,20 +8,22 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dynaip.config import ComponentSpec
 from dynaip.contracts import Job
-from dynaip.errors import Interrupted
+from dynaip.errors import InputError, Interrupted
 from dynaip.registry import registry
-from dynaip_plugins.executors.local.model import LocalExecutor
+from dynaip_plugins.executors.local.model import LocalExecutor, visible_gpus
 
 ROOT = Path(__file__).parents[3]
 
 
-def executor(**options: int) -> LocalExecutor:
+def executor(**options: Any) -> LocalExecutor:
     return registry().build(ComponentSpec.parse("executor", {"use": "local", **options}))
 
 
@@ -41,6 +43,27 @@ def test_codes_logs_and_changes(tmp_path: Path) -> None:
     assert jobs[0].log.read_text() == "threads 3\n"
     assert [what for name, what in heard if name == "fine"] == ["started", "finished"]
     assert [what for name, what in heard if name == "killed"] == ["started", "failed"]
+
+
+def test_gpus_are_given_to_one_job_at_a_time(tmp_path: Path) -> None:
+    """Three GPUs, jobs that want two, one and one: nobody shares, and nobody waits for processes."""
+    code = (
+        f"import os, time; seen = os.environ['CUDA_VISIBLE_DEVICES'].split(','); held = {str(tmp_path)!r};"
+        "[os.mkdir(os.path.join(held, gpu)) for gpu in seen]; time.sleep(0.3);"
+        "[os.rmdir(os.path.join(held, gpu)) for gpu in seen]; print(len(seen))"
+    )
+    jobs = [replace(job(tmp_path, str(k), code), gpus=gpus) for k, gpus in enumerate((2, 1, 1, 2))]
+    codes = executor(jobs=9, gpus=[0, 3, 5]).run(jobs, on_change=lambda each, what: None)
+    assert set(codes.values()) == {0}
+    assert [each.log.read_text() for each in jobs] == ["2\n", "1\n", "1\n", "2\n"]
+    with pytest.raises(InputError, match="0 wants 2 GPUs, and there are 1 here"):
+        executor(gpus=[7]).run(jobs, on_change=lambda each, what: None)
+
+
+def test_gpus_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, found in (("2,GPU-5c", ["2", "GPU-5c"]), ("", []), ("-1", [])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
+        assert visible_gpus() == found
 
 
 def test_never_more_than_wanted_at_a_time(tmp_path: Path) -> None:
