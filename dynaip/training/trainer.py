@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any, cast
@@ -49,6 +49,7 @@ from dynaip.training.speed import (
     wants_checkpointing,
 )
 from dynaip.training.update import Outcome, Update
+from dynaip.training.watching import Watch, check_trackers
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,9 @@ class Trainer:
     """Step of the newest checkpoint of this process."""
     started: float = field(default_factory=time.monotonic)
 
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.config, self.run, self.accelerator)
+
     @classmethod
     def of(
         cls, config: ExperimentConfig, run: Run, *, warn: Warn = to_stderr, pairs: PairDataset | None = None
@@ -107,7 +111,8 @@ class Trainer:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         reserve_workspace(settings.deterministic)
-        accelerator = accelerator_for(settings)
+        check_trackers([*settings.trackers])
+        accelerator = accelerator_for(settings, run)
         device = accelerator.device
         backbone: Backbone = registry().build(config.backbone)
         pipe = backbone.load(device=device, dtype=base_type(settings.precision, device))
@@ -269,9 +274,8 @@ class Trainer:
         settings = self.config.training
         if self.accelerator.is_main_process:
             append_log(self.run.order, {"step": report.step, "ids": ids})
-            if report.step % settings.log_every == 0 or report.step == settings.steps or not isfinite(report.loss):
-                numbers = asdict(report).items()  # JSON has null where there is no finite number
-                append_log(self.run.metrics, {key: each if isfinite(each) else None for key, each in numbers})
+        if report.step % settings.log_every == 0 or report.step == settings.steps or not isfinite(report.loss):
+            self.watch.log(report)
         if report.step % settings.checkpoint_every == 0 and self.skipped_in_row == 0:
             self.save()
         if settings.sample_every and report.step % settings.sample_every == 0:
@@ -394,7 +398,11 @@ def _carry_out(trainer: Trainer, pairs: Fingerprint | None, *, resume: bool, on_
             log.unlink(missing_ok=True)
     if resume:
         trainer.restore()
-    trainer.fit(on_progress)
+    trainer.watch.begin()
+    try:
+        trainer.fit(on_progress)
+    finally:
+        trainer.watch.end()
     if main:
         trainer.dyna.save_pretrained(run.adapter)
         note_trained(run, trainer.step)
