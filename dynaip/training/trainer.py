@@ -48,19 +48,8 @@ from dynaip.training.speed import (
     to_device,
     wants_checkpointing,
 )
-from dynaip.training.update import Outcome, Update
+from dynaip.training.update import Launched, Update
 from dynaip.training.watching import Watch, check_trackers
-
-
-@dataclass(frozen=True)
-class Launched:
-    """A step that the device may still be busy with."""
-
-    step: int
-    rate: float
-    ids: list[list[str]]
-    """Of the batches of this process."""
-    outcome: Outcome
 
 
 @dataclass
