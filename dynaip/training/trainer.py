@@ -33,7 +33,7 @@ from dynaip.training.loader import Batch, LoaderDied, PairLoader, deaths_told
 from dynaip.training.lodgers import Lodgers
 from dynaip.training.logs import append_log, cut_log
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
-from dynaip.training.processes import gathered_ids, shared
+from dynaip.training.processes import gathered_ids, losses_told, shared
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
 from dynaip.training.references import drawn
 from dynaip.training.resume import check_folder, finished, note_trained
@@ -127,7 +127,7 @@ class Trainer:
     def fit(self, on_progress: OnProgress | None = None) -> None:
         """Train up to ``training.steps``; ``Interrupted`` after SIGTERM, with everything saved."""
         try:
-            with noting() as self.asked, torch.random.fork_rng(devices=[]), deaths_told():
+            with noting() as self.asked, torch.random.fork_rng(devices=[]), deaths_told(), losses_told():
                 self._steps(on_progress or _silent)
         except LoaderDied:
             if self.asked():  # whoever asked us to stop asked our workers, too
