@@ -40,7 +40,7 @@ def test_ids_stand_in_the_order_of_their_batches() -> None:
 
 def test_what_a_backend_says_of_a_lost_process_is_one_line_and_other_errors_stay() -> None:
     with (
-        pytest.raises(DynaIPError, match="another process of this training is gone .* with --resume") as told,
+        pytest.raises(DynaIPError, match=r"another process of this training is gone .* with --resume") as told,
         losses_told(),
     ):
         raise RuntimeError("[gloo/transport/tcp/pair.cc:547]\nConnection closed by peer [127.0.0.1]:3")
