@@ -7,6 +7,7 @@ what torch calls a device (``cpu``, ``cuda``, ``cuda:1``, ``mps``, ``xpu``); one
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from dynaip.errors import InputError
@@ -98,3 +99,18 @@ def default_dtype(device: torch.device) -> torch.dtype:
     import torch
 
     return torch.float32 if device.type == "cpu" else torch.bfloat16
+
+
+def peak_memory() -> tuple[str, float]:
+    """Name of the device that `auto` means, and the most memory that this process had there at any time, in GB."""
+    import torch
+
+    device = choose()
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device), round(torch.cuda.max_memory_allocated(device) / 1e9, 2)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return str(device), float("nan")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return str(device), round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 2)

@@ -32,6 +32,11 @@ def resolve(name: str | Path, part: str) -> Path | str:
     raise InputError(f"{name}: no such folder, no bundle ({known}) and no hub id.{hint}")
 
 
+def is_here(name: str) -> bool:
+    """Whether a name is a folder or a bundle, so that nothing needs to be fetched."""
+    return at_home(name).is_dir() or name in [entry.component.name for entry in registry().components("bundle")]
+
+
 def bundle_folder(name: str, part: str) -> Path:
     """Give the folder of a bundle's part; ``InputError`` if the bundle does not have it."""
     try:

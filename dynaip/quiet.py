@@ -11,6 +11,9 @@ from contextlib import contextmanager
 
 from dynaip.notes import to_stderr
 
+QUIET = "DYNAIP_QUIET"
+"""Environment variable that keeps bars and notes away; processes that we start inherit it."""
+
 
 def quiet_libraries() -> None:
     """Keep the notes and bars of the libraries below us out of our own output."""
@@ -25,7 +28,26 @@ def quiet_libraries() -> None:
     for name in ("torchao", "torch.utils._pytree"):  # torchao is imported by diffusers wherever it is installed
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    to_stderr()
+    if not hushed():
+        to_stderr()
+
+
+def hushed() -> bool:
+    """Whether a command was asked to be quiet: no bars, no notes, no lines that say what was written."""
+    return bool(os.environ.get(QUIET))
+
+
+@contextmanager
+def hush() -> Generator[None]:
+    """Keep bars, notes and such lines away inside, in processes that we start, too."""
+    before = os.environ.get(QUIET)
+    os.environ[QUIET] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(QUIET)
+        if before is not None:
+            os.environ[QUIET] = before
 
 
 @contextmanager

@@ -140,13 +140,14 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "versions": _versions(),
+        "versions": versions(),
         "command": sys.argv,
         "git": _commit(),
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of the packages that results depend on."""
     found: dict[str, str] = {}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):

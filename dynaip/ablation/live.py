@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dynaip.ablation.folder import FINISHED, AblationFolder, ArmGroup
 from dynaip.errors import InputError
+from dynaip.quiet import hushed
 from dynaip.reading import last_entry, read_mapping
 
 
@@ -19,7 +20,7 @@ from dynaip.reading import last_entry, read_mapping
 def watching(directory: Path) -> Generator[Callable[[str, str], None]]:
     """Draw bars until the context is left; it gives what ``ablate(on_change=...)`` should be told through."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[details]}"), TimeElapsedColumn())
-    with Progress(*columns) as progress:
+    with Progress(*columns, disable=hushed()) as progress:
         tasks: dict[str, Any] = {}
         done = Event()
 
@@ -27,7 +28,7 @@ def watching(directory: Path) -> Generator[Callable[[str, str], None]]:
             if name not in tasks:
                 tasks[name] = progress.add_task(_label(directory, name), total=1.0, details=what)
             progress.update(tasks[name], details=what, completed=1.0 if what in ("finished", "done") else None)
-            if not progress.console.is_terminal:
+            if not progress.console.is_terminal and not hushed():
                 progress.console.print(f"{_label(directory, name)}: {what}")
 
         def poll() -> None:

@@ -16,7 +16,7 @@ from dynaip.ablation.folder import FAILED, FINISHED, RUNNING, WAITING, AblationF
 from dynaip.ablation.plan import BASE
 from dynaip.atomic import replacing, write_json
 from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment, load_saved
-from dynaip.device import choose, load_on
+from dynaip.device import choose, load_on, peak_memory
 from dynaip.errors import DynaIPError, Interrupted
 from dynaip.models import local_folder
 from dynaip.reading import mapping
@@ -90,7 +90,9 @@ def _evaluate_all(folder: AblationFolder, group: ArmGroup, arms: Sequence[GroupA
         try:
             steps = _steps(group, arm)  # reads a baseline's config, which may be refused
             _evaluate(folder, group, arm, shelf)
-            made.mark(FINISHED, seconds=round(time.monotonic() - started, 2), steps=steps)
+            device, memory = peak_memory()
+            seconds = round(time.monotonic() - started, 2)
+            made.mark(FINISHED, seconds=seconds, steps=steps, device=device, memory_gb=memory)
         except Exception as error:  # one arm never stops the others
             traceback.print_exc()
             made.mark(FAILED, error=str(error) if isinstance(error, DynaIPError) else one_line(error))

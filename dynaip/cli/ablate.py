@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dynaip.cli.options import ConfigName, Device, Overrides
-from dynaip.cli.output import echo
+from dynaip.cli.output import echo, say
 from dynaip.device import use
 
 
@@ -48,8 +48,8 @@ def ablate(
         result = run(config, folder, executor=_named(executor), limit=limit, on_change=on_change)
     if len(result.results):
         prepare_sections(folder)
-    echo(f"results: {folder / 'results.csv'}")
-    echo(f"report:  {build_report(folder)}")
+    say(f"results: {folder / 'results.csv'}")
+    say(f"report:  {build_report(folder)}")
     for name, why in result.failed.items():
         echo(f"failed:  {name}: {why}", err=True)
     if result.failed:

@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 
 from dynaip.cli.options import Device, Offload
-from dynaip.cli.output import echo
+from dynaip.cli.output import say
 from dynaip.device import use
 from dynaip.errors import InputError
 from dynaip.plain import one_plain_line
+from dynaip.quiet import hushed
 
 
 def analyze(
@@ -59,7 +60,7 @@ def analyze(
         figures = section.analyse(AnalysisRequest(run, folder, ref, prompt, seed, labelled))
     for figure in figures:
         table = figure.with_suffix(".parquet")
-        echo(f"wrote {figure} and {table.name}" if table.is_file() else f"wrote {figure}")
+        say(f"wrote {figure} and {table.name}" if table.is_file() else f"wrote {figure}")
 
 
 def _working(text: str) -> AbstractContextManager[object]:
@@ -69,7 +70,7 @@ def _working(text: str) -> AbstractContextManager[object]:
 
     console = Console(stderr=True)
     shown = Progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(), console=console,
-                     transient=True, disable=not console.is_terminal)  # fmt: skip
+                     transient=True, disable=hushed() or not console.is_terminal)  # fmt: skip
     shown.add_task(one_plain_line(text), total=None)
     return shown
 

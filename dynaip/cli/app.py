@@ -1,7 +1,7 @@
 """Wires the commands: files beside this one that define a function of their own name or a Typer ``app``, and plugins' own.
 
 A command module is imported for ``--help``, so it imports heavy things (torch, pandas, …) inside its function.
-Each command also takes ``--plugin FILE`` and ``--debug``, and its errors become one line on stderr.
+Each command also takes ``--plugin FILE``, ``--debug`` and ``--quiet``, and its errors become one line on stderr.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import errno
 import functools
 import inspect
 import pkgutil
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -23,11 +24,11 @@ import typer
 from typer.core import TyperGroup
 
 import dynaip
-from dynaip.cli.options import Debug, PluginFiles
+from dynaip.cli.options import Debug, PluginFiles, Quiet
 from dynaip.errors import DynaIPError
 from dynaip.paths import at_home as home
 from dynaip.plain import one_plain_line, plain
-from dynaip.quiet import quiet_libraries
+from dynaip.quiet import hush, quiet_libraries
 from dynaip.registry import registry
 from dynaip.signals import interruptible
 from dynaip.suggest import did_you_mean, one_line
@@ -57,6 +58,11 @@ _PLACES = frozenset(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 2 (the user's input) or 1 (a failure of ours or of an arm)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with hush() if {"--quiet", "-q"} & set(given) else nullcontext():
+        return _run(given)
+
+
+def _run(given: list[str]) -> int:
     if "--debug" not in given:  # it shows what other libraries have to say
         quiet_libraries()
     try:
@@ -93,7 +99,8 @@ def explain(error: BaseException) -> tuple[int, str]:
         return 2, f"dynaip: {error.filename}: {error.strerror}: name another place, or make this one writable"
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which nothing here imports
         needed = one_line(error).removeprefix("OutOfMemoryError: ").partition(" If reserved")[0]
-        return 1, f"dynaip: {needed} {_LESS_MEMORY}"
+        estimates = "".join(f" Here {note}." for note in getattr(error, "__notes__", ()))
+        return 1, f"dynaip: {needed}{estimates} {_LESS_MEMORY}"
     return 1, f"dynaip: unexpected {one_line(error)} (run again with --debug for the traceback)"
 
 
@@ -115,8 +122,9 @@ class _Sorted(TyperGroup):
 def build(plugin_files: Sequence[str] = ()) -> typer.Typer:
     """Make the application: command modules beside this file, then the commands that plugins bring."""
     app = typer.Typer(
-        cls=_Sorted, help=_HELP, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-    )
+        cls=_Sorted, help=_HELP, pretty_exceptions_enable=False, rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )  # fmt: skip
     app.callback(invoke_without_command=True)(_root)
     ours = {name.rstrip("_"): command for name, command in _own_commands()}
     for file in plugin_files:
@@ -131,8 +139,9 @@ def _root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     debug: Debug = False,
+    quiet: Quiet = False,
 ) -> None:
-    # `debug` is read from the arguments as they were given, so that it also works where they cannot be parsed.
+    # `debug` and `quiet` are read from the arguments as they were given, so that they also work where those cannot be parsed.
     if version:
         typer.echo(f"dynaip {dynaip.__version__}")
     elif context.invoked_subcommand is None:
@@ -153,7 +162,7 @@ def _own_commands() -> Iterator[tuple[str, Any]]:
 
 def _add(app: typer.Typer, name: str, command: Any) -> None:
     if not isinstance(command, typer.Typer):
-        app.command(name)(with_common_options(command))
+        app.command(name, short_help=_summary(command.__doc__))(with_common_options(command))
         return
     listing = [command.registered_callback] if command.registered_callback else []
     for registered in [*command.registered_commands, *listing]:
@@ -162,17 +171,22 @@ def _add(app: typer.Typer, name: str, command: Any) -> None:
     app.add_typer(command, name=name)
 
 
+def _summary(text: str | None) -> str:
+    """The first sentence of a command's help, whole: the list of commands would cut it."""
+    first = " ".join(inspect.cleandoc(text or "").partition("\n\n")[0].split())
+    return re.split(r"(?<=[.!?]) ", first)[0]
+
+
 def with_common_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--plugin`` and ``--debug`` to a command that does not declare them itself."""
+    """Add ``--plugin``, ``--debug`` and ``--quiet`` to a command that does not declare them itself."""
     signature = inspect.signature(command, eval_str=True)
-    added = {
-        name: kind for name, kind in (("plugin", PluginFiles), ("debug", Debug)) if name not in signature.parameters
-    }
+    common = {"plugin": PluginFiles, "debug": Debug, "quiet": Quiet}
+    added = {name: kind for name, kind in common.items() if name not in signature.parameters}
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
         kwargs = {name: at_home(value) for name, value in kwargs.items()}
-        given = {name: kwargs.pop(name) for name in added}
+        given = {name: kwargs.pop(name, None) for name in added}
         for file in given.get("plugin") or ():
             registry().load_file(file)
         return command(*args, **kwargs)
@@ -191,4 +205,4 @@ def at_home(value: Any) -> Any:
     return [at_home(each) for each in value] if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
 
 
-_DEFAULTS: dict[str, Any] = {"plugin": None, "debug": False}
+_DEFAULTS: dict[str, Any] = {"plugin": None, "debug": False, "quiet": False}

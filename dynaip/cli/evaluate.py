@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dynaip.cli.options import Data, Device, Offload, Overrides, with_data
-from dynaip.cli.output import echo
+from dynaip.cli.options import AsJson, Data, Device, Offload, Overrides, with_data
+from dynaip.cli.output import echo, echo_json, say
 from dynaip.device import use
 from dynaip.paths import at_home
+from dynaip.quiet import hushed
 from dynaip.scores import RESERVED
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 COLUMNS = 9
 """Scores in one table: more are shown in further ones."""
+WITH_INTERVAL = 23
+"""Signs that a mean with its interval takes."""
 
 
 def evaluate(
@@ -45,6 +49,7 @@ def evaluate(
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Where to write.")] = None,
     device: Device = "auto",
+    as_json: AsJson = False,
     offload: Offload = None,
 ) -> None:
     """Score a trained adapter and write scores.parquet (one row a case) and the images."""
@@ -61,12 +66,49 @@ def evaluate(
         tell_estimate(config, part)
         return
     folder = out or (at_home(run) if at_home(run).is_dir() else Path(f"evaluation-{Path(run).name}"))
-    table = _evaluate(run, config, folder, decoupling, without_reference, part)
-    show_scores(table)
+    scores = _evaluate(run, config, folder, decoupling, without_reference, part)
+    print_scores(scores, as_json)
+    if as_json:
+        return
     written = "scores.parquet" if part is None else f"scores-{part[0]}-of-{part[1]}.parquet"
-    echo(f"wrote {folder / written} and {folder / 'samples'}")
+    say(f"wrote {folder / written} and {folder / 'samples'}")
     if part:
-        echo("once all shards are painted, the same command without --shard scores all of them together")
+        say("once all shards are painted, the same command without --shard scores all of them together")
+
+
+def print_scores(scores: Any, as_json: bool = False) -> None:
+    """Print the means of a table of scores (one row a case) by suite, each with its 95 % interval over cases."""
+    from dynaip.scores import summary
+
+    table, found = summary(scores), intervals(scores)
+    if not as_json:
+        show_scores(table, found=found)
+        return
+    rows: list[dict[str, Any]] = []
+    for _, row in table.iterrows():
+        ends = {name: found.get((str(row["suite"]), name)) for name in table.columns}
+        values = {str(name): getattr(value, "item", lambda it=value: it)() for name, value in row.items()}
+        rows.append(values | {"intervals": {name: list(pair) for name, pair in ends.items() if pair}})
+    echo_json(rows)
+
+
+def intervals(scores: Any) -> dict[tuple[str, str], tuple[float, float]]:
+    """Suite and metric -> low and high end of the 95 % interval of its mean over cases; none below two cases."""
+    import math
+
+    from dynaip.ablation.statistics import Bootstrap, collect
+
+    table = scores.assign(arm="", seed=scores.groupby(["suite", "case"]).cumcount())
+    if {"cp", "pf"} <= set(table.columns):
+        table = table.assign(mean_cp_pf=table["cp"] * table["pf"])
+    found: dict[tuple[str, str], tuple[float, float]] = {}
+    for suite in collect(table.to_dict("records")):
+        product = ["cp_pf"] * ({"cp", "pf"} <= set(suite.values))
+        for metric in [*suite.values, *product]:
+            it = Bootstrap(suite).estimate("", metric)
+            if math.isfinite(it.low) and math.isfinite(it.high):
+                found[suite.suite, metric] = (it.low, it.high)
+    return found
 
 
 def tell_estimate(config: EvaluationConfig, shard: tuple[int, int] | None = None) -> None:
@@ -81,17 +123,27 @@ def tell_estimate(config: EvaluationConfig, shard: tuple[int, int] | None = None
             echo(words)
 
 
-def show_scores(table: Any, by: str = "suite") -> None:
+def show_scores(
+    table: Any, by: str = "suite", found: Mapping[tuple[str, str], tuple[float, float]] | None = None
+) -> None:
     """Every column that the metrics gave, some at a time: the scores first, then the parts that they are made of."""
-    from dynaip.cli.tables import show_table
+    from dynaip.cli.tables import show_table, width
 
     names = [name for name in table.columns if name != by]
     parts = [name for name in names if name not in RESERVED and any(name.startswith(f"{each}_") for each in names)]
+    across = COLUMNS if not found else max(2, min(COLUMNS, (width() - 16) // WITH_INTERVAL))
     for group in ([name for name in names if name not in parts], parts):
-        for start in range(0, len(group), COLUMNS):
-            shown = [by, *group[start : start + COLUMNS]]
-            rows = [[row[name] for name in shown] for _, row in table.iterrows()]
-            show_table(shown, [[f"{it:.3f}" if isinstance(it, float) else str(it) for it in row] for row in rows])
+        for start in range(0, len(group), across):
+            shown = [by, *group[start : start + across]]
+            rows = [[_cell(row, name, by, found or {}) for name in shown] for _, row in table.iterrows()]
+            show_table(shown, rows)
+
+
+def _cell(row: Any, name: str, by: str, found: Mapping[tuple[str, str], tuple[float, float]]) -> str:
+    """A mean with its interval, such as ``0.512 [0.49, 0.53]``."""
+    value, ends = row[name], found.get((str(row[by]), name))
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{text} [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else text
 
 
 def _evaluate(
@@ -102,6 +154,7 @@ def _evaluate(
     bare: bool,
     shard: tuple[int, int] | None = None,
 ) -> Any:
+    from rich.console import Console
     from rich.progress import Progress
 
     import dynaip
@@ -109,7 +162,6 @@ def _evaluate(
     from dynaip.config import ComponentSpec
     from dynaip.evaluation.cases import benchmark_cases
     from dynaip.evaluation.scoring import evaluate as score
-    from dynaip.scores import summary
     from dynaip.sizes import check_size
 
     policy = ComponentSpec.parse("decoupling", decoupling) if decoupling else None
@@ -120,11 +172,10 @@ def _evaluate(
     pipe, dyna = dynaip.load(run)
     if policy is not None:
         dyna.set_policy(policy)
-    with Progress() as progress:
+    with Progress(console=Console(stderr=True), disable=hushed()) as progress:
         task = progress.add_task("generate", total=None)
-        scores = score(
+        return score(
             config, pipe, dyna.backbone, None if bare else dyna, folder, cases=cases,
             part=f"-{shard[0]}-of-{shard[1]}" if shard else "",
             on_image=lambda done, total: progress.update(task, completed=done, total=total),
         )  # fmt: skip
-    return summary(scores)

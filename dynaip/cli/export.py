@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dynaip.cli.output import echo
+from dynaip.cli.output import say
 
 
 def export(
@@ -20,4 +20,4 @@ def export(
     """Write what other programs load, where that is exact; otherwise say which property prevents it."""
     from dynaip.adapter.exchange import export_run
 
-    echo(f"wrote {export_run(run, target, out or Path(f'{Path(run).name}-{target}'))}")
+    say(f"wrote {export_run(run, target, out or Path(f'{Path(run).name}-{target}'))}")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dynaip.atomic import check_folder
 from dynaip.cli.options import Device, Offload
-from dynaip.cli.output import echo
+from dynaip.cli.output import say
 from dynaip.contracts.data import Box
 from dynaip.device import use
 from dynaip.errors import InputError
 from dynaip.notes import tell
 from dynaip.paths import at_home
+from dynaip.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from dynaip.setting import PictureRecord, PictureSetting
 
 _SCALE = re.compile(r"^(?P<rest>.+)\*(?P<scale>[^*@]+)$")
 _REGION = re.compile(r"^(?P<rest>.+)@(?P<region>[^@]+)$")
@@ -43,6 +47,9 @@ def generate(
     guidance: Annotated[
         float | None, typer.Option("--guidance", help="True classifier-free guidance; 1 is off.")
     ] = None,
+    negative: Annotated[
+        str | None, typer.Option("--negative", metavar="TEXT", help="What to keep away from; needs --guidance above 1.")
+    ] = None,
     subject: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,6 +67,15 @@ def generate(
     ] = None,
     size: Annotated[str | None, typer.Option("--size", metavar="HxW", help="Height x width in pixels.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.png", help="Where to write.")] = Path("out.png"),
+    sheet: Annotated[
+        bool, typer.Option("--sheet/--no-sheet", help="With -n: all images on one contact sheet, too.")
+    ] = True,
+    metadata: Annotated[
+        bool,
+        typer.Option(
+            "--metadata/--no-metadata", help="Keep in the PNG how it was painted (dynaip reproduce reads it)."
+        ),
+    ] = True,
     device: Device = "auto",
     offload: Offload = None,
 ) -> None:
@@ -70,42 +86,78 @@ def generate(
     if guidance is not None and not 0 <= guidance < float("inf"):
         raise InputError(f"--guidance {guidance}: give a number from 0 up; 1 is off")
     check_output(out)
-    coefficients = dict(_coefficient(text) for text in granularity or ())
-    pixels = parse_size(size) if size else None
-    given = [split_reference(text) for text in ref or ()]
+    setting = _setting(
+        run, prompt, [split_reference(text) for text in ref or ()], seed=seed, steps=steps, guidance=guidance, fit=fit,
+        negative_prompt=negative, granularity=dict(_coefficient(text) for text in granularity or ()),
+        decoupling=decoupling, attention_backend=attention_backend, subjects=tuple(subject or ()),
+        size=parse_size(size) if size else None,
+    )  # fmt: skip
     import dynaip
     from dynaip.adapter.files import backbone_of
-    from dynaip.adapter.reference import Reference
     from dynaip.config import ComponentSpec
+    from dynaip.images.sheet import contact_sheet
+    from dynaip.setting import PictureRecord
     from dynaip.sizes import check_size
 
-    if pixels:
-        check_size(backbone_of(run).config, pixels, "--size")
-    policy = ComponentSpec.parse("decoupling", decoupling) if decoupling else None
-    fitted: Any = fit
-    references = [Reference(path, region=region, scale=scale, fit=fitted) for path, region, scale in given]
-    idle = [
-        name
-        for name, value in (("--granularity", granularity), ("--decoupling", decoupling), ("--fit", fit))
-        if value and not given
-    ]
-    if idle:
-        tell(f"without --ref nothing comes of {' and '.join(idle)}")
+    if setting.size:
+        check_size(backbone_of(run).config, setting.size, "--size")
+    if decoupling:
+        ComponentSpec.parse("decoupling", decoupling)
+    references = setting.read()
     world = dynaip.load(run, attention_backend=attention_backend)
+    _tell_idle(setting)
     seeds = list(range(seed, seed + number))
-    more: dict[str, Any] = {"layout": "auto", "subjects": subject} if subject else {}
-    more |= {} if steps is None else {"num_inference_steps": steps}
-    images = world.paint(
-        prompt, *references, seeds=seeds, size=pixels, granularity=coefficients or None, decoupling=policy,
-        guidance=guidance, **more,
-    )  # fmt: skip
-    for place, image in enumerate(images):
-        path = out if number == 1 else out.with_stem(f"{out.stem}-{seeds[place]}")
-        write_image(image, path)
-        echo(f"wrote {path}")
+    images = setting.paint(world, seeds, references)
+    paths = [out if number == 1 else out.with_stem(f"{out.stem}-{each}") for each in seeds]
+    record = PictureRecord.of(setting, world, seeds) if metadata else None
+    for place, (image, path) in enumerate(zip(images, paths, strict=True)):
+        write_record(image, path, record and record.at(seeds[place]))
         if world.dyna.layout is not None:
             write_image(world.dyna.layout.picture(place), path.with_stem(f"{path.stem}-layout"))
-            echo(f"wrote {path.with_stem(f'{path.stem}-layout')}")
+            say(f"wrote {path.with_stem(f'{path.stem}-layout')}")
+    if number > 1 and sheet:
+        write_image(contact_sheet(images, [f"seed {each}" for each in seeds]), out.with_stem(f"{out.stem}-sheet"))
+        say(f"wrote {out.with_stem(f'{out.stem}-sheet')}")
+
+
+def _setting(run: str, prompt: str, given: list[Any], **options: Any) -> PictureSetting:
+    from dynaip.config.explain import explained
+    from dynaip.images.fit import FITS
+    from dynaip.setting import PictureSetting, ReferenceSetting
+
+    fit = options["fit"]
+    if fit not in (None, *FITS):
+        raise InputError(f"--fit {fit} must be {' or '.join(FITS)}.{did_you_mean(fit, FITS)}")
+    with explained(PictureSetting, "generate"):
+        references = tuple(ReferenceSetting(image=path, region=at, scale=scale) for path, at, scale in given)
+        return PictureSetting(run=run, prompt=prompt, references=references, **options)
+
+
+def _tell_idle(setting: PictureSetting) -> None:
+    """What was asked for and will not act."""
+    if not setting.references:
+        named = {"--granularity": setting.granularity, "--decoupling": setting.decoupling, "--fit": setting.fit}
+        idle = [name for name, value in named.items() if value]
+        more = f"; nothing comes of {' and '.join(idle)}" if idle else ""
+        tell(f"without --ref the base model paints alone, and the adapter adds nothing{more}")
+    if setting.negative_prompt and (setting.guidance or 0) <= 1:
+        tell("nothing comes of --negative without --guidance above 1")
+
+
+def write_record(image: Any, path: Path, record: PictureRecord | None) -> None:
+    """One picture, with its record where the format has room for it; ``InputError`` if the file cannot be written."""
+    if record is None:
+        write_image(image, path)
+    else:
+        try:
+            kept = record.write(path, image)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be written ({error}): choose another place with -o") from error
+        if not kept:
+            tell(
+                f"{path.suffix} has no room for how a picture was painted: dynaip reproduce needs a PNG", kind="format"
+            )
+    say(f"wrote {path}")
 
 
 def split_reference(text: str) -> tuple[str, Box | str | None, float]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dynaip.cli.output import echo
+from dynaip.cli.output import say
 
 
 def import_(
@@ -28,4 +28,4 @@ def import_(
 
     folder = out or Path("runs") / f"{source}-{file.stem}"
     run = import_run(file, source, folder, base=base, encoder=encoder)
-    echo(f"wrote {run.adapter}; {folder / GO_ON} trains on from it")
+    say(f"wrote {run.adapter}; {folder / GO_ON} trains on from it")

@@ -20,6 +20,9 @@ PluginFiles = Annotated[
     typer.Option("--plugin", metavar="FILE", help="Load a Python file with components of your own. Repeatable."),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No bars, no notes, no lines that say what was written; errors stay.")
+]
 Device = Annotated[
     str,
     typer.Option(

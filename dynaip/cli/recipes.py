@@ -7,20 +7,25 @@ from typing import Annotated
 
 import typer
 
-from dynaip.cli.output import echo
+from dynaip.cli.options import AsJson
+from dynaip.cli.output import echo_json, say
 
 app = typer.Typer(help="List the configs that ship, or copy one to change it.", invoke_without_command=True)
 
 
 @app.callback()
-def recipes(context: typer.Context) -> None:
+def recipes(context: typer.Context, as_json: AsJson = False) -> None:
     """List the configs that ship, or copy one to change it."""
     if context.invoked_subcommand is not None:
         return
     from dynaip.cli.tables import show_table
     from dynaip.config import recipes as shipped
 
-    show_table(("recipe", "what it is"), [(name, _purpose(file)) for name, file in shipped().items()])
+    rows = [(name, _purpose(file)) for name, file in shipped().items()]
+    if as_json:
+        echo_json([{"recipe": name, "summary": purpose} for name, purpose in rows])
+    else:
+        show_table(("recipe", "what it is"), rows)
 
 
 @app.command()
@@ -50,7 +55,7 @@ def copy(
     except (OSError, InputError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{target} cannot be written: {reason}") from error
-    echo(f"wrote {target}")
+    say(f"wrote {target}")
 
 
 def _purpose(file: Path) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from dynaip.cli.evaluate import show_scores
 from dynaip.cli.options import Data, Device, Overrides, with_data
-from dynaip.cli.output import echo
+from dynaip.cli.output import echo, say
 from dynaip.device import use
 
 
@@ -43,10 +43,10 @@ def score(
         {name: value for name, value in given.items() if value is not None}, with_data(data, set_)
     )
     folder = out or Path(f"scores-{config.benchmark.name}")
-    scores = score_pictures(config, named_folders(images), folder, lambda name: echo(f"scoring {name}"))
+    scores = score_pictures(config, named_folders(images), folder, lambda name: say(f"scoring {name}"))
     for name, rows in scores.groupby("arm", sort=False):
         echo(f"\n{name}")
         rows = rows.drop(columns="arm")
         for by in ("suite", *(label for label in LABELS if label in rows.columns)):
             show_scores(summary(rows, by), by)
-    echo(f"wrote {folder / 'scores.parquet'}, {folder / 'results.csv'} and {build_report(folder)}")
+    say(f"wrote {folder / 'scores.parquet'}, {folder / 'results.csv'} and {build_report(folder)}")

@@ -6,6 +6,17 @@ from collections.abc import Iterable, Sequence
 
 from dynaip.plain import plain
 
+WIDTH = 200
+"""Signs of a line where no terminal is."""
+
+
+def width() -> int:
+    """Signs that fit into a line."""
+    from rich.console import Console
+
+    console = Console()
+    return console.width if console.is_terminal else WIDTH
+
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows under column names; the last column wraps."""
@@ -14,9 +25,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 200
+    console = Console(highlight=False, width=width())
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, overflow="fold", no_wrap=index < len(columns) - 2)

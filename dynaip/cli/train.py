@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dynaip.cli.options import ConfigName, Device, Overrides
-from dynaip.cli.output import echo
+from dynaip.cli.output import say
 from dynaip.device import use
 from dynaip.plain import plain
+from dynaip.quiet import hushed
 
 if TYPE_CHECKING:
     from dynaip.training.trainer import OnProgress
@@ -36,7 +37,7 @@ def train(
         use(device)
         folder = _train(file, overrides, run, resume, allow_changed_data)
     if _first():
-        echo(f"adapter: {folder / 'adapter'}")
+        say(f"adapter: {folder / 'adapter'}")
 
 
 def _train(file: str, overrides: list[str], run: Path | None, resume: bool, allow_changed_data: bool) -> Path:
@@ -49,7 +50,7 @@ def _train(file: str, overrides: list[str], run: Path | None, resume: bool, allo
     from dynaip.training import trainer
     from dynaip.training.setup import leave_together
 
-    with Progress(*_columns(), disable=not _first()) as progress:
+    with Progress(*_columns(), disable=not _first() or hushed()) as progress:
         made = trainer.train(
             config, folder, resume=resume, allow_changed_data=allow_changed_data,
             on_progress=_bars(progress), warn=_say(progress),
@@ -68,7 +69,8 @@ def _say(progress: Any) -> Any:
     from rich.markup import escape
 
     def say(line: str) -> None:
-        progress.console.print(escape(plain(line)), soft_wrap=True)
+        if not hushed():
+            progress.console.print(escape(plain(line)), soft_wrap=True)
 
     return say
 

@@ -13,7 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from dynaip.ablation.answer import label, minus, summarise
-from dynaip.ablation.statistics import metrics_of
+from dynaip.ablation.effects import Effects, answer, effects
+from dynaip.ablation.statistics import Estimate, collect, metrics_of
 from dynaip.atomic import write_text
 from dynaip.contracts.section import SectionContent
 from dynaip.errors import InputError
@@ -23,11 +24,15 @@ from dynaip.plain import plain
 from dynaip.reading import table
 from dynaip.report.damage import damage
 from dynaip.report.directory import AblationDirectory
+from dynaip.report.exports import write_tables
 from dynaip.report.gallery import gallery
+from dynaip.report.joined import join
 from dynaip.report.pictures import figure, printed_width
 from dynaip.report.sections import contents
 from dynaip.report.tables import write_csv
+from dynaip.report.tabulated import arm_tables, attribute_tables, cost_table, effect_tables
 from dynaip.report.view import SuiteView, columns, duration, flatten, looks, parts, stages, suites, summary_rows
+from dynaip.statistics.hierarchical import Gap
 
 DAMAGE_LINES = 20
 """More lines about damaged files are counted only."""
@@ -35,29 +40,38 @@ TABLE_ROWS = 60
 """Longer tables of sections are cut in the page; their file has all rows."""
 
 
-def build_report(directory: Path) -> Path:
-    """Write `report.html` and `summary.csv` into the directory of an ablation, finished or not; give the page's path.
+def build_report(directory: Path, *others: Path, out: Path | None = None) -> Path:
+    """Write `report.html`, `summary.csv` and `tables/` into the directory of an ablation, finished or not; give the page's path.
 
-    Raises ``InputError`` if the directory holds neither a plan nor an arm.
+    With ``others`` the arms of several ablations stand in one report, which goes to ``out``. Raises ``InputError`` if a
+    directory holds neither a plan nor an arm, or if they were judged on other cases.
     """
-    ablation = AblationDirectory.read(directory)
-    if not directory.is_dir():
-        raise InputError(f"{directory}: there is no such folder.{missing(directory)}")
+    for each in (directory, *others):
+        _check(each)
+    ablation = join([directory, *others], out or directory) if others else AblationDirectory.read(directory)
     lines = damage(ablation)
-    if not ablation.plan and not ablation.arms:
-        why = lines[0] if lines else "neither plan.yaml nor arms/; name the directory of one"
-        raise InputError(f"{directory}: holds no ablation ({why})")
     views = suites(ablation)
     values = page_values(ablation, views, lines)
     for line in (*lines, *(line for section in values["sections"] for line in section["damage"])):
         tell(line, kind="report")
-    html = render(values)
+    html, folder = render(values), out or directory
     try:
-        write_csv(directory / "summary.csv", summary_rows(views))
-        write_text(directory / "report.html", html)
+        write_csv(folder / "summary.csv", summary_rows(views))
+        write_tables(folder, values["exports"])
+        write_text(folder / "report.html", html)
     except OSError as error:
-        raise InputError(f"{directory}: the report cannot be written ({error.strerror})") from error
-    return directory / "report.html"
+        raise InputError(f"{folder}: the report cannot be written ({error.strerror})") from error
+    return folder / "report.html"
+
+
+def _check(directory: Path) -> None:
+    if not directory.is_dir():
+        raise InputError(f"{directory}: there is no such folder.{missing(directory)}")
+    ablation = AblationDirectory.read(directory)
+    if not ablation.plan and not ablation.arms:
+        lines = damage(ablation)
+        why = lines[0] if lines else "neither plan.yaml nor arms/; name the directory of one"
+        raise InputError(f"{directory}: holds no ablation ({why})")
 
 
 def render(values: Mapping[str, Any]) -> str:
@@ -70,6 +84,10 @@ def render(values: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.tests |= {
+        "estimate": lambda value: isinstance(value, (Estimate, Gap)),
+        "difference": lambda value: isinstance(value, Gap),
+    }
     environment.filters |= {"figure": _figure, "count": _count, "duration": duration, "breakable": _breakable}
     style = environment.get_template("style.css").render(looks=values["looks"])
     digest = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode("ascii")
@@ -80,10 +98,18 @@ def page_values(ablation: AblationDirectory, views: list[SuiteView], lines: list
     """All values of the page; ``lines`` tell what cannot be shown."""
     findings = [view.finding for view in views if view.finding]
     metrics = columns(metrics_of(ablation.scores))
+    found = _effects(ablation, findings[0].metric if findings else "cp_pf")
+    told, attributes, cost = answer(found), attribute_tables(views), cost_table(ablation, views)
+    tables = effect_tables(found)
     return {
         "title": ablation.title,
         "question": ablation.question,
         "summary": summarise(findings),
+        "effects": told,
+        "effect_tables": tables,
+        "attributes": attributes,
+        "cost": cost,
+        "exports": [*tables, *arm_tables(views), *attributes, *([cost] if cost else [])],
         "suites": views,
         "looks": looks(ablation.arms),
         "compared": label(findings[0].metric if findings else "cp_pf"),
@@ -102,6 +128,12 @@ def page_values(ablation: AblationDirectory, views: list[SuiteView], lines: list
         "parts": parts(ablation),
         "environment": flatten(ablation.environment),
     }
+
+
+def _effects(ablation: AblationDirectory, metric: str) -> Effects:
+    """What the axes do, read from the configs of the arms that have scores."""
+    configs = {arm.name: arm.config for arm in ablation.arms if not arm.baseline and arm.scores}
+    return effects(collect(ablation.scores), configs, metric)
 
 
 def _baselines(ablation: AblationDirectory) -> dict[str, str]:
@@ -153,9 +185,11 @@ def _printable(value: Any) -> Any:
     return plain(value) if type(value) is str and not value.isprintable() else value
 
 
-def _figure(value: Any, digits: int = 3) -> str:
+def _figure(value: Any, digits: int = 3, sign: str = "") -> str:
     if isinstance(value, float):
-        return minus(f"{value:.{digits}f}") if math.isfinite(value) else "–"
+        if 0 < abs(value) < 10**-digits / 2:
+            return f"{'−' if value < 0 else ''}<{10**-digits:g}" if not sign else minus(f"{value:{sign}.{digits}f}")
+        return minus(f"{value:{sign}.{digits}f}") if math.isfinite(value) else "–"
     return "–" if value is None else str(value)
 
 

@@ -21,8 +21,6 @@ OFFSETS: Sequence[tuple[float, float]] = [
     *((x * step, y * step) for step in (16, 26, 38, 52, 68, 86) for x, y in AROUND),
 ]
 """Where a name may stand beside its point, in typographic points; the first that covers nothing is taken."""
-CROWDED = 0.5
-"""Draw the arms on their own when they fill less than this share of either axis."""
 
 Limits = tuple[float, float, float, float]
 Rectangle = tuple[float, float, float, float]
@@ -50,16 +48,22 @@ class Panel:
 
 
 def panels(points: Sequence[PlanePoint]) -> list[Panel]:
-    """One panel, or two when the arms lie so close together that they need one of their own."""
+    """Where the arms lie; then all, if something shown for comparison lies elsewhere."""
     arms = tuple(point for point in points if not point.baseline)
     names = frozenset(point.name for point in points)
     if len(arms) in (0, len(points)):
         return [Panel("", tuple(points), names)]
-    whole, own = limits(points), limits(arms)
-    if min((own[1] - own[0]) / (whole[1] - whole[0]), (own[3] - own[2]) / (whole[3] - whole[2])) >= CROWDED:
-        return [Panel("", tuple(points), names)]
-    beside = frozenset(point.name for point in points if point.baseline)
-    return [Panel("all", tuple(points), beside), Panel("arms alone", arms, frozenset(arm.name for arm in arms))]
+    left, right, bottom, top = limits(arms)
+    near = tuple(
+        point
+        for point in points
+        if not point.baseline or (left <= point.cp.value <= right and bottom <= point.pf.value <= top)
+    )
+    own = Panel("where the arms lie", near, frozenset(point.name for point in near))
+    if len(near) == len(points):
+        return [Panel("", own.points, own.labelled)]
+    beside = names - own.labelled
+    return [own, Panel("all", tuple(points), beside)]
 
 
 def limits(points: Sequence[PlanePoint]) -> Limits:

@@ -18,6 +18,7 @@ from dynaip.report.directory import AblationDirectory, ShownArm
 from dynaip.report.pictures import data_uri
 from dynaip.report.plane import PlanePoint, at_night, draw, panels
 from dynaip.report.style import BASELINE, arm_colour, arm_marker
+from dynaip.scores import RESERVED
 
 SVG = "image/svg+xml"
 
@@ -49,6 +50,10 @@ class TableRow:
     parameters: int | None
     best: bool
 
+    def shown(self, parts: frozenset[str]) -> list[Estimate]:
+        """Figures of the table of arms: those of attributes (``parts``) have a table of their own."""
+        return [figure for metric, figure in self.figures.items() if metric not in parts]
+
     @property
     def cases(self) -> int:
         """Cases behind the first figure."""
@@ -68,13 +73,20 @@ class SuiteView:
     metrics: tuple[str, ...]
     """Columns of the table as they are written; the first is what arms are compared by."""
     rows: tuple[TableRow, ...]
-    top: float
-    """Where the bars of the table end: at the best arm; a baseline beyond it is an arrow."""
+    span: tuple[float, float]
+    """Where the bars of the table begin and end: at the arms' own intervals; a baseline beyond them is an arrow."""
     finding: Finding | None
     planes: tuple[tuple[str, str, str], ...]
     """Title, light and dark picture of the CP-PF plane."""
+    parts: frozenset[str] = frozenset()
+    """Metrics that are attributes of others."""
     subjects: str = ""
     """How many references a case has, in words."""
+
+    @property
+    def shown(self) -> list[str]:
+        """Columns of the table of arms as they are written."""
+        return [name for name in self.metrics if name not in self.parts]
 
 
 @dataclass(frozen=True)
@@ -110,6 +122,19 @@ def columns(metrics: Sequence[str]) -> list[str]:
     return ["cp_pf"] * (len(first) == 2) + first + [name for name in metrics if name not in FIRST]
 
 
+def _span(bars: Sequence[Estimate]) -> tuple[float, float]:
+    """Where figures and their intervals lie, with a little room on both sides."""
+    ends = [end for bar in bars for end in (bar.value, bar.low, bar.high) if math.isfinite(end)]
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
+    room = 0.06 * (high - low) or 0.05
+    return low - room, high + room
+
+
+def is_attribute(metric: str, metrics: Sequence[str]) -> bool:
+    """Whether a metric is a part of another one by its name, as ``cp_emblem`` is of ``cp``."""
+    return metric not in RESERVED and any(metric.startswith(f"{each}_") for each in metrics if each != metric)
+
+
 def _suite(boot: Bootstrap, ablation: AblationDirectory, style: Mapping[str, Look]) -> SuiteView:
     metrics = columns([name for name, values in boot.scores.values.items() if np.isfinite(values).any()]) or ["cp_pf"]
     own = [name for name in style if not style[name].baseline]
@@ -129,15 +154,14 @@ def _suite(boot: Bootstrap, ablation: AblationDirectory, style: Mapping[str, Loo
         )
         for name in [*ranking, *others]
     )
-    bars = [row.lead for row in rows if not row.look.baseline] or [row.lead for row in rows]
-    tops = [top for bar in bars for top in (bar.value, bar.high) if math.isfinite(top)]
     return SuiteView(
         boot.scores.suite,
         tuple(label(name) for name in metrics),
         rows,
-        top if (top := max(tops, default=0.0)) > 0 else 1.0,
+        _span([row.lead for row in rows if not row.look.baseline] or [row.lead for row in rows]),
         finding,
         tuple(_planes(rows)),
+        frozenset(name for name in metrics if is_attribute(name, metrics)),
         _subjects(boot.scores.suite, ablation),
     )
 

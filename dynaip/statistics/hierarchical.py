@@ -65,11 +65,15 @@ class Hierarchy:
 
         Only what both have counts: a case of a seed that one of them lacks is left out of both.
         """
-        both = np.logical_and.reduce([np.isfinite(part) for part in (*one, *other)])
+        return self.contrast([(1.0, one), (-1.0, other)], level)
+
+    def contrast(self, terms: Sequence[tuple[float, Sequence[Floats]]], level: float = LEVEL) -> Gap:
+        """A weighted sum of figures, each as in ``gap``, such as a main effect or an interaction; only what all have counts."""
+        both = np.logical_and.reduce([np.isfinite(part) for _, parts in terms for part in parts])
         if not both.any():
             nothing = float("nan")
             return Gap(nothing, nothing, nothing, nothing, nothing, nothing, 0, 0, 0)
-        drawn = [self._differences(one, other, both, *weights) for weights in self._weights(both)]
+        drawn = [self._sums(terms, both, *weights) for weights in self._weights(both)]
         together, by_seed, by_subject = (each[1:] for each in drawn)
         seeds, groups = int(both.any(axis=1).sum()), len(set(self._members[both.any(axis=0)]))
         parts = [(part, count) for part, count in ((by_seed, seeds), (by_subject, groups)) if count > 1]
@@ -104,10 +108,11 @@ class Hierarchy:
             weights[1:, there] = rng.multinomial(len(there), shares, size=self.draws)
         return weights
 
-    def _differences(
-        self, one: Sequence[Floats], other: Sequence[Floats], both: np.ndarray, seeds: Floats, cases: Floats
+    def _sums(
+        self, terms: Sequence[tuple[float, Sequence[Floats]]], both: np.ndarray, seeds: Floats, cases: Floats
     ) -> Floats:
-        return self._figure(one, both, seeds, cases) - self._figure(other, both, seeds, cases)
+        figures = [weight * self._figure(parts, both, seeds, cases) for weight, parts in terms]
+        return np.sum(figures, axis=0)
 
     def _figure(self, parts: Sequence[Floats], both: np.ndarray, seeds: Floats, cases: Floats) -> Floats:
         """Product of the parts' weighted means, one a draw."""

@@ -1,4 +1,4 @@
-"""How a step is computed: what is kept for the backward pass, compiled blocks, determinism, and copies that do not wait."""
+"""How a step is computed: gradient checkpointing, compiled blocks, determinism, and copies that do not wait."""
 
 from __future__ import annotations
 
@@ -6,17 +6,10 @@ import os
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from dynaip.training.memory import free_memory
-
-COPIES = 14
-"""Activations of a token that a block keeps for its backward pass, in model widths (measured on FLUX)."""
-ROOM = 0.8
-"""Share of the free memory that they may take."""
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
@@ -24,38 +17,6 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda" and values.device.type == "cpu":
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device)
-
-
-def wants_checkpointing(setting: bool | Literal["auto"], transformer: nn.Module, tokens: int) -> bool:
-    """Whether blocks are computed again in the backward pass, for ``tokens`` (batch x image and text tokens) a step.
-
-    ``auto`` does so where the free memory would not hold what the blocks keep otherwise (ours).
-    """
-    if setting != "auto":
-        return setting
-    return kept_bytes(transformer, tokens) > ROOM * free_memory(next(transformer.parameters()).device)
-
-
-def shortage(transformer: nn.Module, tokens: int, *, checkpointing: bool) -> str | None:
-    """Say what to change where a step will hardly fit into the free memory; None if it does."""
-    device = next(transformer.parameters()).device
-    # Computed again, a block at a time is kept, and the inputs of all of them.
-    need = kept_bytes(transformer, tokens) // (COPIES if checkpointing else 1)
-    free = free_memory(device)
-    if need <= free:
-        return None
-    return (
-        f"a step takes about {need / 1e9:.0f} GB of memory, and {free / 1e9:.0f} GB are free: lower training.batch_size (and "
-        "raise training.gradient_accumulation), the size of the targets, or set training.gradient_checkpointing to true"
-    )
-
-
-def kept_bytes(transformer: nn.Module, tokens: int) -> int:
-    """Bytes that all blocks keep for the backward pass (ours: measured on FLUX)."""
-    config: Any = transformer.config
-    blocks = config.num_layers + (getattr(config, "num_single_layers", 0) or 0)
-    width = config.num_attention_heads * config.attention_head_dim
-    return tokens * blocks * width * COPIES * next(transformer.parameters()).element_size()
 
 
 def checkpoint(transformer: nn.Module, on: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from math import isfinite, nan
@@ -37,6 +37,7 @@ from dynaip.training.processes import gathered_ids, losses_told, shared
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
 from dynaip.training.references import drawn
 from dynaip.training.resume import check_folder, finished, note_trained
+from dynaip.training.room import StepRoom
 from dynaip.training.setup import accelerator_for, loader_for, on_cpu, pairs_of
 from dynaip.training.speed import (
     checkpoint,
@@ -44,9 +45,7 @@ from dynaip.training.speed import (
     determinism,
     products_in,
     reserve_workspace,
-    shortage,
     to_device,
-    wants_checkpointing,
 )
 from dynaip.training.update import Launched, Update
 from dynaip.training.watching import Watch, check_trackers
@@ -74,14 +73,13 @@ class Trainer:
     """Batches that each process takes a step: ``gradient_accumulation``, or its share of what a resumed run's steps hold."""
     lodgers: Lodgers
     """Models that leave the device when everything is encoded."""
+    room: StepRoom
     warn: Warn = to_stderr
     empty: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Encodings of the empty prompt."""
     step: int = 0
     skipped: int = 0
     skipped_in_row: int = 0
-    checkpointing: bool | None = None
-    """Whether blocks are computed again in the backward pass; None until the first batch tells how large it is."""
     asked: Callable[[], bool] = lambda: False
     """Whether somebody wants the training to stop after the step at hand."""
     saved: int = -1
@@ -111,6 +109,7 @@ class Trainer:
             dyna = DynaIP.build(config, pipe.transformer)
         if settings.initial:
             start_from(dyna, settings.initial)
+        backbone = dyna.backbone  # whose clock the passes are read by: another one would ask the device in every step
         dyna.attention.to(device)
         dyna.attach(pipe)
         optimizer = torch.optim.AdamW(
@@ -120,7 +119,8 @@ class Trainer:
         loader = loader_for(config, run, accelerator, (pipe, backbone, dyna), pairs or pairs_of(config), warn)
         marks = identity(config, pipe, dyna)
         parts, lodgers = settings.gradient_accumulation, Lodgers.of(pipe, dyna, device)
-        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, parts, lodgers, warn)
+        room = StepRoom(settings.gradient_checkpointing)
+        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, parts, lodgers, room, warn)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -138,13 +138,14 @@ class Trainer:
         """Launch steps; what became of one is read when the next one is launched, unless somebody needs it at once."""
         settings = self.config.training
         first, last = (step * self.parts for step in (self.step, settings.steps))
-        self.loader.fill(first, last, on_progress=lambda done, total: self._prepared(tell, done, total))
-        self.empty = encode_text([""], self.pipe, self.backbone)
+        transformer, waiting = self.pipe.transformer, list[Launched]()
+        with determinism(settings.deterministic):
+            self.loader.fill(first, last, on_progress=lambda done, total: self._prepared(tell, done, total))
+            self.empty = encode_text([""], self.pipe, self.backbone)
         if self.loader.complete:
             self.lodgers.leave()
             self.loader.encode = self.lodgers.around(self.loader.encode)
         self.dyna.train()
-        transformer, waiting = self.pipe.transformer, list[Launched]()
         with (
             determinism(settings.deterministic),
             compiled_blocks(transformer, settings.compile, self.warn),
@@ -177,7 +178,7 @@ class Trainer:
             batch, number = next(batches), self.loader.order.number(self.step * self.parts + part)
             # A fusion strategy may draw at random (dropout): it draws the same after a resume, in whichever process.
             torch.manual_seed(mixed(settings.seed, number, 0, 1))
-            with self._loss(batch, number) as loss:
+            with self.room.told_when_full(), self._loss(batch, number) as loss:
                 update.add(loss)
             ids.append(batch.ids)
         outcome = update.finish(stop=self.asked())
@@ -197,7 +198,8 @@ class Trainer:
         chosen = drawn(batch.counts, settings.references, mixed(settings.seed, number, 0, 3))
         features = {level: unpacked(to_device(chosen.of(values), device)) for level, values in batch.features.items()}
         text, seen = self._text(batch, chance), noisy(clean, noise, to_device(chance.timesteps, device))
-        self._choose_checkpointing(text, seen)
+        if self.room.choose(base, text, seen, self.dyna.trainable_parameters()) and self.accelerator.is_main_process:
+            self.warn(self.room.told)
         keep, regions = to_device(chance.keep_reference, device), chosen.regions(batch.regions)
         with self.dyna.training_pass(features, keep, rows=chosen.rows, regions=regions) as made:
             with products_in(self.accelerator, device):
@@ -206,17 +208,6 @@ class Trainer:
             loss = flow_matching_loss(velocity, clean, noise)
             extra = made.fused.auxiliary_loss if made.fused else None
             yield loss if extra is None else loss + extra
-
-    def _choose_checkpointing(self, text: Mapping[str, Tensor], latents: Tensor) -> None:
-        embeds = max(text.values(), key=lambda values: values.ndim)
-        tokens = len(latents) * (latents.shape[1] + embeds.shape[1])
-        setting = self.config.training.gradient_checkpointing
-        if self.checkpointing is None:
-            self.checkpointing = wants_checkpointing(setting, self.pipe.transformer, tokens)
-            checkpoint(self.pipe.transformer, self.checkpointing)
-            short = shortage(self.pipe.transformer, tokens, checkpointing=self.checkpointing)
-            if short and self.accelerator.is_main_process:
-                self.warn(short)
 
     def _text(self, batch: Batch, chance: Draw) -> dict[str, Tensor]:
         """Encodings of the prompts, or of the empty prompt where it is dropped."""

@@ -1,180 +1,157 @@
 """``python -m tests.gpu``: the tests that need an accelerator, then the budgets on FLUX's true layout, then microworld's demo.
 
-Needs torch, diffusers and transformers, no network and no installation: ``PYTHONPATH=.:plugins:analysis``. The table comes
-last and lies in ``OUT/gpu.json``. Stages that no longer fit into ``--minutes`` are named and left out. Without an accelerator
-it says so and exits 0; ``--small`` shows on any machine that the script works, on models of a few thousand weights.
+Needs torch, diffusers and transformers, no network and no installation: ``PYTHONPATH=.:plugins:analysis``. It ends within
+``--minutes``: every stage is a process of its own with a share of them, and is ended when its share is spent; what earlier
+stages leave goes to later ones. Figures are printed and lie in ``OUT/gpu.json`` as they come, so that a cut-off (SIGTERM, too)
+loses nothing; the table comes last. Without an accelerator it says so and exits 0; ``--small`` shows on any machine that the
+script works, on models of a few thousand weights.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import os
-import platform
+import shutil
+import signal
 import subprocess
 import sys
-import tempfile
 import time
-import traceback
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-import torch
+from .rows import Reader
+from .stage import ROOT, STAGES, environment
+from .table import Table
+from .timing import Clock
 
-from .timing import Figure, free, seconds
+SHARES = {"tests": 95, "generation": 165, "training": 35, "compiled": 85, "demo": 85}
+"""Seconds of a stage out of eight minutes, in the order in which they run."""
+RESERVE = 12.0
+"""Seconds for our own start and for ending what is still running."""
 
-ROOT = Path(__file__).parents[2]
-STAGES = ("tests", "generation", "training", "compiled", "demo")
-NEED = {"tests": 100, "generation": 60, "training": 40, "compiled": 90, "demo": 60}
-"""Seconds that a stage needs at least: with fewer left it is not begun."""
+
+class Ended(Exception):
+    """Somebody wants us to end."""
 
 
 class Session:
-    """The clock, the figures and the failures of one run."""
+    """The stages of one run, one after the other."""
 
-    def __init__(self, minutes: float, out: Path) -> None:
-        self.started, self.limit, self.out = time.monotonic(), 60 * minutes, out
-        self.figures: list[Figure] = []
-        self.notes: list[str] = []
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.given = given
+        self.table = Table(given.out / "gpu.json")
+        self.clock = Clock(max(5.0, 60 * given.minutes - RESERVE))
+        self.chosen = [name for name in SHARES if name in given.stages]
 
-    @property
-    def left(self) -> float:
-        """Seconds until the limit."""
-        return self.limit - (time.monotonic() - self.started)
-
-    def stage(self, name: str, run: Callable[[], list[Figure]], need: float | None = None) -> None:
-        """Run one stage; its failure is a line of the table and stops nothing."""
-        need = NEED.get(name, 0) if need is None else need
-        if self.left < need:
-            self.note(f"{name}: left out, it needs {need:.0f} s and {self.left:.0f} s are left")
-            return
-        began = time.monotonic()
+    def run(self) -> int:
+        """Everything, then the table; 0 unless something failed or was cut off from outside."""
+        code = 0
         try:
-            found = run()
-            self.figures += found
-            for figure in found:
-                print(line(figure), flush=True)
-        except Exception as error:
-            traceback.print_exc()
-            self.note(f"{name}: FAILED: {type(error).__name__}: {str(error)[:300]}")
+            for name in self.chosen:
+                self._stage(name)
+        except Ended:
+            code = 128 + signal.SIGTERM
+            for name in self.chosen:
+                if name not in self.table.stages:
+                    self.table.left_out[name] = "not measured (ended from outside)"
+        self.table.write()
+        print("\n" + "\n".join(self.table.lines()), flush=True)
+        print(f"wrote {self.table.path}", flush=True)
+        return code or int(bool(self.table.failed))
+
+    def _stage(self, name: str) -> None:
+        """Run one stage in a process of its own, no longer than its share and what earlier stages left of theirs."""
+        later = sum(SHARES[each] for each in self.chosen[self.chosen.index(name) + 1 :])
+        whole = SHARES[name] + later
+        share = Clock(self.clock.left * SHARES[name] / whole)
+        if share.left < 5:
+            self.table.left_out[name] = "not measured (no time)"
+            self.table.write()
+            return
+        print(f"-- {name}: {share.left:.0f} s at most", flush=True)
+        rows, began = Reader(self.given.out / f"{name}.jsonl"), time.monotonic()
+        process = self._start(name, rows.path, share.left)
+        why = "ended from outside"
+        try:
+            why = self._watch(process, rows, share)
+        finally:
+            end(process)
+            self._take(rows)
+            self.table.close(name, time.monotonic() - began, why)
+            self.table.write()
         print(f"-- {name}: {time.monotonic() - began:.0f} s", flush=True)
-        self.write()
 
-    def note(self, text: str) -> None:
-        """Say something, and keep it for the end."""
-        print(text, flush=True)
-        self.notes.append(text)
+    def _start(self, name: str, rows: Path, seconds: float) -> subprocess.Popen[bytes]:
+        rows.unlink(missing_ok=True)
+        small = ["--small"] if self.given.small else []
+        command = [
+            sys.executable, "-m", "tests.gpu.stage", name, "--rows", str(rows), "--out", str(self.given.out),
+            "--seconds", f"{seconds:.1f}", "--rounds", str(self.given.rounds), *small,
+        ]  # fmt: skip
+        return subprocess.Popen(command, cwd=ROOT, env=environment(), start_new_session=True)
 
-    def write(self) -> None:
-        """Everything so far."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        rows = [asdict(figure) | {"verdict": figure.verdict} for figure in self.figures]
-        told = {"machine": machine(), "figures": rows, "notes": self.notes}
-        (self.out / "gpu.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+    def _watch(self, process: subprocess.Popen[bytes], rows: Reader, share: Clock) -> str:
+        """Take what it tells until it ends or its time is spent; why there may be no more to come."""
+        while process.poll() is None:
+            self._take(rows)
+            if share.left < 0:
+                return "no time"
+            time.sleep(0.2)
+        if process.returncode:
+            self.table.failed[f"stage {rows.path.stem}"] = f"its process ended with {process.returncode}"
+        return "its process had ended"
 
-
-def machine() -> dict[str, str]:
-    """What the figures were taken on."""
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu"
-    import diffusers
-    import transformers
-
-    return {
-        "device": name, "torch": torch.__version__, "diffusers": diffusers.__version__,
-        "transformers": transformers.__version__, "python": platform.python_version(),
-    }  # fmt: skip
-
-
-def line(figure: Figure) -> str:
-    """One line of the table."""
-    budget = "" if figure.budget is None else f"{figure.budget:g}"
-    spread = f"{figure.low:.4g} to {figure.high:.4g}"
-    return f"{figure.what:<68} {figure.value:>9.4g} {figure.unit:<4} {spread:<20} {budget:>6} {figure.verdict}"
+    def _take(self, rows: Reader) -> None:
+        found = rows.new()
+        for row in found:
+            if told := self.table.take(row):
+                print(told, flush=True)
+        if found:
+            self.table.write()
 
 
-def tests(left: float) -> list[Figure]:
-    """The tests of this folder, in a process of their own."""
-    command = [sys.executable, "-m", "pytest", str(Path(__file__).parent), "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(command, cwd=ROOT, env=environment(), timeout=max(30.0, left))
-    failed = float(done.returncode != 0)
-    return [Figure("tests that need an accelerator: failed (exit code)", failed, "", failed, failed, 0)]
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process with everything that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):  # a driver may keep a process for a while
+        process.wait(5)
 
 
-def environment() -> dict[str, str]:
-    """Ours for child processes, with the three roots of the checkout."""
-    roots = os.pathsep.join(map(str, (ROOT, ROOT / "plugins", ROOT / "analysis")))
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([roots, os.environ.get("PYTHONPATH", "")]),
-        "HF_HUB_OFFLINE": "1",
-    }
+def ended(number: int, frame: FrameType | None) -> None:
+    """Once is enough: what comes after the first signal is the table."""
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.SIG_IGN)
+    raise Ended
 
 
-def demo(left: float, out: Path) -> list[Figure]:
-    """``dynaip ablate microworld/demo`` on the accelerator."""
-    command = [sys.executable, "-m", "dynaip.cli", "ablate", "microworld/demo", "-o", str(out / "demo")]
-    began = time.monotonic()
-    subprocess.run(command, cwd=ROOT, env=environment(), timeout=max(30.0, left), check=True)
-    return [seconds("make demo (eight arms from four trainings)", [time.monotonic() - began])]
+def options() -> argparse.Namespace:
+    """What was asked for."""
+    known: Any = argparse.ArgumentParser(prog="python -m tests.gpu", description=__doc__)
+    known.add_argument("--out", type=Path, default=Path(os.environ.get("OUT") or "gpu-out"))
+    known.add_argument("--minutes", type=float, default=8.0)
+    known.add_argument("--rounds", type=int, default=5, help="of every comparison, at most")
+    known.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    known.add_argument("--small", action="store_true", help="tiny models, on any machine")
+    return known.parse_args()
 
 
 def main() -> int:
-    """Run the stages in order; 0 unless a stage failed."""
-    options = argparse.ArgumentParser(prog="python -m tests.gpu", description=__doc__)
-    options.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "gpu-out")))
-    options.add_argument("--minutes", type=float, default=8.0)
-    options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
-    options.add_argument("--small", action="store_true")
-    given = options.parse_args()
+    """Run the stages; without an accelerator say so."""
+    given = options()
+    given.out = given.out.absolute()
+    import torch
+
     if not torch.accelerator.is_available() and not given.small:
         print("no accelerator on this machine: nothing to run")
         return 0
-    session = Session(given.minutes, given.out)
-    carry_out(session, given)
-    print("\n" + " | ".join(machine().values()))
-    print(f"{'what':<68} {'median':>9}      {'from to':<20} {'budget':>6}")
-    for figure in session.figures:
-        print(line(figure))
-    for note in session.notes:
-        print(note)
-    print(f"wrote {given.out / 'gpu.json'}")
-    return int(any("FAILED" in note for note in session.notes))
-
-
-def carry_out(session: Session, given: Any) -> None:
-    """All stages that were asked for."""
-    from . import generation, training
-    from .models import FLUX, SMALL, make_adapter, make_pipeline, pictures, save_tower
-
-    if "tests" in given.stages:
-        session.stage("tests", lambda: tests(session.left))
-    if {"generation", "training", "compiled"} & set(given.stages):
-        shape = SMALL if given.small else FLUX
-        device = torch.accelerator.current_accelerator() or torch.device("cpu")
-        dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-        free()
-        with tempfile.TemporaryDirectory() as folder:
-            pipe = make_pipeline(shape, device, dtype)
-            dyna = make_adapter(shape, pipe, save_tower(shape, Path(folder))).to(device).attach(pipe)
-        painter, images = generation.make(pipe, shape), pictures(10)
-        # One reference beside the base for 28 steps, then what is dear once, then training and compiling.
-        if "generation" in given.stages:
-            session.stage("bits", lambda: generation.untouched(painter, dyna, images[0]), 20)
-            session.stage("steps", lambda: generation.steps_of(painter, dyna, images, given.rounds), 60)
-            session.stage("waits", lambda: generation.waits(painter, dyna, images[0]), 20)
-            session.stage("generation", lambda: generation.whole(painter, dyna, images[0], given.rounds), 80)
-        if "training" in given.stages:
-            session.stage("training", lambda: training.steps(pipe, dyna, shape, given.rounds))
-        if "compiled" in given.stages:
-            session.stage("compiled", lambda: generation.compiled(painter, dyna, images[0], given.rounds))
-        dyna.detach()
-        del painter, pipe, dyna
-        free()
-    if "demo" in given.stages:
-        session.stage("demo", lambda: demo(session.left, given.out))
+    given.out.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(given.out / "demo", ignore_errors=True)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, ended)
+    return Session(given).run()
 
 
 if __name__ == "__main__":

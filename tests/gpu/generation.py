@@ -3,38 +3,53 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from dynaip import DynaIP, Reference
 from dynaip_analysis.recording.recorder import record
 
-from .models import Shape, prompt_of
-from .timing import Figure, Run, in_turn, ratio, seconds, timed
+from .models import Bench
+from .timing import Clock, Figure, Measure, Run, free, in_turn, number, peak_gib, ratio, seconds, timed
 
 STEPS = 28
+PART = 6
+"""Steps of a generation where a step alone is asked for."""
+WIDE = 336
+"""Pixels of a tower with 577 tokens."""
 
 
-@dataclass
-class Painter:
-    """One pipeline with its inputs."""
+def measures(bench: Bench) -> list[Measure]:
+    """What is most wanted first; seconds are those of an H100, where a step takes 0.2 s."""
+    wide: list[DynaIP] = []
 
-    pipe: Any
-    shape: Shape
-    prompt: dict[str, Tensor]
+    def on_wide(run: Callable[[Bench, DynaIP, Clock], Iterable[Figure]]) -> Callable[[Clock], Iterable[Figure]]:
+        def inner(clock: Clock) -> Iterable[Figure]:
+            wide.extend([bench.other(WIDE)] if not wide else [])
+            return run(bench, wide[0], clock)
 
-    def latents(self, steps: int = STEPS, **options: Any) -> Tensor:
-        """One generation, its latents."""
-        generator = torch.Generator("cpu").manual_seed(0)
-        return self.pipe(
-            **self.prompt, height=self.shape.edge, width=self.shape.edge, num_inference_steps=steps, guidance_scale=3.5,
-            generator=generator, output_type="latent", **options,
-        ).images  # fmt: skip
+        return inner
+
+    return [
+        Measure("bits", 10, lambda clock: untouched(bench)),
+        Measure("steps, 256 tokens", 38, lambda clock: steps_of(bench, clock), 16),
+        Measure("whole generation, 256 tokens", 54, lambda clock: whole(bench, bench.dyna, clock), 20),
+        Measure("waits", 12, lambda clock: waits(bench), 6),
+        Measure("steps, 577 tokens", 16, on_wide(steps_wide), 10),
+        Measure("whole generation, 577 tokens", 30, on_wide(whole), 14),
+    ]
+
+
+def latents(bench: Bench, steps: int = STEPS, **options: Any) -> Tensor:
+    """One generation, its latents."""
+    edge, generator = bench.shape.edge, torch.Generator("cpu").manual_seed(0)
+    return bench.pipe(
+        **bench.prompt, height=edge, width=edge, num_inference_steps=steps, guidance_scale=3.5, generator=generator,
+        output_type="latent", **options,
+    ).images  # fmt: skip
 
 
 def boxes(count: int) -> list[tuple[float, float, float, float]]:
@@ -45,86 +60,52 @@ def boxes(count: int) -> list[tuple[float, float, float, float]]:
     return [(left, 0.0, right, 1.0) for left, right in itertools.pairwise(edges)]
 
 
-def peer(painter: Painter, tokens: int, steps: int) -> Run:
-    """A whole generation with diffusers' own adapter on as many tokens of the same width."""
-    from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
+def tokens_of(dyna: DynaIP, *, class_token: bool = False) -> int:
+    """Tokens of a reference."""
+    return dyna.encoder.grid[0] * dyna.encoder.grid[1] + class_token
 
-    transformer, shape = painter.pipe.transformer, painter.shape
-    like: dict[str, Any] = {"device": transformer.device, "dtype": transformer.dtype}
-    own = dict(transformer.attn_processors)
-    given = [torch.randn(1, tokens, shape.token_width, **like)]
-    theirs = {
-        name: FluxIPAdapterAttnProcessor(shape.heads * shape.head, shape.token_width, num_tokens=(tokens,), scale=[1.0], **like)
-        if name.startswith("transformer_blocks") else processor
-        for name, processor in own.items()
-    }  # fmt: skip
+
+def given(bench: Bench, dyna: DynaIP, *references: Reference, recording: bool = False) -> Run:
+    """Some steps with references whose keys and values are at hand."""
 
     def run() -> float:
-        transformer.set_attn_processor(dict(theirs))
-        try:
-            return timed(lambda: painter.latents(steps, joint_attention_kwargs={"ip_hidden_states": given}))
-        finally:
-            transformer.set_attn_processor(dict(own))
+        with dyna.references(*references):
+            latents(bench, 1)  # encodes, fuses, makes keys and values
+            if not recording:
+                return timed(lambda: latents(bench, PART))
+            with record(dyna, routing=False):
+                return timed(lambda: latents(bench, PART))
 
     return run
 
 
-def whole(painter: Painter, dyna: DynaIP, picture: Image.Image, rounds: int) -> list[Figure]:
-    """28 steps of the base, of ours with everything that is done once, and of diffusers' own adapter."""
-    tokens = dyna.encoder.grid[0] * dyna.encoder.grid[1]
+def once(bench: Bench, dyna: DynaIP) -> float:
+    """Seconds that a first step takes beyond one of the base."""
 
-    def ours() -> float:
-        def run() -> None:
-            with dyna.references(Reference(picture)):
-                painter.latents()
+    def run() -> None:
+        with dyna.references(Reference(bench.pictures[0])):
+            latents(bench, 1)
 
-        return timed(run)
-
-    found = in_turn(
-        {"base": lambda: timed(painter.latents), "ours": ours, "diffusers": peer(painter, tokens, STEPS)}, rounds
-    )
-    return [
-        seconds(f"base, {STEPS} steps", found["base"]),
-        ratio(f"whole generation of {STEPS} steps, {tokens} tokens / base", found, "ours", "base", None),
-        ratio("diffusers' own adapter, same tokens / base", found, "diffusers", "base", None),
-        ratio("whole generation / diffusers' own adapter", found, "ours", "diffusers", 1.0),
-    ]
+    return timed(run) - timed(lambda: latents(bench, 1))
 
 
-def steps_of(painter: Painter, dyna: DynaIP, pictures: list[Image.Image], rounds: int, steps: int = 6) -> list[Figure]:
+def steps_of(bench: Bench, clock: Clock) -> list[Figure]:
     """A step with references, with keys and values at hand; and what is done once."""
-
-    def given(*references: Reference, recording: bool = False) -> Run:
-        def run() -> float:
-            with dyna.references(*references):
-                painter.latents(1)  # encodes, fuses, makes keys and values
-                if not recording:
-                    return timed(lambda: painter.latents(steps))
-                with record(dyna, routing=False):
-                    return timed(lambda: painter.latents(steps))
-
-        return run
-
-    def once() -> float:
-        def run() -> None:
-            with dyna.references(Reference(pictures[0])):
-                painter.latents(1)
-
-        return timed(run) - timed(lambda: painter.latents(1))
-
+    dyna, picture = bench.dyna, bench.pictures[0]
     regional = {
-        count: [Reference(picture, region=box) for picture, box in zip(pictures, boxes(count), strict=False)]
+        count: [Reference(picture, region=box) for picture, box in zip(bench.pictures, boxes(count), strict=False)]
         for count in (4, 10)
     }
     found = in_turn({
-        "base": lambda: timed(lambda: painter.latents(steps)),
-        "one": given(Reference(pictures[0])),
-        "four": given(*regional[4]),
-        "ten": given(*regional[10]),
-        "recording": given(Reference(pictures[0]), recording=True),
-        "once": once,
-    }, rounds)  # fmt: skip
+        "base": lambda: timed(lambda: latents(bench, PART)),
+        "one": given(bench, dyna, Reference(picture)),
+        "four": given(bench, dyna, *regional[4]),
+        "ten": given(bench, dyna, *regional[10]),
+        "recording": given(bench, dyna, Reference(picture), recording=True),
+        "once": lambda: once(bench, dyna),
+    }, bench.rounds, clock)  # fmt: skip
     return [
+        seconds(f"base, {PART} steps", found["base"]),
         ratio("a step with one reference / a step of the base", found, "one", "base", 1.010),
         ratio("four references in quarters / one", found, "four", "one", 1.02),
         ratio("ten references in disjoint regions / one", found, "ten", "one", 1.05),
@@ -133,38 +114,94 @@ def steps_of(painter: Painter, dyna: DynaIP, pictures: list[Image.Image], rounds
     ]
 
 
-def compiled(painter: Painter, dyna: DynaIP, picture: Image.Image, rounds: int, steps: int = 6) -> list[Figure]:
-    """Compiled blocks with one reference over compiled blocks without; recompiles after the first step are counted."""
-    import torch._dynamo.utils as counters  # pyright: ignore[reportMissingImports]
-
-    transformer = painter.pipe.transformer
-
-    def ours() -> float:
-        with dyna.references(Reference(picture)):
-            painter.latents(1)
-            return timed(lambda: painter.latents(steps))
-
-    transformer.compile_repeated_blocks(fullgraph=True)
-    ours()
-    painter.latents(2)
-    before = counters.counters["stats"].get("unique_graphs", 0)
-    found = in_turn({"base": lambda: timed(lambda: painter.latents(steps)), "one": ours}, rounds)
-    again = counters.counters["stats"].get("unique_graphs", 0) - before
-    uncompile(transformer)
+def steps_wide(bench: Bench, dyna: DynaIP, clock: Clock) -> list[Figure]:
+    """A step with one reference of many tokens."""
+    picture, tokens = bench.pictures[0], tokens_of(dyna, class_token=True)
+    found = in_turn({
+        "base": lambda: timed(lambda: latents(bench, PART)),
+        "one": given(bench, dyna, Reference(picture)),
+        "once": lambda: once(bench, dyna),
+    }, bench.rounds, clock)  # fmt: skip
     return [
-        ratio("compiled blocks: a step with one reference / base", found, "one", "base", 1.015),
-        Figure("graphs compiled after the first steps", again, "", again, again, 0),
+        ratio(f"a step with one reference of {tokens} tokens / a step of the base", found, "one", "base", 1.010),
+        seconds(f"done once for {tokens} tokens", found["once"], 0.060),
     ]
 
 
-def uncompile(transformer: Any) -> None:
-    """Blocks as they were written."""
-    for block in [*transformer.transformer_blocks, *transformer.single_transformer_blocks]:
-        block._compiled_call_impl = None
-    torch.compiler.reset()
+def peer(bench: Bench, tokens: int) -> Callable[[int], float]:
+    """A generation of some steps with diffusers' own adapter on as many tokens of the same width."""
+    from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
+
+    transformer, shape = bench.pipe.transformer, bench.shape
+    like: dict[str, Any] = {"device": transformer.device, "dtype": transformer.dtype}
+    own = dict(transformer.attn_processors)
+    states = [torch.randn(1, tokens, shape.token_width, **like)]
+    theirs = {
+        name: FluxIPAdapterAttnProcessor(shape.heads * shape.head, shape.token_width, num_tokens=(tokens,), scale=[1.0], **like)
+        if name.startswith("transformer_blocks") else processor
+        for name, processor in own.items()
+    }  # fmt: skip
+
+    def run(steps: int) -> float:
+        transformer.set_attn_processor(dict(theirs))
+        try:
+            return timed(lambda: latents(bench, steps, joint_attention_kwargs={"ip_hidden_states": states}))
+        finally:
+            transformer.set_attn_processor(dict(own))
+
+    return run
 
 
-def waits(painter: Painter, dyna: DynaIP, picture: Image.Image, steps: int = 2) -> list[Figure]:
+def whole(bench: Bench, dyna: DynaIP, clock: Clock) -> Iterator[Figure]:
+    """A generation of the base, of ours with everything that is done once, and of diffusers' own adapter."""
+    wide = dyna is not bench.dyna
+    tokens = tokens_of(dyna, class_token=wide)
+    theirs = peer(bench, tokens)
+
+    def ours() -> float:
+        def run() -> None:
+            with dyna.references(Reference(bench.pictures[0])):
+                latents(bench)
+
+        return timed(run)
+
+    free()
+    sides: dict[str, Run] = {"ours": ours, "diffusers": lambda: theirs(STEPS)}
+    if not wide:
+        sides["base"] = lambda: timed(lambda: latents(bench))
+    found = in_turn(sides, bench.rounds, clock, warm_up={"diffusers": lambda: theirs(2)})
+    what = f"{STEPS} steps, {tokens} tokens"
+    yield ratio(f"whole generation / diffusers' own adapter, {what}", found, "ours", "diffusers", 1.0)
+    if not wide:
+        yield seconds(f"base, {STEPS} steps", found["base"])
+        yield ratio(f"whole generation, {what} / base", found, "ours", "base", None)
+        yield ratio(f"diffusers' own adapter, {what} / base", found, "diffusers", "base", None)
+    yield number(f"peak memory, {tokens} tokens", peak_gib(), "GiB")
+
+
+def compiled_measures(bench: Bench) -> list[Measure]:
+    """Compiled blocks."""
+    return [Measure("compiled blocks", 200, lambda clock: compiled(bench, clock), 30)]
+
+
+def compiled(bench: Bench, clock: Clock) -> Iterator[Figure]:
+    """Compiled blocks with one reference over compiled blocks without; recompiles after the first step are counted."""
+    from dynaip.training.speed import compiled_graphs
+
+    ours = given(bench, bench.dyna, Reference(bench.pictures[0]))
+    bench.pipe.transformer.compile_repeated_blocks(fullgraph=True)
+    yield number("compiling, with the first step of the base", timed(lambda: latents(bench, 1)), "s")
+    with bench.dyna.references(Reference(bench.pictures[0])):
+        yield number("compiling, with the first steps of a reference", timed(lambda: latents(bench, 2)), "s")
+    before = compiled_graphs()
+    yield number("graphs compiled by then", before)
+    sides: dict[str, Run] = {"base": lambda: timed(lambda: latents(bench, PART)), "one": ours}
+    found = in_turn(sides, bench.rounds, clock)
+    yield ratio("compiled blocks: a step with one reference / base", found, "one", "base", 1.015)
+    yield number("graphs compiled after the first steps", compiled_graphs() - before, budget=0)
+
+
+def waits(bench: Bench, steps: int = 2) -> list[Figure]:
     """How many times the host waits for the device in a generation, beyond the base's own waits."""
     if not torch.cuda.is_available():
         return []
@@ -177,32 +214,33 @@ def waits(painter: Painter, dyna: DynaIP, picture: Image.Image, steps: int = 2) 
         return sum(event.count for event in seen.key_averages() if event.key == "cudaStreamSynchronize")
 
     def ours(number: int) -> int:
-        with dyna.references(Reference(picture)):
-            return count(lambda: painter.latents(number))
+        with bench.dyna.references(Reference(bench.pictures[0])):
+            return count(lambda: latents(bench, number))
 
-    base = {number: count(lambda number=number: painter.latents(number)) for number in (steps, 2 * steps)}
-    mine = {number: ours(number) for number in (steps, 2 * steps)}
+    base = {each: count(lambda each=each: latents(bench, each)) for each in (steps, 2 * steps)}
+    mine = {each: ours(each) for each in (steps, 2 * steps)}
     more = (mine[2 * steps] - mine[steps]) - (base[2 * steps] - base[steps])
     first = mine[steps] - base[steps] - more
     return [
-        Figure(f"waits for the device in {steps} further steps, beyond the base's", more, "", more, more, 0),
-        Figure("waits for the device once a generation, beyond the base's", first, "", first, first),
+        number(f"waits for the device in {steps} steps of the base", base[2 * steps] - base[steps]),
+        number(f"waits for the device in {steps} further steps, beyond the base's", more, budget=0),
+        number("waits for the device once a generation, beyond the base's", first),
     ]
 
 
-def untouched(painter: Painter, dyna: DynaIP, picture: Image.Image) -> list[Figure]:
+def untouched(bench: Bench) -> list[Figure]:
     """Bits that differ from the base's without references, after detaching, and from a recorded run's (0 each)."""
-    pipe = painter.pipe
+    dyna, pipe = bench.dyna, bench.pipe
     dyna.detach()
-    base = painter.latents(2)
+    base = latents(bench, 2)
     dyna.attach(pipe)
-    off = painter.latents(2)
-    with dyna.references(Reference(picture)):
-        plain = painter.latents(2)
+    off = latents(bench, 2)
+    with dyna.references(Reference(bench.pictures[0])):
+        plain = latents(bench, 2)
         with record(dyna, routing=False):
-            recorded = painter.latents(2)
+            recorded = latents(bench, 2)
     dyna.detach()
-    again = painter.latents(2)
+    again = latents(bench, 2)
     dyna.attach(pipe)
     differ = {
         "attached without reference": int((off != base).sum()),
@@ -210,9 +248,4 @@ def untouched(painter: Painter, dyna: DynaIP, picture: Image.Image) -> list[Figu
         "recorded against not recorded": int((recorded != plain).sum()),
     }
     assert not torch.equal(plain, base)
-    return [Figure(f"values that differ: {what}", count, "", count, count, 0) for what, count in differ.items()]
-
-
-def make(pipe: Any, shape: Shape) -> Painter:
-    """A painter with a prompt."""
-    return Painter(pipe, shape, prompt_of(shape, pipe))
+    return [number(f"values that differ: {what}", count, budget=0) for what, count in differ.items()]

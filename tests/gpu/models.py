@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -70,28 +71,32 @@ def fill(model: nn.Module) -> None:
             nn.init.ones_(parameter)
 
 
-def save_tower(shape: Shape, folder: Path) -> Path:
-    """A CLIP vision tower with its preprocessor, saved as the public ones are."""
+def save_tower(shape: Shape, folder: Path, device: torch.device, pixels: int = 224) -> Path:
+    """A CLIP vision tower of so many pixels with its preprocessor, saved as the public ones are."""
     from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
     torch.manual_seed(1)
     config = CLIPVisionConfig(
         hidden_size=shape.clip_width, intermediate_size=4 * shape.clip_width, num_hidden_layers=24, num_attention_heads=16,
-        image_size=224, patch_size=14, projection_dim=768,
+        image_size=pixels, patch_size=14, projection_dim=768,
     )  # fmt: skip
-    CLIPVisionModel(config).save_pretrained(folder)
-    CLIPImageProcessor().save_pretrained(folder)
+    with torch.device(device):
+        tower = CLIPVisionModel(config)
+    tower.save_pretrained(folder)
+    size = {"height": pixels, "width": pixels}
+    CLIPImageProcessor(size={"shortest_edge": pixels}, crop_size=size).save_pretrained(folder)
     return folder
 
 
-def make_adapter(shape: Shape, pipe: Any, tower: Path, **sections: Any) -> DynaIP:
+def make_adapter(shape: Shape, pipe: Any, tower: Path, *, class_token: bool = False) -> DynaIP:
     """The adapter of the recipe ``flux/dynaip``, untrained but for values that are not zero."""
+    levels = {"low": 10, "mid": 17, "high": 24}
     named: dict[str, Any] = {
         "backbone": {"use": "flux"},
-        "encoder": {"use": "clip", "model": str(tower), "levels": {"low": 10, "mid": 17, "high": 24}},
+        "encoder": {"use": "clip", "model": str(tower), "levels": levels, "class_token": class_token},
         "fusion": {"use": "hmoe", "router": "token"},
         "decoupling": "dynamic",
-    } | sections
+    }
     specs = {kind: ComponentSpec.parse(kind, raw) for kind, raw in named.items()}
     parts = Specs(**specs, adapter=AdapterConfig(token_width=shape.token_width, max_references=10))
     torch.manual_seed(2)
@@ -115,3 +120,38 @@ def prompt_of(shape: Shape, pipe: Any, batch: int = 1) -> dict[str, Tensor]:
         "prompt_embeds": torch.randn(batch, shape.text, shape.text_width, **like),
         "pooled_prompt_embeds": torch.randn(batch, 768, **like),
     }
+
+
+@dataclass
+class Bench:
+    """What is measured on: one base, whose adapter is the only one attached at a time."""
+
+    shape: Shape
+    device: torch.device
+    pipe: Any
+    dyna: DynaIP
+    prompt: dict[str, Tensor]
+    pictures: list[Image.Image]
+    rounds: int
+
+    def other(self, pixels: int) -> DynaIP:
+        """An adapter on a tower of other pixels, with its class token, attached in the place of the first one."""
+        self.dyna.detach()
+        return adapter_on(self.shape, self.device, self.pipe, pixels, class_token=True)
+
+
+def adapter_on(shape: Shape, device: torch.device, pipe: Any, pixels: int, *, class_token: bool = False) -> DynaIP:
+    """An adapter with its own tower, attached."""
+    with TemporaryDirectory() as folder:
+        tower = save_tower(shape, Path(folder), device, pixels)
+        return make_adapter(shape, pipe, tower, class_token=class_token).to(device).attach(pipe)
+
+
+def bench_of(*, small: bool, rounds: int) -> Bench:
+    """FLUX's layout, or a few thousand weights, on the accelerator (or a CPU) with an adapter."""
+    shape = SMALL if small else FLUX
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    pipe = make_pipeline(shape, device, torch.float32 if device.type == "cpu" else torch.bfloat16)
+    return Bench(
+        shape, device, pipe, adapter_on(shape, device, pipe, 224), prompt_of(shape, pipe), pictures(10), rounds
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,7 @@ class Figure:
     low: float
     high: float
     budget: float | None = None
+    rounds: int = 1
 
     @property
     def verdict(self) -> str:
@@ -30,6 +31,34 @@ class Figure:
         if self.budget is None:
             return ""
         return "within" if self.value <= self.budget else "OVER"
+
+
+class Clock:
+    """Seconds until a limit."""
+
+    def __init__(self, seconds: float) -> None:
+        self.until = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left; below 0 where the limit has passed."""
+        return self.until - time.monotonic()
+
+    def share(self, seconds: float) -> Clock:
+        """A clock for a part of what is left."""
+        return Clock(min(seconds, self.left))
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measurement of a stage."""
+
+    title: str
+    seconds: float
+    """What it may take."""
+    run: Callable[[Clock], Iterable[Figure]]
+    need: float = 5.0
+    """Seconds that it takes at least on an H100: with fewer left it is not begun."""
 
 
 def synchronise() -> None:
@@ -47,27 +76,41 @@ def timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def in_turn(sides: Mapping[str, Run], rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
-    """Seconds of every side, ``rounds`` times each in turn, after rounds that warm up and are left out."""
-    for _ in range(warm_up):
-        for run in sides.values():
-            run()
+def in_turn(
+    sides: Mapping[str, Run], rounds: int, clock: Clock, warm_up: Mapping[str, Callable[[], object]] | None = None
+) -> dict[str, list[float]]:
+    """Seconds of every side, up to ``rounds`` times each in turn: as many rounds as the clock leaves room for, at least one.
+
+    What warms up (by default the sides themselves, once) is left out.
+    """
+    for run in (sides if warm_up is None else warm_up).values():
+        run()
     found: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
+    longest = 0.0
+    for number in range(rounds):
+        if number and clock.left < longest:
+            break
+        began = time.monotonic()
         for name, run in sides.items():
             found[name].append(run())
+        longest = max(longest, time.monotonic() - began)
     return found
 
 
 def ratio(what: str, found: Mapping[str, list[float]], one: str, other: str, budget: float | None) -> Figure:
     """Median, least and largest of ``one`` over ``other``, round by round."""
     each = [a / b for a, b in zip(found[one], found[other], strict=True)]
-    return Figure(what, statistics.median(each), "x", min(each), max(each), budget)
+    return Figure(what, statistics.median(each), "x", min(each), max(each), budget, len(each))
 
 
 def seconds(what: str, values: list[float], budget: float | None = None) -> Figure:
     """Median, least and largest of some times."""
-    return Figure(what, statistics.median(values), "s", min(values), max(values), budget)
+    return Figure(what, statistics.median(values), "s", min(values), max(values), budget, len(values))
+
+
+def number(what: str, value: float, unit: str = "", budget: float | None = None) -> Figure:
+    """What was counted once."""
+    return Figure(what, value, unit, value, value, budget)
 
 
 def free() -> None:

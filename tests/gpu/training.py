@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dynaip import DynaIP
 
-from .models import Shape, prompt_of
-from .timing import Figure, free, in_turn, peak_gib, ratio, timed
+from .models import Bench, Shape, prompt_of
+from .timing import Clock, Figure, Measure, free, in_turn, number, peak_gib, ratio, seconds, timed
 
 
 def step_of(pipe: Any, dyna: DynaIP, shape: Shape, batch: int, edge: int) -> Callable[[], float]:
@@ -70,25 +70,54 @@ def base_of(pipe: Any, shape: Shape, batch: int, edge: int) -> Callable[[], floa
     return lambda: timed(run)
 
 
-def steps(pipe: Any, dyna: DynaIP, shape: Shape, rounds: int, edge: int = 512) -> list[Figure]:
-    """Batch 1 as it is, and batch 4 with gradient checkpointing, each over the base alike."""
-    figures: list[Figure] = []
-    edge = min(edge, shape.edge)
+def measures(bench: Bench) -> list[Measure]:
+    """Batch 1 as it is, and batch 4 with gradient checkpointing."""
+    return [
+        Measure("training, batch 1", 12, lambda clock: steps(bench, clock, 1, checkpointing=False, budget=1.15)),
+        Measure("training, batch 4", 24, lambda clock: steps(bench, clock, 4, checkpointing=True, budget=1.10), 8),
+    ]
+
+
+def steps(bench: Bench, clock: Clock, batch: int, *, checkpointing: bool, budget: float) -> list[Figure]:
+    """A step over the base's alike; memory that was planned for it beside what it took."""
+    pipe, dyna, shape = bench.pipe, bench.dyna, bench.shape
+    transformer, edge = pipe.transformer, min(512, shape.edge)
+    switch = "enable_gradient_checkpointing" if checkpointing else "disable_gradient_checkpointing"
+    getattr(transformer, switch)()
+    transformer.train(checkpointing)
     dyna.train()
-    for batch, checkpointing, budget in ((1, False, 1.15), (4, True, 1.10)):
-        switch = "enable_gradient_checkpointing" if checkpointing else "disable_gradient_checkpointing"
-        getattr(pipe.transformer, switch)()
-        pipe.transformer.train(checkpointing)
-        free()
-        sides = {"ours": step_of(pipe, dyna, shape, batch, edge), "base": base_of(pipe, shape, batch, edge)}
-        found = in_turn(sides, rounds, warm_up=2)
-        how = ", checkpointing" if checkpointing else ""
-        figures.append(ratio(f"training step, batch {batch}, {edge} px{how} / base", found, "ours", "base", budget))
-        peak = peak_gib()
-        figures.append(Figure(f"peak memory, batch {batch}{how}", peak, "GiB", peak, peak))
-        pipe.transformer.disable_gradient_checkpointing()
-        pipe.transformer.eval()
-        del sides
-    dyna.eval()
     free()
-    return figures
+    try:
+        ours = step_of(pipe, dyna, shape, batch, edge)
+        ours()
+        peak = peak_gib()
+        sides = {"ours": ours, "base": base_of(pipe, shape, batch, edge)}
+        found = in_turn(sides, bench.rounds, clock)
+    finally:
+        transformer.disable_gradient_checkpointing()
+        transformer.eval()
+        dyna.eval()
+        for parameter in dyna.parameters():
+            parameter.grad = None
+    how = f"batch {batch}, {edge} px" + (", checkpointing" if checkpointing else "")
+    return [
+        ratio(f"training step, {how} / base", found, "ours", "base", budget),
+        seconds(f"training step, {how}", found["ours"]),
+        number(f"memory of a step, {how}: largest", peak, "GiB"),
+        number(f"memory of a step, {how}: planned", planned(bench, batch, edge, checkpointing) / 2**30, "GiB"),
+    ]
+
+
+def planned(bench: Bench, batch: int, edge: int, checkpointing: bool) -> int:
+    """Bytes by the rule that trainings plan with: what lies there, gradients and moments, and what blocks keep."""
+    from dynaip.training.room import step_bytes
+
+    transformer, dyna = bench.pipe.transformer, bench.dyna
+    there = sum(each.numel() * each.element_size() for each in (*transformer.parameters(), *dyna.parameters()))
+    tower = sum(each.numel() * each.element_size() for each in dyna.encoder.parameters())
+    trained = [each for each in dyna.trainable_parameters() if each.requires_grad]
+    return (
+        there
+        + tower
+        + step_bytes(transformer, batch * ((edge // 16) ** 2 + bench.shape.text), trained, checkpointing=checkpointing)
+    )

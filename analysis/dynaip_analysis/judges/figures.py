@@ -12,14 +12,19 @@ from dynaip.ablation.answer import minus
 from dynaip.report.style import LIGHT
 from dynaip_analysis.drawing import canvas
 from dynaip_analysis.judges.measure import Agreement, Recognition, Verdicts, told
+from dynaip_analysis.judges.survival import Survival
 
 
 def draw(
-    path: Path, found: Sequence[Agreement], *, arms: Sequence[Verdicts] = (), known: Sequence[Recognition] = ()
-) -> Path:
-    """Draw rank correlations, and beside them the order of arms or who knows an image's own case."""
+    path: Path, found: Sequence[Agreement], *, arms: Sequence[Verdicts] = (), known: Sequence[Recognition] = (),
+    differences: Sequence[Survival] = (),
+) -> Path:  # fmt: skip
+    """Draw rank correlations, and beside them the order of arms or who knows an image's own case.
+
+    ``differences`` stand in the table alone.
+    """
     judges = list(dict.fromkeys(name for each in found for name in (each.one, each.other)))
-    rows = [each.row() for each in (*found, *arms, *known)]
+    rows = [each.row() for each in (*found, *arms, *known, *differences)]
     with canvas.drawing(path, rows) as plt:
         size = (2 * (0.95 * len(judges) + 1.1), 0.62 * len(judges) + 1.9)
         figure, (left, right) = plt.subplots(1, 2, figsize=size, layout="constrained")

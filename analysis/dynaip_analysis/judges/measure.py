@@ -41,9 +41,14 @@ def judges_of(scores: Scores) -> list[str]:
         name
         for name in names
         for whole in names
-        if name.startswith(f"{whole}_") and not name.removeprefix(f"{whole}_").isdigit()  # clip_i_2 is a second judge
+        if name.startswith(f"{whole}_") and not _second(name.removeprefix(f"{whole}_"))
     }
     return [name for name in names if name not in parts]
+
+
+def _second(rest: str) -> bool:
+    """Whether it names a judge beside another, not a part of it: ``clip_i_2``, ``cp_win``."""
+    return rest.isdigit() or rest == "win"
 
 
 def told(judge: str) -> str:

@@ -26,6 +26,7 @@ class JudgesSection(RunSection[JudgesConfig]):
     def prepare(self, directory: Path) -> None:
         """Compare the judges on the scores of all arms; no model is needed."""
         from dynaip_analysis.judges import figures, measure
+        from dynaip_analysis.judges.survival import survivals
 
         scores = AblationDirectory.read(directory).scores
         names = measure.judges_of(scores)
@@ -34,7 +35,8 @@ class JudgesSection(RunSection[JudgesConfig]):
         if len(names) < 2:
             return
         path = out / "judges.png"
-        figures.draw(path, measure.agreements(scores, names), arms=measure.verdicts(scores, names))
+        arms, differences = measure.verdicts(scores, names), survivals(scores, names)
+        figures.draw(path, measure.agreements(scores, names), arms=arms, differences=differences)
         self.keep(out, [path], judges=names)
 
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
@@ -66,6 +68,7 @@ class JudgesSection(RunSection[JudgesConfig]):
 
 def _sentences(rows: Sequence[Row]) -> str:
     from dynaip_analysis.judges.measure import told
+    from dynaip_analysis.judges.survival import sentences
 
     pairs = [row for row in rows if row["what"] == "rank correlation" and row["value"] == row["value"]]
     parts: list[str] = []
@@ -81,4 +84,5 @@ def _sentences(rows: Sequence[Row]) -> str:
                 f"{told(row['judge'])} and {told(row['other'])} order {row['opposed']} of {row['pairs']} pairs of arms "
                 f"the other way round ({row['alike']} alike)."
             )
+    parts += sentences([row for row in rows if row["what"] == "difference"])
     return " ".join(parts).replace(" -", " −").replace("(-", "(−")

@@ -30,7 +30,8 @@ def scores(seed: int = 0, count: int = 200) -> Rows:
 
 def test_judges_are_whole_scores() -> None:
     row = {"cp": 1.0, "cp_texture": 1.0, "pf": 0.5, "clip_i": 70.0, "clip_i_2": 60.0, "clip_t": float("nan")}
-    assert judges_of([{"case": "a", "suite": "s", "seed": 0, **row}]) == ["cp", "pf", "clip_i", "clip_i_2"]
+    row |= {"cp_win": 0.5, "cp_win_answered": 1.0}
+    assert judges_of([{"case": "a", "suite": "s", "seed": 0, **row}]) == ["cp", "pf", "clip_i", "clip_i_2", "cp_win"]
 
 
 def test_one_arm_gives_spearman() -> None:

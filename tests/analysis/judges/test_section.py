@@ -44,6 +44,8 @@ def test_judges_that_disagree_are_said_in_the_report(directory: Path) -> None:
     text = build_report(directory).read_text(encoding="utf-8")
     assert "Whether the judges agree" in text
     assert "CP and CLIP-I order 1 of 1 pairs of arms the other way round (0 alike)" in text
+    assert "0 of 1 differences in concept preservation that some judge finds survive all 2 judges." in text
+    assert "Judges of concept preservation contradict each other on a and b (single)." in text
 
 
 def test_one_judge_is_no_section(directory: Path) -> None:

@@ -266,13 +266,13 @@ def test_a_config_is_shown_without_control_characters(run: Run, tmp_path: Path) 
 def test_too_little_memory_is_one_line_that_says_what_needs_less() -> None:
     import torch
 
-    code, line = explain(
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. If reserved but unallocated …")
-    )
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. If reserved but unallocated …")
+    said = "dynaip: CUDA out of memory. Tried to allocate 2.00 GiB."
+    code, line = explain(error)
     assert code == 1
-    assert line.startswith(
-        "dynaip: CUDA out of memory. Tried to allocate 2.00 GiB. Less is needed with a smaller batch"
-    )
+    assert line.startswith(f"{said} Less is needed with a smaller batch")
+    error.add_note("a step takes about 9 GB")
+    assert explain(error)[1].startswith(f"{said} Here a step takes about 9 GB. Less is needed with a smaller batch")
     assert all(each in line for each in ("gradient_checkpointing", "quantization", "--offload model"))
 
 
@@ -329,3 +329,43 @@ def test_a_tilde_is_one_s_home_wherever_a_path_stands(monkeypatch: pytest.Monkey
     assert at_home("~ a prompt") == "~ a prompt"
     assert main(["recipes", "copy", "microworld/dynaip", "~/mine.yaml"]) == 0
     assert (tmp_path / "mine.yaml").is_file()
+
+
+def test_h_is_help_everywhere(run: Run) -> None:
+    for command in ([], ["recipes"], ["recipes", "copy"], ["generate"]):
+        assert run(*command, "-h") == run(*command, "--help")
+        assert run(*command, "-h")[0] == 0
+
+
+def test_the_list_of_commands_tells_whole_sentences(run: Run) -> None:
+    listed = run("--help")[1].partition("Commands:")[2]
+    assert "..." not in listed
+    assert "paint the prompt with the subjects of the references." in " ".join(listed.split())
+
+
+def test_shells_complete_commands_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
+    for words, last in (("dynaip gen", "generate"), ("dynaip generate --gran", "--granularity")):
+        asked = {"_DYNAIP_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+        done = subprocess.run(
+            [sys.executable, "-m", "dynaip.cli"], capture_output=True, text=True, env=environment | asked
+        )
+        assert done.stdout.split() == [last], done.stderr
+
+
+def test_quiet_keeps_tables_and_errors_alone(run: Run) -> None:
+    assert run("recipes", "copy", "microworld/demo", "a.yaml", "-q") == (0, "", "")
+    assert Path("a.yaml").is_file()
+    assert run("--quiet", "recipes")[1] == run("recipes")[1] != ""
+    assert "exists" in run("recipes", "copy", "microworld/demo", "a.yaml", "-q")[2]
+    assert run("recipes", "copy", "microworld/demo", "b.yaml")[1] == "wrote b.yaml\n"
+
+
+def test_tables_are_there_as_json(run: Run) -> None:
+    import json
+
+    assert {"recipe", "summary"} == json.loads(run("recipes", "--json")[1])[0].keys()
+    shown = json.loads(run("show", "fusion", "hmoe", "--json")[1])
+    assert (
+        shown["name"] == "builtin:hmoe" and {"option", "type", "default", "description"} == shown["options"][0].keys()
+    )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from dynaip.cli.app import main
-from dynaip.cli.evaluate import show_scores
+from dynaip.cli.evaluate import intervals, print_scores, show_scores
 
 OWN = '''
 from dynaip.config import ComponentConfig
@@ -78,6 +79,23 @@ def test_mistakes_are_one_line(
     assert line in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_intervals_are_those_of_a_bootstrap_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(3)
+    cp, pf = rng.uniform(0.2, 0.8, 60), rng.uniform(0.5, 1.0, 60)
+    scores = pd.DataFrame(
+        {"case": [f"c{k}" for k in range(60)], "suite": "single", "seed": range(60), "cp": cp, "pf": pf}
+    )
+    drawn = np.random.default_rng(9).integers(0, 60, (4000, 60))
+    by_hand = np.percentile(cp[drawn].mean(1) * pf[drawn].mean(1), [2.5, 97.5])
+    assert intervals(scores)["single", "cp_pf"] == pytest.approx(by_hand, abs=0.008)
+    print_scores(scores)
+    low, high = intervals(scores)["single", "cp"]
+    assert f"{cp.mean():.3f} [{low:.2f}, {high:.2f}]" in capsys.readouterr().out
+    print_scores(scores, as_json=True)
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["n"] == 60 and row["cp"] == pytest.approx(cp.mean()) and row["intervals"]["cp"] == [low, high]
 
 
 def test_a_dry_run_says_what_judging_takes_and_asks_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,7 +99,7 @@ def test_fit_is_that_of_the_references(tmp_path: Path, capsys: pytest.CaptureFix
 def test_what_needs_a_reference_is_told_without_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     idle = ["--granularity", "low=1.5", "--fit", "pad"]
     assert main(["generate", "microworld", "a star", "--steps", "1", *idle, "-o", str(tmp_path / "a.png")]) == 0
-    assert "note: without --ref nothing comes of --granularity and --fit" in capsys.readouterr().err
+    assert "the adapter adds nothing; nothing comes of --granularity and --fit" in capsys.readouterr().err
 
 
 def test_what_is_not_finite_is_not_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

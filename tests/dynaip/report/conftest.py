@@ -65,13 +65,18 @@ def _arm(folder: Path, rng: np.random.Generator, mean: float, cases: int, *, wei
             case = f"{suite}-{k:03d}"
             hard = np.random.default_rng(k).normal(0, 0.1)
             scores = {"cp": mean + hard + rng.normal(0, 0.03), "pf": 0.9 - hard / 4, "leak": rng.normal(0.05, 0.1)}
+            scores["cp_emblem"] = scores["cp"] / 2
             rows.append({"case": case, "suite": suite, "seed": k, **scores})
             if k < 6 or k > cases - 4 or k % 5 == 0:
                 (folder / "samples" / case).mkdir(parents=True)
                 _noise(rng).save(folder / "samples" / case / f"{k}.png")
     pq.write_table(pa.Table.from_pylist(rows), folder / "scores.parquet")
-    (folder / "config.yaml").write_text(yaml.safe_dump({"training": {"steps": steps}}))
-    (folder / "status.json").write_text(json.dumps({"state": "finished", "seconds": 61.0, "error": ""}))
+    fusion, _, policy = folder.name.rsplit("-", 1)[0].partition("-")
+    parts = {"fusion": {"use": f"builtin:{fusion}"}, "decoupling": {"use": f"builtin:{policy}"}} if policy else {}
+    (folder / "config.yaml").write_text(yaml.safe_dump({**parts, "training": {"steps": steps}}))
+    (folder / "status.json").write_text(
+        json.dumps({"state": "finished", "seconds": 61.0, "error": "", "memory_gb": 1.5, "device": "cpu"})
+    )
     if weights:
         (folder / "adapter").mkdir()
         _weights(folder / "adapter" / "adapter.safetensors")

@@ -178,10 +178,10 @@ def test_an_interval_bar_ends_where_its_column_ends() -> None:
     environment = Environment(loader=PackageLoader("dynaip.report"))
     environment.filters |= {"figure": str}
     bar = environment.get_template("macros.html").module.bar
-    drawn = Page(str(bar(Estimate(0.4, 0.2, 0.9, 10), Look(0, "#000", "o", True), 0.5))).tags
+    drawn = Page(str(bar(Estimate(0.4, 0.2, 0.9, 10), Look(0, "#000", "o", True), (0.2, 0.6)))).tags
     [line] = [attrs for tag, attrs in drawn if tag == "line" and "class" not in attrs]
-    assert float(line["x1"] or 0) == pytest.approx(126 * 0.2 / 0.5, abs=0.1)
-    assert float(line["x2"] or 0) == 129
+    assert float(line["x1"] or 0) == pytest.approx(7, abs=0.1)
+    assert float(line["x2"] or 0) == 132
 
 
 def test_a_report_that_cannot_be_written_is_one_line(small: Path) -> None:

@@ -146,7 +146,7 @@ def test_a_metric_of_ones_own_is_a_column_everywhere(small: Path) -> None:
     assert "<th>sharpness</th>" in html
     assert "leak" not in html
     rows = read_rows(small / "summary.csv")
-    assert {row["metric"] for row in rows} == {"cp_pf", "cp", "pf", "sharpness"}
+    assert {row["metric"] for row in rows} == {"cp_pf", "cp", "pf", "cp_emblem", "sharpness"}
     mean = next(row["value"] for row in rows if row["metric"] == "sharpness" and row["suite"] == "single")
     assert mean == pytest.approx(3.5 + 1.5)
 

@@ -50,7 +50,7 @@ def test_limits_hold_every_interval() -> None:
 
 def test_arms_that_lie_close_get_a_panel_of_their_own() -> None:
     far = point("microworld", 0.9, 0.5, baseline=True)
-    whole, close = plane.panels([*crowd(4), far])
+    close, whole = plane.panels([*crowd(4), far])
     assert whole.labelled == {"microworld"}
     assert "microworld" not in {each.name for each in close.points}
     assert len(plane.panels(crowd(4))) == 1

@@ -63,6 +63,8 @@ def test_the_parts_of_the_arms_are_told_in_the_registrys_words(small: Path) -> N
     for name, fusion in (("hmoe-dynamic", {"use": "builtin:hmoe"}), ("concat-coupled", "elsewhere:gone")):
         file = next((small / "arms").glob(f"{name}-*")) / "config.yaml"
         file.write_text(yaml.safe_dump({"fusion": fusion, "decoupling": "builtin:dynamic"}))
+    for name in ("hmoe-coupled", "concat-dynamic"):
+        (next((small / "arms").glob(f"{name}-*")) / "config.yaml").write_text("training: {steps: 300}")
     found = parts(AblationDirectory.read(small))
     assert [(part.name, part.role) for part in found] == [
         ("hmoe", "a fusion strategy"),
