@@ -28,7 +28,7 @@ from dynaip.adapter.reference import Reference, as_samples
 from dynaip.adapter.slots import Slot, training_slots
 from dynaip.adapter.terms import half_products
 from dynaip.config import ComponentSpec, ExperimentConfig
-from dynaip.contracts import Backbone, BlockSite, Branch, DecouplingPolicy, ForwardPass, FusedReference
+from dynaip.contracts import Backbone, BlockSite, Branch, DecouplingPolicy, ForwardPass, FusedReference, VisualEncoder
 from dynaip.errors import InputError
 from dynaip.registry import registry
 
@@ -36,9 +36,12 @@ from dynaip.registry import registry
 class DynaIP(Adapter):
     """The adapter on a pipeline: hooks that inject references, and windows to look through while they do."""
 
-    def __init__(self, specs: Specs, model: Mapping[str, Any], *, branches: Iterable[Branch] | None = None) -> None:
+    def __init__(
+        self, specs: Specs, model: Mapping[str, Any], *, branches: Iterable[Branch] | None = None,
+        encoder: VisualEncoder | None = None,
+    ) -> None:  # fmt: skip
         """Make the parts, attached to nothing; see ``Adapter``."""
-        super().__init__(specs, model, branches=branches)
+        super().__init__(specs, model, branches=branches, encoder=encoder)
         self._injector: Injector | None = None
         self._pipe: weakref.ref[Any] | None = None
         self._finder: LayoutFinder | None = None

@@ -50,14 +50,20 @@ class Adapter(nn.Module):
     source: Path | None
     """The run folder that it was loaded from."""
 
-    def __init__(self, specs: Specs, model: Mapping[str, Any], *, branches: Iterable[Branch] | None = None) -> None:
-        """Make the parts; K, V serve ``branches``, by default those that the policy opens in training."""
+    def __init__(
+        self, specs: Specs, model: Mapping[str, Any], *, branches: Iterable[Branch] | None = None,
+        encoder: VisualEncoder | None = None,
+    ) -> None:  # fmt: skip
+        """Make the parts; K, V serve ``branches``, by default those that the policy opens in training.
+
+        ``encoder`` stands for the one that the specs name, such as one without weights.
+        """
         super().__init__()
         self.specs = specs
         self.model_signature = dict(model)
         self.backbone: Backbone = registry().build(specs.backbone)
         # Behind a list the frozen encoder is no submodule: it is neither trained nor saved.
-        self._encoder: list[VisualEncoder] = [registry().build(specs.encoder).eval().requires_grad_(False)]
+        self._encoder: list[VisualEncoder] = [(encoder or registry().build(specs.encoder)).eval().requires_grad_(False)]
         self.policy: DecouplingPolicy = registry().build(specs.decoupling)
         self.block_numbers = chosen_blocks(specs.adapter, model)
         self.fusion = registry().build(

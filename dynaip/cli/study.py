@@ -11,7 +11,7 @@ import typer
 from dynaip.cli.output import echo
 
 if TYPE_CHECKING:
-    from dynaip.study.analysis import Outcome
+    from dynaip.study.analysis import Opinion
 
 SHARE = 0.55
 """The preference that the power before is told for: 55 of 100 would take one arm's picture."""
@@ -89,7 +89,7 @@ def _analyse(folder: Path, key: Path | None, missed: int, seed: int, out: Path) 
     echo(f"wrote {out}")
 
 
-def _show(found: Outcome) -> None:
+def _show(found: Opinion) -> None:
     from dynaip.cli.tables import show_table
 
     agreement = found.agreement

@@ -7,7 +7,16 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, field_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
 
 from dynaip.config.components import ComponentSpec, OfKind
 from dynaip.config.yaml_text import dump
@@ -67,6 +76,8 @@ class TrainingConfig(Strict):
     """Steps over which the learning rate rises from zero; then it is constant."""
     decay: float = Field(0.0, ge=0, le=1)
     """Share of the steps, at the end, over which the learning rate falls to zero; 0 keeps it constant."""
+    schedule: Literal["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"] = "constant"
+    """Course of the learning rate: constant between ``warmup`` and ``decay``, or one of diffusers' after ``warmup``."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Type of the frozen base; the adapter's master weights are fp32 in any case."""
     timestep: Literal["sigmoid_normal", "uniform", "shifted"] = "sigmoid_normal"
@@ -110,10 +121,18 @@ class TrainingConfig(Strict):
     """Type in which level features are kept, in memory or on disk: half or a quarter of the bytes, rounded accordingly."""
     cache_size: Annotated[NonNegativeInt, HABIT] = 100_000
     """Pairs that the cache holds at most."""
+    check_memory: Annotated[bool, HABIT] = True
+    """Refuse what cannot fit the accelerator before anything is loaded, with the cheapest settings that would."""
     max_bad_share: Annotated[float, LIMIT] = Field(0.01, ge=0, le=1)
     """Share of pairs that may be unusable before training stops and lists them."""
     max_bad_steps: Annotated[PositiveInt, LIMIT] = 20
     """Steps in a row whose loss is not finite before training gives up."""
+
+    @model_validator(mode="after")
+    def _one_course(self) -> TrainingConfig:
+        if self.decay and self.schedule != "constant":
+            raise ValueError(f"schedule: {self.schedule} falls by itself: leave decay out, or set schedule to constant")
+        return self
 
     def training_part(self) -> dict[str, Any]:
         """What changes the trained weights: not how often something is written, shown or kept."""

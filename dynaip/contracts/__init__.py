@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dynaip.contracts.backbone import Backbone as Backbone
     from dynaip.contracts.backbone import BlockSite as BlockSite
     from dynaip.contracts.backbone import ForwardPass as ForwardPass
+    from dynaip.contracts.backbone import Skeleton as Skeleton
     from dynaip.contracts.data import Benchmark as Benchmark
     from dynaip.contracts.data import Box as Box
     from dynaip.contracts.data import Case as Case
@@ -42,7 +43,7 @@ _SUBJECTS = {
     "adapter": (
         "Branch", "BranchWeights", "DecouplingPolicy", "FeatureFusion", "FusedReference", "Phase", "VisualEncoder",
     ),
-    "backbone": ("Backbone", "BlockSite", "ForwardPass"),
+    "backbone": ("Backbone", "BlockSite", "ForwardPass", "Skeleton"),
     "data": ("Benchmark", "Box", "Case", "CaseReference", "Metric", "Pair", "PairReference", "PairSource"),
     "formats": ("AdapterFormat", "ForeignAdapter"),
     "section": ("AnalysisRequest", "ReportSection", "SectionContent"),

@@ -30,6 +30,11 @@ class VisualEncoder(nn.Module, ABC):
     fit: str | None = None
     """What ``preprocess`` does to a picture that is not square: ``crop``, ``pad``, or None for something else."""
 
+    @classmethod
+    def skeleton(cls, config: Any) -> VisualEncoder | None:
+        """The encoder without weights, on torch's ``meta`` device; None where that is not known without loading it."""
+        return None
+
     @abstractmethod
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         """Turn RGB images of any size into the encoder's pixels (B x 3 x S x S)."""

@@ -6,7 +6,7 @@ Letters as in ``contracts.adapter``: B batch, T image tokens, X text tokens, C c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -60,6 +60,20 @@ class ForwardPass:
     """Numbers of the blocks that this pass leaves out (SD3's skip-layer guidance)."""
 
 
+@dataclass(frozen=True)
+class Skeleton:
+    """A pipeline in its true layout without weights: its models lie on torch's ``meta`` device."""
+
+    pipe: Any
+    """What ``load`` would give, but for weights, tokenizers and scheduler."""
+    text: Mapping[str, Tensor]
+    """What ``encode_prompts`` gives for one prompt, by shape and type."""
+    channels: int
+    """C, channels of a latent token."""
+    tokens: Callable[[tuple[int, int]], int]
+    """T, latent tokens of a target of (height, width) pixels."""
+
+
 class Backbone(ABC):
     """A family of MM-DiT models: where the blocks are, how one velocity prediction runs. Built as ``Backbone(config)``."""
 
@@ -74,6 +88,13 @@ class Backbone(ABC):
     @abstractmethod
     def signature(self, transformer: nn.Module) -> dict[str, Any]:
         """Name what a trained adapter depends on: family, width, heads, number of blocks, condition width."""
+
+    def skeleton(self) -> Skeleton | None:
+        """The pipeline without weights, from its config files or a known layout; None if neither is at hand.
+
+        What a training takes is computed from it before anything is loaded.
+        """
+        return None
 
     def condition_width(self) -> int | None:
         """Width of the pooled prompt that a prompt-aware router sees, read without loading weights; None: unknown."""

@@ -17,7 +17,7 @@ WRITTEN = 120
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Expense:
     """Calls, tokens and money; money is None where no prices are given."""
 
     calls: int
@@ -45,8 +45,8 @@ def estimate(
     tokens_per_picture: int = 800,
     prices: tuple[float, float] | None = None,
     earlier: Iterable[Answer] = (),
-) -> Estimate:
-    """Estimate from the rubrics' length and the number of pictures, or from what ``earlier`` answers to a rubric took."""
+) -> Expense:
+    """Expense from the rubrics' length and the number of pictures, or from what ``earlier`` answers to a rubric took."""
     known: dict[str, list[Answer]] = {}
     for answer in earlier:
         if answer.tokens_in:
@@ -60,6 +60,4 @@ def estimate(
         into += asked * (sum(each.tokens_in for each in past) / len(past) if past else guess)
         out += asked * (sum(each.tokens_out for each in past) / len(past) if past else WRITTEN)
     money = (into * prices[0] + out * prices[1]) / 1e6 if prices else None
-    return Estimate(
-        calls, round(into), round(out), money, bool(rubrics) and all(each.name in known for each in rubrics)
-    )
+    return Expense(calls, round(into), round(out), money, bool(rubrics) and all(each.name in known for each in rubrics))

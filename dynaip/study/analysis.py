@@ -21,7 +21,7 @@ SHARES = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Opinion:
     """What is said on one question."""
 
     question: str
@@ -96,14 +96,14 @@ def _read(path: Path, key: Mapping[str, Any]) -> Answers | None:
     return Answers(str(raw.get("rater") or path.stem), choices)
 
 
-def outcomes(raters: Sequence[Answers], key: Mapping[str, Any], *, draws: int = DRAWS, seed: int = 0) -> list[Outcome]:
+def outcomes(raters: Sequence[Answers], key: Mapping[str, Any], *, draws: int = DRAWS, seed: int = 0) -> list[Opinion]:
     """Every question's outcome; checks count for nothing."""
     return [_outcome(str(question), raters, key["pairs"], draws, seed) for question in key["questions"]]
 
 
 def _outcome(
     question: str, raters: Sequence[Answers], pairs: Mapping[str, Mapping[str, Any]], draws: int, seed: int
-) -> Outcome:
+) -> Opinion:
     asked = [name for name, about in pairs.items() if not about["check"]]
     given = [
         Preference(each.rater, pairs[pair]["a"], pairs[pair]["b"], SHARES[choice], pairs[pair]["case"])
@@ -117,4 +117,4 @@ def _outcome(
     )
     agreement = over_units(lambda at: alpha(table[:, at], "nominal"), len(asked), draws=draws, seed=seed)
     adjusted = holm([duel.p for duel in ranking.duels])
-    return Outcome(question, len({each.rater for each in given}), len(given), ranking, adjusted, agreement)
+    return Opinion(question, len({each.rater for each in given}), len(given), ranking, adjusted, agreement)

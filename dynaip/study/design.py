@@ -36,7 +36,7 @@ QUESTIONS: dict[Asked, Text] = {
 
 
 @dataclass(frozen=True)
-class Pair:
+class Matchup:
     """Two pictures of one case; a check has no picture of an arm as ``b``, and ``a`` is the only sensible answer."""
 
     id: str
@@ -69,7 +69,7 @@ def arms_of(directory: AblationDirectory, wanted: Sequence[str]) -> dict[str, Sh
 
 def draw_pairs(
     directory: AblationDirectory, arms: Mapping[str, ShownArm], count: int, *, checks: int = 3, seed: int = 0
-) -> list[Pair]:
+) -> list[Matchup]:
     """``count`` pairs, every two arms as often as any other, each on cases of its own as far as there are; then the checks.
 
     Which of the two is ``a`` is drawn, and ids say nothing. Raises ``InputError`` if no case has pictures of two arms.
@@ -81,7 +81,7 @@ def draw_pairs(
         found = [(case, a, b) for case, a, b in both if a and b]
         lot.shuffle(found)
         free[one, other] = found
-    pairs: list[Pair] = []
+    pairs: list[Matchup] = []
     while len(pairs) < count and any(free.values()):
         for (one, other), left in free.items():
             if left and len(pairs) < count:
@@ -90,12 +90,14 @@ def draw_pairs(
                 case, a, b = left.pop(at)
                 name = _name(seed, case.id, one, other)
                 turned = lot.random() < 0.5
-                pairs.append(Pair(name, case, other, one, b, a) if turned else Pair(name, case, one, other, a, b))
+                pairs.append(Matchup(name, case, other, one, b, a) if turned else Matchup(name, case, one, other, a, b))
     if not pairs:
         raise InputError(f"{directory.path}: no case has pictures of two of these arms")
     for k, pair in enumerate(lot.sample(pairs, min(checks, len(pairs)))):
         pairs.append(
-            Pair(_name(seed, pair.case.id, "check", str(k)), pair.case, "picture", "noise", pair.picture_a, None, True)
+            Matchup(
+                _name(seed, pair.case.id, "check", str(k)), pair.case, "picture", "noise", pair.picture_a, None, True
+            )
         )
     return pairs
 

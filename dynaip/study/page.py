@@ -20,7 +20,7 @@ from PIL import Image
 from dynaip.atomic import write_json, write_text
 from dynaip.errors import InputError
 from dynaip.images import load_image
-from dynaip.study.design import QUESTIONS, Asked, Pair
+from dynaip.study.design import QUESTIONS, Asked, Matchup
 
 SIZE = 512
 """Longer side of the pictures on the page."""
@@ -33,7 +33,7 @@ def key_of(page: Path) -> Path:
     return page.with_suffix(".key.json")
 
 
-def write_study(path: Path, pairs: Sequence[Pair], asked: Sequence[Asked], title: str, seed: int = 0) -> Path:
+def write_study(path: Path, pairs: Sequence[Matchup], asked: Sequence[Asked], title: str, seed: int = 0) -> Path:
     """Write the page and its key (which arm is which), and give the key's path.
 
     Raises ``InputError`` if a case has no picture that it is about, or the page would be too large.
@@ -88,7 +88,7 @@ class _Pictures:
         return self._known[text]
 
 
-def _shown(pair: Pair, asked: Sequence[Asked], pictures: _Pictures, seed: int) -> dict[str, Any]:
+def _shown(pair: Matchup, asked: Sequence[Asked], pictures: _Pictures, seed: int) -> dict[str, Any]:
     """A pair as the page has it: nothing in it says which arm is which. A check is asked once, with the first question."""
     own = load_image(pair.picture_a)
     other = load_image(pair.picture_b) if pair.picture_b else _noise(own.size, seed, pair.id)

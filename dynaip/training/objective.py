@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,8 +70,23 @@ def flow_matching_loss(velocity: Tensor, clean: Tensor, noise: Tensor) -> Tensor
 
 
 def learning_rate(settings: TrainingConfig, step: int) -> float:
-    """Rate of step ``step`` (from 0): linear warm-up, constant, then a linear fall over the last share ``decay``."""
+    """Rate of step ``step`` (from 0), known from the settings alone.
+
+    ``constant`` rises linearly, stays, and falls linearly over the last share ``decay``; the others are diffusers' own.
+    """
+    if settings.schedule != "constant":
+        return settings.learning_rate * _course(settings.schedule, settings.warmup, settings.steps)(step)
     rise = (step + 1) / settings.warmup if step < settings.warmup else 1.0
     tail = settings.decay * settings.steps
     fall = (settings.steps - step) / tail if tail and step > settings.steps - tail else 1.0
     return settings.learning_rate * min(rise, fall)
+
+
+@lru_cache(maxsize=8)
+def _course(schedule: str, warmup: int, steps: int) -> Callable[[int], float]:
+    """Step to share of the learning rate, by diffusers' scheduler of that name."""
+    from diffusers.optimization import get_scheduler
+
+    nothing = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    made: Any = get_scheduler(schedule, nothing, num_warmup_steps=warmup, num_training_steps=steps)
+    return made.lr_lambdas[0]

@@ -32,7 +32,9 @@ from dynaip.training.levels import unpacked
 from dynaip.training.loader import Batch, LoaderDied, PairLoader, deaths_told
 from dynaip.training.lodgers import Lodgers
 from dynaip.training.logs import append_log, cut_log
+from dynaip.training.machines import here
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
+from dynaip.training.plan import refuse_what_cannot_fit
 from dynaip.training.processes import gathered_ids, shared
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
 from dynaip.training.references import drawn
@@ -361,6 +363,8 @@ def train(
         if resume and finished(target, config.training.steps):
             warn(f"{target.path} has its {config.training.steps} steps already: nothing to do")
             return target.path
+        if config.training.check_memory:
+            refuse_what_cannot_fit(config, here())
         pairs, known = pairs_of(config), None
         if state.is_main_process:
             known = fingerprint(pairs.source)

@@ -32,12 +32,15 @@ class Table:
     running: set[str] = field(default_factory=set[str])
     waiting: list[str] = field(default_factory=list[str])
     """Titles that a stage announced and has not ended."""
+    heard: bool = False
+    """Whether the stage at hand announced anything."""
 
     def take(self, row: dict[str, Any]) -> str:
         """Add one row of a stage; what to print of it."""
         kind, title = row.pop("kind"), row.get("title", "")
         if kind == "plan":
             self.waiting += row["titles"]
+            self.heard = True
             return ""
         if kind == "begun":
             self.running.add(title)
@@ -68,10 +71,12 @@ class Table:
     def close(self, stage: str, seconds: float, why: str) -> None:
         """A stage has ended: what it did not come to was not measured."""
         self.stages[stage] = round(seconds, 1)
+        if not self.heard:
+            self.left_out[stage] = f"not measured ({why}, before it announced anything)"
         for title in self.waiting:
             begun = ", begun" if title in self.running else ""
             self.left_out[title] = f"not measured ({why}{begun})"
-        self.waiting, self.running = [], set()
+        self.waiting, self.running, self.heard = [], set(), False
 
     def write(self) -> None:
         """Everything so far."""

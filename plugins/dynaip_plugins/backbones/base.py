@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from math import prod
+from types import SimpleNamespace
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from dynaip.contracts import Backbone
+from dynaip.contracts import Backbone, Skeleton
 from dynaip.errors import InputError, MissingDependency
 from dynaip.models import resolve
 from dynaip.prompts import PromptLimit, token_count
@@ -23,6 +25,7 @@ from .calls import check_options, finite
 from .clock import HostClock
 from .complete import check_complete
 from .config import PipelineConfig, QuantizationConfig
+from .skeleton import declared_length, layout_of, models_of, pipeline_of
 
 Options = TypeVar("Options", bound=PipelineConfig)
 
@@ -36,6 +39,8 @@ class PipelineBackbone(Backbone, Generic[Options]):
     """What messages call it."""
     pipeline: ClassVar[str | None] = None
     """Class in diffusers that loads it; None leaves the choice to the folder."""
+    skeleton_pipeline: ClassVar[str] = "DiffusionPipeline"
+    """Class in diffusers that stands for it without weights, where the folder chooses."""
     transformer: ClassVar[str]
     """Class in diffusers of its transformer."""
     longest_prompt: ClassVar[int] = 512
@@ -80,6 +85,34 @@ class PipelineBackbone(Backbone, Generic[Options]):
         self._check(getattr(pipe, "transformer", pipe))
         check_complete(pipe, warned, config.model)
         return pipe if config.device_map else pipe.to(device)
+
+    def skeleton(self) -> Skeleton | None:
+        """The pipeline without weights, from its config files or the table of public models."""
+        layout = layout_of(self.config)
+        if layout is None or "transformer" not in layout:
+            return None
+        models = models_of(layout)
+        self._check(models["transformer"])
+        pipe = pipeline_of(_diffusers_class(self.pipeline or self.skeleton_pipeline), models)
+        if self.tokenizer and (longest := declared_length(self.config, self.tokenizer)):
+            setattr(pipe, self.tokenizer, SimpleNamespace(model_max_length=longest))
+        with torch.device("meta"):
+            text = self.text_shapes(pipe)
+        channels: Any = pipe.transformer.config.in_channels
+        width = int(channels) * self.channels_of_token(pipe)
+        return Skeleton(pipe, text, width, lambda size: prod(self.tokens(pipe, size)))
+
+    def channels_of_token(self, pipe: Any) -> int:
+        """Channels of a latent token for each input channel of the transformer: 1 where it takes tokens."""
+        return 1
+
+    def text_shapes(self, pipe: Any) -> dict[str, Tensor]:
+        """Tensors of the shape that ``encode_prompts`` gives for one prompt, on the default device."""
+        config = pipe.transformer.config
+        made = {"prompt_embeds": torch.empty(1, self.prompt_length(pipe), config.joint_attention_dim)}
+        if pooled := getattr(config, "pooled_projection_dim", None):
+            made["pooled_prompt_embeds"] = torch.empty(1, pooled)
+        return made
 
     def condition_width(self) -> int | None:
         """Width of the pooled prompt, from the transformer's config; None for models that have no pooled prompt."""

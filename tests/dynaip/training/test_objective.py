@@ -89,3 +89,21 @@ def test_learning_rate_rises_stays_and_falls() -> None:
     plain = settings(learning_rate=2.0)
     assert {learning_rate(plain, step) for step in range(100)} == {2.0}
     assert not any(math.isnan(learning_rate(made, step)) for step in range(100))
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "cosine_with_restarts", "polynomial"])
+def test_schedules_are_those_of_diffusers_step_by_step(schedule: str) -> None:
+    from diffusers.optimization import get_scheduler
+
+    settings = TrainingConfig.model_validate(
+        {"steps": 40, "batch_size": 1, "learning_rate": 3e-3, "warmup": 5, "schedule": schedule}
+    )
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=3e-3)
+    theirs = get_scheduler(schedule, optimizer, num_warmup_steps=5, num_training_steps=40)
+    for step in range(40):
+        # polynomial ends at 1e-7 whatever the rate, which ours scales
+        assert learning_rate(settings, step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-6, abs=2e-7)
+        optimizer.step()
+        theirs.step()
+    with pytest.raises(ValueError, match="falls by itself"):
+        TrainingConfig.model_validate({"steps": 4, "batch_size": 1, "schedule": schedule, "decay": 0.5})

@@ -24,6 +24,7 @@ class Flux2Backbone(PipelineBackbone[Flux2Config]):
 
     family = "flux2"
     title = "FLUX.2"
+    skeleton_pipeline = "Flux2KleinPipeline"
     transformer = "Flux2Transformer2DModel"
     guidance = "guidance_scale"
 

@@ -23,6 +23,7 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
 
     family = "qwen_image"
     title = "Qwen-Image"
+    skeleton_pipeline = "QwenImagePipeline"
     transformer = "QwenImageTransformer2DModel"
 
     def blocks(self, transformer: nn.Module) -> list[BlockSite]:
@@ -95,6 +96,12 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
 
         most = min(longest or self.prompt_length(pipe), pipe.tokenizer_max_length)
         return [PromptLimit("the language model", most, count)]
+
+    def text_shapes(self, pipe: Any) -> dict[str, Tensor]:
+        """The mask is read by the host, so it is never without values."""
+        made = super().text_shapes(pipe)
+        ones = torch.ones(1, made["prompt_embeds"].shape[1], dtype=torch.long, device="cpu")
+        return made | {"prompt_embeds_mask": ones}
 
     def text_stream(self, pipe: Any) -> tuple[Any, nn.Module, int]:
         """The instruction before the prompt is encoded, too, and then cut off."""

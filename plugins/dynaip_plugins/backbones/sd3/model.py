@@ -90,6 +90,16 @@ class SD3Backbone(PipelineBackbone[SD3Config]):
         )[0]
         return packed(predicted)
 
+    def channels_of_token(self, pipe: Any) -> int:
+        """The transformer takes a map of latents, of which a token holds a square."""
+        return int(pipe.transformer.config.patch_size) ** 2
+
+    def text_shapes(self, pipe: Any) -> dict[str, Tensor]:
+        """CLIP's tokens, then T5's."""
+        made = super().text_shapes(pipe)
+        embeds = made["prompt_embeds"]
+        return made | {"prompt_embeds": embeds.new_empty(1, CLIP_TOKENS + embeds.shape[1], embeds.shape[2])}
+
     def text_stream(self, pipe: Any) -> tuple[Any, nn.Module, int]:
         """T5's tokens come behind CLIP's; without T5 the words are CLIP's."""
         if pipe.text_encoder_3 is None:

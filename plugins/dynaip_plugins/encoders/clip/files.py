@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
-from transformers import CLIPVisionModel
+from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from dynaip.errors import InputError
 from dynaip.models import resolve
@@ -21,7 +22,39 @@ LOADER: Any = CLIPVisionModel
 """Its types know neither a loading report nor a revision that is not given."""
 
 
-def load(config: ClipConfig) -> tuple[Any, Sequence[float], Sequence[float]]:
+Loaded = tuple[Any, Sequence[float], Sequence[float]]
+_L14 = {
+    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "image_size": 224,
+    "patch_size": 14, "projection_dim": 768,
+}  # fmt: skip
+_B32 = {
+    "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 224,
+    "patch_size": 32, "projection_dim": 512,
+}  # fmt: skip
+SHAPES: dict[str, dict[str, Any]] = {
+    "openai/clip-vit-large-patch14": _L14,
+    "openai/clip-vit-large-patch14-336": {**_L14, "image_size": 336},
+    "openai/clip-vit-base-patch32": _B32,
+    "openai/clip-vit-base-patch16": {**_B32, "patch_size": 16},
+}
+"""Layouts of OpenAI's towers, as their config files give them."""
+
+
+def outline(config: ClipConfig) -> Any:
+    """The vision tower without weights (torch's ``meta`` device); None if its layout is not at hand."""
+    where = resolve(config.model, "vision")
+    if isinstance(where, Path):
+        shape = CLIPVisionConfig.from_pretrained(where)
+    elif config.model in SHAPES:
+        shape = CLIPVisionConfig(**SHAPES[config.model])
+    else:
+        return None
+    with torch.device("meta"):
+        model: Any = CLIPVisionModel(shape).to(DTYPES[config.dtype])
+    return getattr(model, "vision_model", model)
+
+
+def load(config: ClipConfig) -> Loaded:
     """Load the vision tower, and the mean and deviation of its pixels.
 
     Raises ``InputError`` in one line if there is no such model, if it is none of CLIP's, or if its files are damaged.

@@ -15,16 +15,16 @@ from ...shared.pixels import normalised
 from ...shared.pretrained import fingerprint
 from ..levels import chosen_levels
 from .config import ClipConfig
-from .files import load
+from .files import Loaded, load, outline
 
 
 class ClipEncoder(VisualEncoder):
     """A frozen CLIP vision tower."""
 
-    def __init__(self, config: ClipConfig) -> None:
+    def __init__(self, config: ClipConfig, loaded: Loaded | None = None) -> None:
         super().__init__()
         self.config, self.fit = config, config.fit
-        tower, self.mean, self.std = load(config)
+        tower, self.mean, self.std = loaded or load(config)
         shape: Any = tower.config
         self.levels = chosen_levels(config.levels, shape.num_hidden_layers)
         width: int = shape.hidden_size
@@ -35,6 +35,12 @@ class ClipEncoder(VisualEncoder):
         self.layers = tower.encoder.layers[: max(self.levels.values())]
         self.shape = {"hidden_size": shape.hidden_size, "layers": shape.num_hidden_layers, "image_size": self.size}
         self.eval().requires_grad_(False)
+
+    @classmethod
+    def skeleton(cls, config: ClipConfig) -> ClipEncoder | None:
+        """The tower without weights, by its config file or a known layout."""
+        tower = outline(config)
+        return None if tower is None else cls(config, (tower, (0.5,) * 3, (0.5,) * 3))
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
         """Make pictures square, resize them and normalise them: B x 3 x S x S."""

@@ -18,7 +18,7 @@ from dynaip.errors import DynaIPError, InputError
 from dynaip.images import load_image
 from dynaip.judging.answers import STATES, Answer
 from dynaip.judging.asking import Manner, ask_all
-from dynaip.judging.estimate import Estimate, estimate
+from dynaip.judging.estimate import Expense, estimate
 from dynaip.judging.ledger import Ledger
 from dynaip.judging.questions import Question, count, questions
 from dynaip.judging.rubric import HIGHEST, Rubric, read_rubric
@@ -69,7 +69,7 @@ class VlmMetric(Metric):
         """Calls, tokens and money, in one line."""
         return f"{self.config.model}: {self._estimate(cases).words()}"
 
-    def _estimate(self, cases: Sequence[Case]) -> Estimate:
+    def _estimate(self, cases: Sequence[Case]) -> Expense:
         earlier = self.ledger.read().answers()
         return estimate(self.rubrics, cases, repeats=self.config.repeats, prices=self.config.prices, earlier=earlier)
 

@@ -1,0 +1,237 @@
+"""What a training takes, before anything is loaded: parameters, memory by part, operations, time; and what would fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from dynaip.adapter.model import DynaIP
+from dynaip.config import ExperimentConfig, TrainingConfig
+from dynaip.contracts import Skeleton
+from dynaip.errors import InputError
+from dynaip.sizes import check_size
+from dynaip.training.machines import GIB, Machine
+from dynaip.training.sizes import settled
+from dynaip.training.traced import Traced, skeleton_of, trace
+
+CONTEXT = int(0.9 * GIB)
+"""What a process takes of an accelerator beside its tensors: the driver's context, libraries, workspaces."""
+USE = 0.3
+"""Share of a data sheet's speed that a training step reaches (FLUX.1 on an H100: 0.25 to 0.34)."""
+WEIGHT_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.02, "float8": 1.0, "nf4": 0.53}
+"""Bytes of a weight; of quantised ones with their scales."""
+STATE_BYTES = 8
+"""Bytes that AdamW keeps for each weight."""
+QUANTISED = {"bitsandbytes_4bit": "nf4", "bitsandbytes_8bit": "int8", "torchao": "int8", "quanto": "int8"}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Parameters of one model."""
+
+    products: int
+    """In linear layers, which quantisation shrinks."""
+    others: int
+
+    @property
+    def all(self) -> int:
+        """Number of parameters."""
+        return self.products + self.others
+
+    @classmethod
+    def of(cls, *models: nn.Module) -> Weights:
+        """Count the parameters of models; what two of them share counts once."""
+        linear = {each.weight for model in models for each in model.modules() if isinstance(each, nn.Linear)}
+        every = {each for model in models for each in model.parameters()}
+        products = sum(each.numel() for each in linear)
+        return cls(products, sum(each.numel() for each in every) - products)
+
+    def bytes(self, kind: str, quantised: str | None = None) -> int:
+        """Bytes in a type, with linear layers in another one."""
+        return int(self.products * WEIGHT_BYTES[quantised or kind] + self.others * WEIGHT_BYTES[kind])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training in numbers."""
+
+    base: Weights
+    encoders: Weights
+    """Text encoders and autoencoder."""
+    vision: Weights
+    trained: int
+    """Parameters of the adapter that are trained."""
+    vision_type: str
+    settings: TrainingConfig
+    quantised: Mapping[str, str]
+    """Part of the pipeline -> type of its linear layers."""
+    step: Traced
+    """One sample."""
+    size: tuple[int, int]
+    pair_bytes: int
+    """What a pair's encodings take in a cache."""
+
+    # -- memory --------------------------------------------------------------------------------------------------------
+
+    def memory(self, *, checkpointing: bool) -> dict[str, int]:
+        """Bytes of an accelerator by part while steps run."""
+        settings, kind = self.settings, self.settings.precision
+        leave = bool(settings.cache)
+        lowered = (
+            0 if kind == "fp32" else 2 * self.trained
+        )  # the adapter's weights in the base's type, kept once a batch
+        kept = self.step.kept_again if checkpointing else self.step.kept - lowered
+        return {
+            "base": self.base.bytes(kind, self.quantised.get("transformer")),
+            "encoders": 0 if leave else self.encoders.bytes(kind) + self.vision.bytes(self.vision_type),
+            "adapter": self.trained * 4,
+            "gradients": self.trained * 4,
+            "optimizer": self.trained * STATE_BYTES,
+            "activations": kept * settings.batch_size + (0 if checkpointing else lowered),
+            "context": CONTEXT,
+        }
+
+    def loading(self) -> int:
+        """Bytes while pairs are encoded: all frozen models, and the adapter without gradients."""
+        kind = self.settings.precision
+        frozen = self.base.bytes(kind, self.quantised.get("transformer")) + self.encoders.bytes(kind)
+        return frozen + self.vision.bytes(self.vision_type) + self.trained * 4 + CONTEXT
+
+    def training(self, *, checkpointing: bool) -> int:
+        """Bytes while steps run: gradients come while activations go, unless they are summed over batches or blocks run again."""
+        parts = self.memory(checkpointing=checkpointing)
+        apart = not checkpointing and self.settings.gradient_accumulation == 1
+        return sum(parts.values()) - (min(parts["activations"], parts["gradients"]) if apart else 0)
+
+    def needed(self, *, checkpointing: bool) -> int:
+        """The most that is taken, while pairs are encoded or while steps run."""
+        return max(self.loading(), self.training(checkpointing=checkpointing))
+
+    def checkpoints(self, machine: Machine) -> bool:
+        """Whether blocks are computed again: as the config says, or (auto) where memory asks for it."""
+        setting = self.settings.gradient_checkpointing
+        return self.needed(checkpointing=False) > machine.memory if setting == "auto" else setting
+
+    def fits(self, machine: Machine) -> bool:
+        """Whether the training runs on a machine."""
+        return self.needed(checkpointing=self.checkpoints(machine)) <= machine.memory
+
+    # -- work ----------------------------------------------------------------------------------------------------------
+
+    def flops(self, *, checkpointing: bool) -> int:
+        """Floating-point operations of a step."""
+        return self.step.flops(checkpointing) * self.settings.batch_size * self.settings.gradient_accumulation
+
+    def seconds(self, machine: Machine, *, checkpointing: bool) -> float | None:
+        """Estimated time of a step; None where the machine's speed is not known."""
+        return None if machine.speed is None else self.flops(checkpointing=checkpointing) / (machine.speed * USE)
+
+    # -- what would fit ------------------------------------------------------------------------------------------------
+
+    def cheaper(self) -> Iterator[tuple[dict[str, Any], Plan]]:
+        """The same training with settings that take less, one more each time, those that cost least first."""
+        plan, changes = self, dict[str, Any]()
+        for name, value in self._savings():
+            changes |= {name: value}
+            if name == "backbone.quantization":
+                plan = replace(plan, quantised={"transformer": "nf4"})
+            else:
+                plan = replace(plan, settings=plan.settings.model_copy(update={name.partition(".")[2]: value}))
+            yield dict(changes), plan
+
+    def _savings(self) -> Iterator[tuple[str, Any]]:
+        settings = self.settings
+        if settings.gradient_checkpointing is False:
+            yield "training.gradient_checkpointing", "auto"
+        if not settings.cache:
+            yield "training.cache", "disk"
+        if settings.batch_size > 1:
+            yield "training.batch_size", 1
+        if not self.quantised:
+            yield "backbone.quantization", NF4
+
+    def remedy(self, machine: Machine) -> dict[str, Any] | None:
+        """The cheapest changes with which it fits; None if none does. Savings that are not needed for it are left out."""
+        for changes, plan in self.cheaper():
+            if plan.fits(machine):
+                batch = self.settings.batch_size * self.settings.gradient_accumulation
+                return changes | ({"training.gradient_accumulation": batch} if "training.batch_size" in changes else {})
+        return None
+
+
+NF4 = "{backend: bitsandbytes_4bit, options: {load_in_4bit: true, bnb_4bit_quant_type: nf4}}"
+
+
+def make_plan(config: ExperimentConfig) -> Plan:
+    """Plan a training; nothing is loaded. Raises ``InputError`` where the layout of its models is not known here."""
+    skeleton, dyna = skeleton_of(config)
+    try:
+        size = target_size(config)
+        step = trace(skeleton, dyna, size, 1)
+    finally:
+        dyna.detach()
+    parts = {name: each for name, each in skeleton.pipe.components.items() if isinstance(each, nn.Module)}
+    quantization = getattr(config.backbone.config, "quantization", None)
+    kind = QUANTISED.get(quantization.backend, "int8") if quantization else ""
+    return Plan(
+        base=Weights.of(skeleton.pipe.transformer),
+        encoders=Weights.of(*(each for name, each in parts.items() if name != "transformer")),
+        vision=Weights.of(dyna.encoder),
+        trained=sum(each.numel() for each in dyna.trainable_parameters()),
+        vision_type=getattr(config.encoder.config, "dtype", "fp32"),
+        settings=config.training,
+        quantised=dict.fromkeys(quantization.components, kind) if quantization else {},
+        step=step,
+        size=size,
+        pair_bytes=_pair_bytes(config, skeleton, dyna, size),
+    )
+
+
+def target_size(config: ExperimentConfig) -> tuple[int, int]:
+    """Height and width of the targets; ``InputError`` if neither source nor backbone says one."""
+    spec: Any = settled(config).config
+    size = (
+        getattr(spec, "target_size", lambda: None)() or getattr(config.backbone.config, "native_size", lambda: None)()
+    )
+    if size is None:
+        raise InputError("source: it does not say the size of its targets: give source.height and source.width")
+    check_size(config.backbone.config, size, "the size of the targets")
+    return int(size[0]), int(size[1])
+
+
+def _pair_bytes(config: ExperimentConfig, skeleton: Skeleton, dyna: DynaIP, size: tuple[int, int]) -> int:
+    """Latents in float32, text in the base's type, levels as they are kept."""
+    level = {"fp32": 4, "bf16": 2, "int8": 1}[config.training.cache_levels]
+    patches = dyna.encoder.grid[0] * dyna.encoder.grid[1]
+    levels = sum(patches * width * level for width in dyna.encoder.widths.values())
+    return skeleton.tokens(size) * skeleton.channels * 4 + levels + sum(each.nbytes for each in skeleton.text.values())
+
+
+def refuse_what_cannot_fit(config: ExperimentConfig, machine: Machine) -> None:
+    """Raise ``InputError`` with the cheapest settings that would fit, if a training cannot on an accelerator.
+
+    Where the layout of its models is not known before they are loaded, nothing is said.
+    """
+    if not machine.accelerator:
+        return
+    try:
+        plan = make_plan(config)
+    except (InputError, NotImplementedError):
+        return
+    if plan.fits(machine):
+        return
+    needed = plan.needed(checkpointing=plan.checkpoints(machine)) / GIB
+    raise InputError(
+        f"this training takes about {needed:.0f} GiB, and {machine.name} has {machine.memory / GIB:.0f}: "
+        f"{told(plan.remedy(machine))} (dynaip plan shows what takes how much; training.check_memory: false tries it anyway)"
+    )
+
+
+def told(changes: Mapping[str, Any] | None) -> str:
+    """Changes as options of the command line."""
+    if changes is None:
+        return "no setting here would make it fit; take a smaller model, smaller targets or a larger accelerator"
+    return "add " + " ".join(f"-s '{name}={value}'" for name, value in changes.items())

@@ -1,0 +1,128 @@
+"""Plans: what is computed without weights against the models themselves, and what is offered where it does not fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dynaip.errors import InputError
+from dynaip.registry import registry
+from dynaip.runs import Run
+from dynaip.training import machines
+from dynaip.training.encoding import encode_text
+from dynaip.training.machines import GIB, Machine
+from dynaip.training.plan import Plan, Weights, make_plan
+from dynaip.training.traced import Traced, skeleton_of, trace
+from dynaip.training.trainer import Trainer
+from tests.tiny_models import FAMILIES, save
+
+
+@pytest.mark.parametrize("family", ["flux", "sd3", "qwen_image", "flux2-klein"])
+def test_a_skeleton_has_the_parameters_and_the_shapes_of_the_pipeline(family: str, tmp_path: Path) -> None:
+    from dynaip.config import ComponentSpec
+
+    folder = save(family, tmp_path / family)
+    backbone = registry().build(ComponentSpec.parse("backbone", {"use": FAMILIES[family][0], "model": str(folder)}))
+    skeleton = backbone.skeleton()
+    pipe = backbone.load(device="cpu", dtype=torch.float32)
+    real = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
+    made = {name: part for name, part in skeleton.pipe.components.items() if isinstance(part, nn.Module)}
+    assert made.keys() == real.keys()
+    for name, part in real.items():
+        assert Weights.of(made[name]) == Weights.of(part), name
+        assert all(each.is_meta for each in made[name].parameters())
+    text = backbone.encode_prompts(pipe, ["a mug"])
+    assert {name: value.shape for name, value in skeleton.text.items()} == {
+        name: each.shape for name, each in text.items()
+    }
+    edge = backbone.config.size_multiple()
+    latents = backbone.encode_images(pipe, torch.zeros(1, 3, edge * 2, edge * 2))
+    assert latents.shape == (1, 4, skeleton.channels)
+
+
+def test_operations_are_those_of_a_real_step(experiment: Any, tmp_path: Path) -> None:
+    """The forward pass alone: a CPU's attention has another backward pass than that of an accelerator."""
+    config = experiment(training={"steps": 1, "batch_size": 3})
+    skeleton, dyna = skeleton_of(config)
+    made = trace(skeleton, dyna, (64, 64), 3)
+    trainer = Trainer.of(config, Run(tmp_path))
+    batch = next(trainer.loader.batches(0, 1))
+    trainer.empty = encode_text([""], trainer.pipe, trainer.backbone)
+    with FlopCounterMode(display=False) as counter, trainer._loss(batch, 0):
+        pass
+    counted = counter.get_total_flops()
+    assert made.forward == pytest.approx(counted, rel=0.01)
+    assert Weights.of(dyna).all == Weights.of(trainer.dyna).all
+    one = trace(skeleton, dyna, (64, 64), 1)
+    assert one.kept_again < one.kept < made.kept < 3.01 * one.kept
+    assert 0 < one.backward < 3 * one.forward
+
+
+def test_a_plan_of_the_embedded_world_is_made_without_loading(experiment: Any) -> None:
+    made = make_plan(experiment())
+    assert made.size == (64, 64)
+    memory = made.memory(checkpointing=False)
+    assert memory["gradients"] == made.trained * 4 == memory["optimizer"] // 2
+    assert memory["encoders"] == 0, "they leave when all is cached"
+    assert (
+        make_plan(experiment(training={"steps": 1, "batch_size": 4, "cache": False})).memory(checkpointing=False)[
+            "encoders"
+        ]
+        > 0
+    )
+
+
+def plan(config: Any, base: int, kept: int, kept_again: int, **settings: Any) -> Plan:
+    """A plan with round numbers, in GiB."""
+    step = Traced(kept * GIB, kept_again * GIB, 100, 200)
+    given = config.training.model_copy(update={"precision": "bf16", "batch_size": 4} | settings)
+    return Plan(
+        Weights(base * GIB // 2, 0), Weights(0, 0), Weights(0, 0), GIB // 16, "fp32", given, {}, step, (64, 64), 0
+    )
+
+
+def test_what_fits_and_what_is_offered_where_it_does_not(experiment: Any) -> None:
+    config = experiment()
+    wide = plan(config, base=20, kept=8, kept_again=1, gradient_checkpointing=False)
+    # Weights, the adapter in fp32 and lowered, its optimizer, what is kept (the lowered weights once), the context.
+    # Gradients come while what is kept goes.
+    kept = 4 * (8 - 1 / 8) + 1 / 8
+    assert wide.needed(checkpointing=False) / GIB == pytest.approx(20 + 1 / 4 + 1 / 2 + kept + 0.9, abs=0.01)
+    summed = replace(wide, settings=wide.settings.model_copy(update={"gradient_accumulation": 2}))
+    assert summed.needed(checkpointing=False) - wide.needed(checkpointing=False) == GIB // 4
+    of = {gib: Machine(f"a {gib}", gib * GIB, None) for gib in (80, 40, 24, 12)}
+    assert wide.fits(of[80])
+    assert not wide.fits(of[40])
+    assert wide.remedy(of[40]) == {"training.gradient_checkpointing": "auto"}
+    assert wide.remedy(of[24]) == {
+        "training.gradient_checkpointing": "auto", "training.batch_size": 1, "training.gradient_accumulation": 4,
+    }  # fmt: skip
+    assert set(wide.remedy(of[12]) or {}) > {"backbone.quantization"}
+    assert wide.remedy(Machine("tiny", GIB, None)) is None
+    auto = replace(wide, settings=wide.settings.model_copy(update={"gradient_checkpointing": "auto"}))
+    assert (auto.checkpoints(of[80]), auto.checkpoints(of[40])) == (False, True)
+    assert auto.flops(checkpointing=False) == 4 * 300
+    assert auto.flops(checkpointing=True) == 4 * 400
+
+
+def test_a_training_that_cannot_fit_is_refused_before_anything_is_loaded(
+    train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Machine("a small one", 2**20, None)
+    monkeypatch.setattr("dynaip.training.trainer.here", lambda: small)
+    with pytest.raises(InputError, match=r"this training takes about .* GiB, and a small one has 0: no setting"):
+        train(tmp_path / "run")
+    train(tmp_path / "run", training={"steps": 1, "check_memory": False})
+
+
+def test_machines_have_names() -> None:
+    assert machines.named("H100").memory > 79 * GIB
+    assert machines.named("l4").name == "l4-24gb"
+    with pytest.raises(InputError, match=r"must be one of .*a100-40gb"):
+        machines.named("a100")
