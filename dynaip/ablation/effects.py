@@ -17,7 +17,7 @@ WORDS: Mapping[str, str] = {"higher": "raises", "lower": "lowers", "equivalent":
 
 
 @dataclass(frozen=True)
-class Effect:
+class AxisEffect:
     """One contrast in one suite: the mean over its pairs of arms of the paired difference."""
 
     suite: str
@@ -46,7 +46,7 @@ class Effects:
     """All effects of an ablation on one metric."""
 
     metric: str
-    main: tuple[Effect, ...]
+    main: tuple[AxisEffect, ...]
     between: tuple[InteractionEffect, ...]
 
 
@@ -70,7 +70,7 @@ def _corrected(found: Sequence[Any]) -> list[Any]:
     return [replace(each, adjusted=p, verdict=verdict(each.gap, p)) for each, p in zip(found, adjusted, strict=True)]
 
 
-def _main(suite: SuiteScores, contrast: Contrast, metric: str, subjects: Mapping[str, str] | None) -> Effect | None:
+def _main(suite: SuiteScores, contrast: Contrast, metric: str, subjects: Mapping[str, str] | None) -> AxisEffect | None:
     pairs = [pair for pair in contrast.pairs if _there(suite, pair, metric)]
     if not pairs:
         return None
@@ -78,7 +78,7 @@ def _main(suite: SuiteScores, contrast: Contrast, metric: str, subjects: Mapping
     within = tuple(words for pair, words in zip(contrast.pairs, contrast.within, strict=False) if pair in pairs)
     parts = {part: _gap(suite, terms, part, subjects) for part in PRODUCTS.get(metric, ())}
     kept = replace(contrast, pairs=tuple(pairs), within=within)
-    return Effect(suite.suite, kept, _gap(suite, terms, metric, subjects), parts)
+    return AxisEffect(suite.suite, kept, _gap(suite, terms, metric, subjects), parts)
 
 
 def _between(
@@ -107,7 +107,7 @@ def _gap(
 
 def answer(found: Effects) -> list[str]:
     """One sentence a contrast, over all suites, in the order of the axes; none where no two arms differ in one thing alone."""
-    by_contrast: dict[tuple[str, str, str], list[Effect]] = {}
+    by_contrast: dict[tuple[str, str, str], list[AxisEffect]] = {}
     for effect in found.main:
         key = effect.contrast.axis, effect.contrast.level, effect.contrast.other
         by_contrast.setdefault(key, []).append(effect)
@@ -115,7 +115,7 @@ def answer(found: Effects) -> list[str]:
     return sentences + ([_interactions(found)] if found.between else [])
 
 
-def _sentence(same: Sequence[Effect], metric: str, tried: int) -> str:
+def _sentence(same: Sequence[AxisEffect], metric: str, tried: int) -> str:
     contrast, name = same[0].contrast, label(metric)
     clear = {kind: [each for each in same if each.verdict == kind] for kind in WORDS}
     said = [f"{WORDS[kind]} {name} in {_where(each, same)}" for kind, each in clear.items() if each]
@@ -129,7 +129,7 @@ def _sentence(same: Sequence[Effect], metric: str, tried: int) -> str:
     return f"{contrast.axis}: {contrast.level} instead of {contrast.other} {_list(said)}."
 
 
-def _where(some: Sequence[Effect], every: Sequence[Effect]) -> str:
+def _where(some: Sequence[AxisEffect], every: Sequence[AxisEffect]) -> str:
     figures = [f"{each.suite} ({minus(f'{each.gap.value:+.3f}')})" for each in some]
     if len(some) == len(every) > 1:
         return f"every suite: {_list(figures)}"

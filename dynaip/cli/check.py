@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dynaip.cli.options import ConfigName, Overrides
 from dynaip.cli.output import echo
+
+if TYPE_CHECKING:
+    from dynaip.config import ComponentSpec
 
 
 def check(file: ConfigName, set_: Overrides = None) -> None:
@@ -18,6 +23,8 @@ def check(file: ConfigName, set_: Overrides = None) -> None:
         settled(config)
         echo(f"# experiment {config.name} ({config.hash()}): valid")
         echo(config.to_yaml(), nl=False)
+        for line in _buckets(settled(config)):
+            echo(f"# {line}")
         return
     settings = {arm.name: arm.settings for arm in config.expand()}
     for each in settings.values():
@@ -31,3 +38,19 @@ def check(file: ConfigName, set_: Overrides = None) -> None:
         if arm.name in settings and arm.seed == config.seeds[0]:
             words = " ".join(f"{path}={one_liner(value)}" for path, value in settings[arm.name].items())
             echo(f"#   {arm.name}: {words} (training {arm.training})")
+
+
+def _buckets(spec: ComponentSpec) -> list[str]:
+    """How many pairs land in which bucket, and what is cropped; nothing where all targets have one size."""
+    from dynaip.errors import BadSample, InputError
+    from dynaip.registry import registry
+    from dynaip.training.buckets import buckets_of
+
+    if len(getattr(spec.config, "target_sizes", list)()) < 2:
+        return []
+    try:
+        found = buckets_of(registry().build(spec))
+    except (InputError, BadSample) as error:
+        return [f"buckets: the pairs cannot be looked at here ({error})"]
+    padded = getattr(spec.config, "fit", "crop") == "pad"
+    return ["buckets (height x width):", *(f"  {each.line(padded=padded)}" for each in found)]

@@ -107,6 +107,8 @@ class TrainingConfig(Strict):
     sample_every: Annotated[NonNegativeInt, HABIT] = 0
     """Steps between sample images; 0 for none."""
     log_every: Annotated[PositiveInt, HABIT] = 10
+    trackers: Annotated[list[Literal["tensorboard", "wandb", "trackio"]], HABIT] = Field(default_factory=list)
+    """Who is told the numbers of ``metrics.jsonl``, too; nothing leaves the machine unless its own variables say so."""
     workers: Annotated[NonNegativeInt, HABIT] = 0
     """Processes that load pairs."""
     threads: Annotated[PositiveInt | None, HABIT] = None

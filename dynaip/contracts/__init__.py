@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dynaip.contracts.data import Pair as Pair
     from dynaip.contracts.data import PairReference as PairReference
     from dynaip.contracts.data import PairSource as PairSource
+    from dynaip.contracts.data import Segmenter as Segmenter
     from dynaip.contracts.formats import AdapterFormat as AdapterFormat
     from dynaip.contracts.formats import ForeignAdapter as ForeignAdapter
     from dynaip.contracts.section import AnalysisRequest as AnalysisRequest
@@ -44,7 +45,7 @@ _SUBJECTS = {
         "Branch", "BranchWeights", "DecouplingPolicy", "FeatureFusion", "FusedReference", "Phase", "VisualEncoder",
     ),
     "backbone": ("Backbone", "BlockSite", "ForwardPass", "Skeleton"),
-    "data": ("Benchmark", "Box", "Case", "CaseReference", "Metric", "Pair", "PairReference", "PairSource"),
+    "data": ("Benchmark", "Box", "Case", "CaseReference", "Metric", "Pair", "PairReference", "PairSource", "Segmenter"),
     "formats": ("AdapterFormat", "ForeignAdapter"),
     "section": ("AnalysisRequest", "ReportSection", "SectionContent"),
     "work": ("Bundle", "Executor", "Job"),

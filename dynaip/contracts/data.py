@@ -86,6 +86,13 @@ class PairSource(ABC):
         """
         return None
 
+    def picture_sizes(self) -> Sequence[tuple[int, int]] | Any | None:
+        """(height, width) of every target's picture before it was fitted (0, 0: it cannot be read), to tell what is cropped.
+
+        A sequence or an array of N x 2; None where the source does not know.
+        """
+        return None
+
     def blocks(self) -> Sequence[int] | None:
         """Numbers of consecutive pairs that lie together (a shard's), in order; None if no pair is nearer than others.
 

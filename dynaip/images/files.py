@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -29,6 +30,14 @@ def open_file(path: Path, max_pixels: int) -> Image.Image:
     _check_file(path)
     with _plain_errors(str(path), max_pixels), Image.open(path, formats=FORMATS) as image:
         return _upright(image, str(path), max_pixels)
+
+
+def open_bytes(data: bytes, name: str, max_pixels: int) -> Image.Image:
+    """Decode a picture that is part of another file (a table's cell, a shard's member), as a file is decoded."""
+    if not data:
+        raise InputError(f"{name} is empty: name another picture")
+    with _plain_errors(name, max_pixels), Image.open(BytesIO(data), formats=FORMATS) as image:
+        return _upright(image, name, max_pixels)
 
 
 def open_image(image: Image.Image, name: str, max_pixels: int) -> Image.Image:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dynaip.errors import InputError
 from dynaip.images.arrays import is_array, pixels_of, unit_mask
-from dynaip.images.files import MAX_PIXELS, open_file, open_image
+from dynaip.images.files import MAX_PIXELS, open_bytes, open_file, open_image
 from dynaip.images.pictures import WIDE, plain_alpha
 from dynaip.paths import at_home
 
@@ -32,6 +32,8 @@ def read_mask(source: Any, name: str, *, max_pixels: int = MAX_PIXELS) -> Weight
     what = f"{name}: the mask"
     if isinstance(source, (str, os.PathLike)):
         values = _of_image(open_file(at_home(source), max_pixels))
+    elif isinstance(source, bytes):
+        values = _of_image(open_bytes(source, what, max_pixels))
     elif isinstance(source, Image.Image):
         values = _of_image(open_image(source, what, max_pixels))
     elif is_array(source):

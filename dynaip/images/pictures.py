@@ -11,7 +11,7 @@ from PIL import Image
 
 from dynaip.errors import InputError
 from dynaip.images.arrays import eight_bits, is_array, pixels_of
-from dynaip.images.files import MAX_PIXELS, open_file, open_image
+from dynaip.images.files import MAX_PIXELS, open_bytes, open_file, open_image
 from dynaip.notes import tell
 from dynaip.paths import at_home
 
@@ -23,7 +23,7 @@ LAYOUTS = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def read_picture(source: Any, name: str = "", *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Read a path, a PIL image, an array or a tensor as RGB: upright by EXIF, transparent parts on white, 8 bits.
+    """Read a path, a file's bytes, a PIL image, an array or a tensor as RGB: upright by EXIF, transparent parts on white, 8 bits.
 
     Arrays are height x width, with 1 to 4 channels behind (tensors: before); bool, uint8, uint16, other integers from 0 to
     255, or floats in [0, 1]. ``name`` is what messages call it, a file's path by default. Raises ``InputError`` with one line
@@ -32,6 +32,8 @@ def read_picture(source: Any, name: str = "", *, max_pixels: int = MAX_PIXELS) -
     if isinstance(source, (str, os.PathLike)):
         path = at_home(source)
         return to_rgb(open_file(path, max_pixels), name or str(path))
+    if isinstance(source, bytes):
+        return to_rgb(open_bytes(source, name or "a picture", max_pixels), name or "a picture")
     name = name or f"picture of type {type(source).__name__}"
     if isinstance(source, Image.Image):
         return to_rgb(open_image(source, name, max_pixels), name)

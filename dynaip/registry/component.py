@@ -31,6 +31,7 @@ KINDS: dict[str, Kind] = {
     "source": Kind("dynaip.contracts:PairSource"),
     "benchmark": Kind("dynaip.contracts:Benchmark"),
     "metric": Kind("dynaip.contracts:Metric"),
+    "segmenter": Kind("dynaip.contracts:Segmenter"),
     "executor": Kind("dynaip.contracts:Executor"),
     "report_section": Kind("dynaip.contracts:ReportSection"),
     "bundle": Kind("dynaip.contracts:Bundle"),

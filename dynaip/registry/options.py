@@ -71,6 +71,11 @@ class SourceConfig(ComponentConfig):
         """Height and width of the targets in pixels; None if the config leaves that open."""
         return None
 
+    def target_sizes(self) -> list[tuple[int, int]]:
+        """Every (height, width) that a target may take, where there are several."""
+        size = self.target_size()
+        return [size] if size else []
+
     def sized(self, height: int, width: int) -> Self:
         """The same options with a size where the config leaves it open."""
         return self

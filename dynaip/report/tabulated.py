@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from dynaip.ablation.answer import label
-from dynaip.ablation.effects import Effect, Effects, InteractionEffect
+from dynaip.ablation.effects import AxisEffect, Effects, InteractionEffect
 from dynaip.reading import last_entry
 from dynaip.report.directory import AblationDirectory, ShownArm
 from dynaip.report.exports import ReportTable
 from dynaip.report.view import SuiteView, is_attribute
 
 
-def _said(effect: Effect | InteractionEffect) -> str:
+def _said(effect: AxisEffect | InteractionEffect) -> str:
     """A verdict as the table writes it."""
     if effect.verdict == "open":
         return "not after correction" if effect.gap.decided else "not told apart"
@@ -34,7 +34,7 @@ def effect_tables(found: Effects) -> list[ReportTable]:
             for each in found.main
         )  # fmt: skip
         tables.append(
-            ReportTable("effects", f"Effect of each axis on {name}, paired, with 95 % intervals", columns, rows)
+            ReportTable("effects", f"AxisEffect of each axis on {name}, paired, with 95 % intervals", columns, rows)
         )
     if found.between:
         columns = ("compared", "under", "suite", f"change of the {name} difference", "p (Holm)", "verdict")

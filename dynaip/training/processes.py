@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dynaip.errors import MismatchError
+from dynaip.errors import DynaIPError, MismatchError
 from dynaip.training.progress import Warn
 
 
@@ -44,3 +45,28 @@ def gathered_ids(accelerator: Any, batches: Sequence[Sequence[str]]) -> list[str
     from accelerate.utils import gather_object  # pyright: ignore[reportMissingTypeStubs]
 
     return in_order(gather_object([batches]))
+
+
+_GONE = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "NCCL",
+    "Timed out waiting",
+    "Socket Timeout",
+)
+"""What gloo and NCCL say when another process no longer answers."""
+
+
+@contextmanager
+def losses_told() -> Generator[None]:
+    """Say in one line that another process of this training is gone; its backends raise pages about it."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = " ".join(str(error).split())
+        if not any(sign in said for sign in _GONE):
+            raise
+        raise DynaIPError(
+            f"another process of this training is gone ({said[:160]}): start all of them again with --resume"
+        ) from error

@@ -34,10 +34,12 @@ def pairs_of(config: ExperimentConfig) -> PairDataset:
     return PairDataset(registry().build(spec), spec)
 
 
-def accelerator_for(settings: TrainingConfig) -> Any:
+def accelerator_for(settings: TrainingConfig, run: Run) -> Any:
     """Device placement and mixed precision, also where an earlier training of this process had another precision."""
     AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]
-    return Accelerator(cpu=on_cpu(), mixed_precision="no" if settings.precision == "fp32" else settings.precision)
+    half = "no" if settings.precision == "fp32" else settings.precision
+    trackers: Any = [*settings.trackers] or None
+    return Accelerator(cpu=on_cpu(), mixed_precision=half, log_with=trackers, project_dir=str(run.path / "trackers"))
 
 
 def on_cpu() -> bool:

@@ -17,12 +17,15 @@ def settled(config: ExperimentConfig) -> ComponentSpec:
     source, backbone = config.source, config.backbone.config
     if not isinstance(source.config, SourceConfig):
         return source
-    if (size := source.config.target_size()) is None:
+    if source.config.target_size() is None:
         own: tuple[int, int] | None = getattr(backbone, "native_size", lambda: None)()
         if own is None:
             raise InputError(
                 f"source: {config.backbone.name} does not say its size: give source.height and source.width"
             )
-        source, size = replace(source, config=source.config.sized(*own)), own
-    check_size(backbone, size, "source.height x source.width")
+        source = replace(source, config=source.config.sized(*own))
+    assert isinstance(source.config, SourceConfig)
+    sizes = source.config.target_sizes()
+    for each in sizes:
+        check_size(backbone, each, "source.height x source.width" if len(sizes) == 1 else "source.buckets")
     return source

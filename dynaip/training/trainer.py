@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,7 @@ from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.signals import interruptible, noting
 from dynaip.training import checkpoints
+from dynaip.training.buckets import note_buckets
 from dynaip.training.data import PairDataset
 from dynaip.training.encoding import base_type, encode_text, freeze
 from dynaip.training.fingerprint import Fingerprint, check_pairs, fingerprint, write_pairs
@@ -35,7 +36,7 @@ from dynaip.training.logs import append_log, cut_log
 from dynaip.training.machines import here
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
 from dynaip.training.plan import refuse_what_cannot_fit
-from dynaip.training.processes import gathered_ids, shared
+from dynaip.training.processes import gathered_ids, losses_told, shared
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
 from dynaip.training.references import drawn
 from dynaip.training.resume import check_folder, finished, note_trained
@@ -49,18 +50,8 @@ from dynaip.training.speed import (
     reserve_workspace,
     to_device,
 )
-from dynaip.training.update import Outcome, Update
-
-
-@dataclass(frozen=True)
-class Launched:
-    """A step that the device may still be busy with."""
-
-    step: int
-    rate: float
-    ids: list[list[str]]
-    """Of the batches of this process."""
-    outcome: Outcome
+from dynaip.training.update import Launched, Update
+from dynaip.training.watching import Watch, check_trackers
 
 
 @dataclass
@@ -98,6 +89,9 @@ class Trainer:
     """Step of the newest checkpoint of this process."""
     started: float = field(default_factory=time.monotonic)
 
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.config, self.run, self.accelerator)
+
     @classmethod
     def of(
         cls, config: ExperimentConfig, run: Run, *, warn: Warn = to_stderr, pairs: PairDataset | None = None
@@ -107,7 +101,8 @@ class Trainer:
         if settings.threads:
             torch.set_num_threads(settings.threads)
         reserve_workspace(settings.deterministic)
-        accelerator = accelerator_for(settings)
+        check_trackers([*settings.trackers])
+        accelerator = accelerator_for(settings, run)
         device = accelerator.device
         backbone: Backbone = registry().build(config.backbone)
         pipe = backbone.load(device=device, dtype=base_type(settings.precision, device))
@@ -135,7 +130,7 @@ class Trainer:
     def fit(self, on_progress: OnProgress | None = None) -> None:
         """Train up to ``training.steps``; ``Interrupted`` after SIGTERM, with everything saved."""
         try:
-            with noting() as self.asked, torch.random.fork_rng(devices=[]), deaths_told():
+            with noting() as self.asked, torch.random.fork_rng(devices=[]), deaths_told(), losses_told():
                 self._steps(on_progress or _silent)
         except LoaderDied:
             if self.asked():  # whoever asked us to stop asked our workers, too
@@ -262,9 +257,8 @@ class Trainer:
         settings = self.config.training
         if self.accelerator.is_main_process:
             append_log(self.run.order, {"step": report.step, "ids": ids})
-            if report.step % settings.log_every == 0 or report.step == settings.steps or not isfinite(report.loss):
-                numbers = asdict(report).items()  # JSON has null where there is no finite number
-                append_log(self.run.metrics, {key: each if isfinite(each) else None for key, each in numbers})
+        if report.step % settings.log_every == 0 or report.step == settings.steps or not isfinite(report.loss):
+            self.watch.log(report)
         if report.step % settings.checkpoint_every == 0 and self.skipped_in_row == 0:
             self.save()
         if settings.sample_every and report.step % settings.sample_every == 0:
@@ -385,11 +379,16 @@ def _carry_out(trainer: Trainer, pairs: Fingerprint | None, *, resume: bool, on_
         device = {"device": str(trainer.accelerator.device), "processes": trainer.accelerator.num_processes}
         run.prepare(config.to_yaml(), seed=config.training.seed, **device)
         write_pairs(run, pairs or {})
+        note_buckets(run, trainer.loader.dataset.source, trainer.warn)
         for log in (run.quarantine, run.notes):
             log.unlink(missing_ok=True)
     if resume:
         trainer.restore()
-    trainer.fit(on_progress)
+    trainer.watch.begin()
+    try:
+        trainer.fit(on_progress)
+    finally:
+        trainer.watch.end()
     if main:
         trainer.dyna.save_pretrained(run.adapter)
         note_trained(run, trainer.step)

@@ -6,6 +6,7 @@ Whether everything is finite is decided on the device, so that the host can laun
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -44,6 +45,17 @@ class Outcome:
     def norm(self) -> float:
         """Norm of the gradient before clipping; NaN if it could not be computed."""
         return self.read()[1]
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A step that the device may still be busy with."""
+
+    step: int
+    rate: float
+    ids: list[list[str]]
+    """Of the batches of this process."""
+    outcome: Outcome
 
 
 class Update:

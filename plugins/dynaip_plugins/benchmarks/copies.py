@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dynaip.config import ComponentConfig
 from dynaip.contracts import Benchmark, Case, CaseReference
@@ -30,6 +30,14 @@ class CopyConfig(ComponentConfig):
     """Where your copy lies: a folder, or the hub id of the data set. Nothing of it comes with this package."""
     size: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] | None = (1024, 1024)
     """Height and width of what is painted; None leaves it to the base."""
+
+    @field_validator("folder", mode="before")
+    @classmethod
+    def _beside_the_file(cls, given: Any) -> Any:
+        """A folder beside the config file that names it; anything else stays as it is, since it may be a hub id."""
+        home = getattr(given, "folder", None)
+        beside = home / at_home(given) if home is not None and given else None
+        return str(beside) if beside is not None and beside.is_dir() else given
 
 
 class CopiedBenchmark(Benchmark):

@@ -27,7 +27,7 @@ GRACE = 60.0
 
 
 @dataclass
-class Command:
+class RemoteCommand:
     """A command line with everything that it needs elsewhere; plain data, so that it can be sent."""
 
     arguments: Sequence[str]
@@ -76,9 +76,9 @@ class Command:
         write_json(Path(self.note), {"token": self.token, "state": state, "host": socket.gethostname()}, indent=None)
 
 
-def command_of(job: Job, token: str) -> Command:
+def command_of(job: Job, token: str) -> RemoteCommand:
     """The command of a job, to be run in this process's folder on another machine."""
-    return Command(
+    return RemoteCommand(
         job.arguments, str(job.log.absolute()), os.getcwd(), job.environment, str(note_of(job).absolute()), token
     )
 

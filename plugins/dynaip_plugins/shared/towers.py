@@ -36,7 +36,9 @@ class Family:
     prefix: Callable[[Any], int]
     """Tokens before the patches, from the tower's config."""
     loading: dict[str, Any] = field(default_factory=dict)
-    """Parts that are left out where only layers are read."""
+    """Arguments of loading: parts that public weights do not have are left out."""
+    headless: dict[str, Any] = field(default_factory=dict)
+    """Further ones where only layers are read."""
     call: dict[str, Any] = field(default_factory=dict)
     """Arguments of ``forward`` for pixels of another size than the model was trained on."""
     normalises: bool = False
@@ -45,7 +47,7 @@ class Family:
 
 _ANY_SIZE = {"interpolate_pos_encoding": True}
 _CLIP = Family("CLIP", "CLIPVisionModel", lambda config: 1, call=_ANY_SIZE)
-_SIGLIP = Family("SigLIP", "SiglipVisionModel", lambda config: 0, loading={"vision_use_head": False}, call=_ANY_SIZE)
+_SIGLIP = Family("SigLIP", "SiglipVisionModel", lambda config: 0, headless={"vision_use_head": False}, call=_ANY_SIZE)
 FAMILIES = {
     "clip": _CLIP,
     "clip_vision_model": _CLIP,
@@ -72,6 +74,8 @@ class Tower(nn.Module):
         self.depth, self.width, self.prefix = len(self.layers), int(shape.hidden_size), family.prefix(shape)
         self.edge = preprocessing.size // int(shape.patch_size)
         """Patches along one side."""
+        self.revision: str = getattr(shape, "_commit_hash", None) or ""
+        """Commit on the hub, if it came from there."""
         self.eval().requires_grad_(False)
 
     def cut_to(self, deepest: int) -> None:
@@ -100,6 +104,15 @@ class Tower(nn.Module):
                     hooks.callback(layer.register_forward_pre_hook(keep_first, with_kwargs=True).remove)
             self.model(pixels, **self.family.call)
         return {number: found[number][:, self.prefix :] for number in wanted}
+
+    @torch.no_grad()
+    def pooled(self, pixels: Tensor) -> Tensor:
+        """One embedding a picture (B x C): the normed class token, SigLIP's pooled output, C-RADIO's summary."""
+        output = self.model(pixels, **self.family.call)
+        if "summary" in output:
+            return output.summary
+        head = self.family.name in ("CLIP", "SigLIP")
+        return output.pooler_output if head else output.last_hidden_state[:, 0]
 
     def mark(self) -> str:
         """Tell two towers of one shape apart by a weight of the first layer, without reading gigabytes."""
@@ -151,24 +164,27 @@ def load_tower(
                 dtype=DTYPES[dtype],
                 use_safetensors=True,
                 output_loading_info=True,
-                **({} if whole else family.loading),
+                **family.loading,
+                **({} if whole else family.headless),
             )
-        shape = model.config
-        own = (
-            inside_the_model(shape.image_size)
-            if family.normalises
-            else own_preprocessing(where, revision, shape.image_size)
-        )
+        own = _preprocessing(family, where, revision, model.config.image_size)
     except (OSError, ValueError, RuntimeError, SafetensorError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{who}: {name} cannot be loaded as a vision tower ({one_line(error)})") from error
     refuse_missing(report["missing_keys"], f"{who}: {name}", f"{family.name} vision model")
-    patch = int(shape.patch_size)
+    _check_size(size, int(model.config.patch_size), who)
+    return Tower(model, family, own.resized_to(size), name)
+
+
+def _preprocessing(family: Family, where: Path | str, revision: str | None, size: int) -> Preprocessing:
+    return inside_the_model(size) if family.normalises else own_preprocessing(where, revision, size)
+
+
+def _check_size(size: int | None, patch: int, who: str) -> None:
     if size is not None and (size % patch or size < patch):
         near = max(1, round(size / patch)) * patch
         raise ConfigError(
             f"{who.replace('model', 'size')}: {size} is no multiple of the patches of {patch}: write {near}"
         )
-    return Tower(model, family, own.resized_to(size), name)
 
 
 def _family(config: Any, families: Collection[str]) -> Family:

@@ -106,6 +106,25 @@ def test_two_processes_train_the_adapter_that_one_trains(
     assert one == pytest.approx(other, abs=1e-6)
 
 
+def test_a_process_that_dies_ends_the_training_which_goes_on_later(command: Any, lines: Any, tmp_path: Path) -> None:
+    run, training = tmp_path / "run", {"steps": 300, "batch_size": 1, "checkpoint_every": 1}
+    arguments = command("-o", str(run), **training)
+    process = started([arguments[0], *LAUNCHER, *arguments[1:]], run, step=2)
+    workers = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    os.kill(int(workers[1]), signal.SIGKILL)
+    began = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert time.monotonic() - began < 60
+    assert "another process of this training is gone" in said or "SIGKILL" in said
+    before = max(int(folder.name[5:]) for folder in run.glob("checkpoints/step-*"))
+    again = done([*arguments, "--resume", "-s", f"training.steps={before + 1}"])
+    assert again.returncode == 0, again.stderr
+    assert [line["step"] for line in lines(run / "samples.jsonl")] == list(range(1, before + 2))
+
+
 def close(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert one.keys() == other.keys()
     assert max(float((one[name] - other[name]).abs().max()) for name in one) <= 1e-6

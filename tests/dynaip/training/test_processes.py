@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from dynaip.errors import MismatchError
-from dynaip.training.processes import in_order, shared
+from dynaip.errors import DynaIPError, MismatchError
+from dynaip.training.processes import in_order, losses_told, shared
 
 RUN = Path("runs/one")
 
@@ -36,3 +36,14 @@ def test_what_cannot_be_shared_is_refused_with_what_can() -> None:
 def test_ids_stand_in_the_order_of_their_batches() -> None:
     one, other = [["a", "b"], ["e", "f"]], [["c", "d"], ["g", "h"]]
     assert in_order([one, other]) == list("abcdefgh")
+
+
+def test_what_a_backend_says_of_a_lost_process_is_one_line_and_other_errors_stay() -> None:
+    with (
+        pytest.raises(DynaIPError, match=r"another process of this training is gone .* with --resume") as told,
+        losses_told(),
+    ):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:547]\nConnection closed by peer [127.0.0.1]:3")
+    assert "\n" not in str(told.value)
+    with pytest.raises(RuntimeError, match="size mismatch"), losses_told():
+        raise RuntimeError("size mismatch")

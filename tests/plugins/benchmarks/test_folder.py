@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dynaip.config import ComponentSpec
+from dynaip.config import ComponentSpec, load_experiment
 from dynaip.errors import InputError
 from dynaip.notes import Note
 from dynaip.promises import check_cases
@@ -133,3 +133,13 @@ def test_columns_that_are_not_read_are_told(copy: Path) -> None:
     write(copy / "cases.json", [{"prompt": "a mug", "referenses": ["in/mug.png"]}])
     with pytest.warns(Note, match=r"columns referenses are not read. Did you mean references"):
         assert build(copy).cases("all")[0].references == ()
+
+
+def test_a_folder_beside_the_config_file_is_found(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(copy / "in" / "cases.json", [{"prompt": "a mug", "references": ["mug.png"]}])
+    (copy / "mine.yaml").write_text(
+        "base: microworld/dynaip\nevaluation: {benchmark: {use: folder, folder: in}, metrics: [clip]}\n"
+    )
+    monkeypatch.chdir("/")
+    evaluation = load_experiment(str(copy / "mine.yaml")).evaluation
+    assert evaluation and len(registry().build(evaluation.benchmark).cases("all")) == 1

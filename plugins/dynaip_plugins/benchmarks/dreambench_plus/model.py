@@ -26,7 +26,7 @@ LIVE = ("animal", "human")
 
 
 @dataclass(frozen=True)
-class Collection:
+class PromptedPicture:
     """One picture with its prompts."""
 
     id: str
@@ -54,7 +54,7 @@ class DreamBenchPlus(CopiedBenchmark):
             )
         return [self._case(suite, found, number, seed) for number in self.config.prompts for found in self.collections]
 
-    def _case(self, suite: str, found: Collection, number: int, seed: int) -> Case:
+    def _case(self, suite: str, found: PromptedPicture, number: int, seed: int) -> Case:
         return self.case(
             f"{found.id}-{number}",
             suite,
@@ -66,7 +66,7 @@ class DreamBenchPlus(CopiedBenchmark):
         )
 
     @cached_property
-    def collections(self) -> list[Collection]:
+    def collections(self) -> list[PromptedPicture]:
         """Every picture of the wanted categories, in the order of the benchmark's own names."""
         found = list(self._read())
         if not found:
@@ -74,7 +74,7 @@ class DreamBenchPlus(CopiedBenchmark):
             raise InputError(f"{self.root}: there are no pictures of {wanted}; get {self.where}")
         return sorted(found, key=lambda each: each.id)
 
-    def _read(self) -> Iterator[Collection]:
+    def _read(self) -> Iterator[PromptedPicture]:
         images, captions = self.part("images", "data/images"), self.part("captions", "data/captions")
         for picture in pictures_in(images):
             category = picture.parent.name
@@ -92,4 +92,4 @@ class DreamBenchPlus(CopiedBenchmark):
                 )
             kind = f"live_subject_{category}" if category in LIVE else category
             name = "_".join([kind, picture.stem, subject.lower().replace(" ", "_")])
-            yield Collection(name, category, subject, prompts, picture, self.picture(picture))
+            yield PromptedPicture(name, category, subject, prompts, picture, self.picture(picture))

@@ -16,12 +16,12 @@ from dynaip.atomic import make_folder
 from dynaip.contracts import Job
 from dynaip.contracts.work import LOST
 from dynaip.errors import DynaIPError
-from dynaip_plugins.shared.commands import Command, command_of, note_of, told
+from dynaip_plugins.shared.commands import RemoteCommand, command_of, note_of, told
 
 from .config import RayConfig
 
 
-def carry_out(command: Command) -> int:
+def carry_out(command: RemoteCommand) -> int:
     """What a task does."""
     return command.run()
 

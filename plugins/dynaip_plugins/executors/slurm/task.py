@@ -7,14 +7,14 @@ from importlib import import_module
 from typing import Any
 
 from dynaip.errors import RESUME_ME
-from dynaip_plugins.shared.commands import Command
+from dynaip_plugins.shared.commands import RemoteCommand
 
 
 @dataclass
 class Task:
     """A command as submitit calls it."""
 
-    command: Command
+    command: RemoteCommand
 
     def __call__(self) -> int:
         try:

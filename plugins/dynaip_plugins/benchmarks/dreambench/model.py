@@ -1,0 +1,123 @@
+"""DreamBench (Ruiz et al., CVPR 2023): 30 subjects x 25 prompts, with CLIP-I, CLIP-T (ViT-B/32) and DINO ViT-S/16.
+
+Read from UNO's lists (``dreambench_singleip.json``, ``dreambench_multiip.json``: prompt and image_paths) if the copy has them
+beside DreamBooth's ``dataset/``, and else from ``dataset/prompts_and_classes.txt`` itself: the prompts name the class, and
+the first picture of a subject is its reference.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from PIL import Image
+
+from dynaip.contracts import Case, CaseReference
+from dynaip.errors import InputError
+from dynaip.reading import rows_of
+
+from ..copies import CopiedBenchmark, pictures_in, text_lines
+from .config import DreamBenchConfig
+
+LISTS = {"single": "dreambench_singleip.json", "pairs": "dreambench_multiip.json"}
+LIVE = ("cat", "dog")
+"""Classes with prompts of their own."""
+
+
+class DreamBench(CopiedBenchmark):
+    """One subject, or (with UNO's list) two."""
+
+    suites = ("single", "pairs")
+    where = "DreamBooth's dataset from https://github.com/google/dreambooth (and its lists from https://github.com/bytedance/UNO)"
+    config: DreamBenchConfig
+
+    def cases(self, suite: str, *, seed: int = 0) -> Sequence[Case]:
+        """Read a list; ``InputError`` names what is missing."""
+        self.check_suite(suite)
+        entries = list(self._entries(suite))
+        return [
+            self._case(suite, number, *entry, image, seed)
+            for image in range(self.config.images)
+            for number, entry in enumerate(entries)
+        ]
+
+    def _case(self, suite: str, number: int, prompt: str, paths: Sequence[Path], image: int, seed: int) -> Case:
+        subjects = [path.parent.name for path in paths]
+        name = f"{suite}-{number:04d}-{'_'.join(subjects)}" + (f"-{image}" if image else "")
+        references = [
+            CaseReference(self._picture(path), subject=self._classes.get(subject, subject.replace("_", " ")))
+            for path, subject in zip(paths, subjects, strict=True)
+        ]
+        kinds = {"live" if each.subject in LIVE else "object" for each in references}
+        category = kinds.pop() if len(kinds) == 1 else "mixed"
+        return self.case(name, suite, prompt, references, seed, category=category, places=[f"{number}_{image}"])
+
+    def _entries(self, suite: str) -> Iterator[tuple[str, Sequence[Path]]]:
+        listed = next(
+            (path for place in ("", "datasets/") if (path := self.root / place / LISTS[suite]).is_file()), None
+        )
+        if listed is None:
+            if suite == "pairs":
+                self.part(LISTS[suite])
+            yield from self._protocol()
+            return
+        for number, row in enumerate(rows_of(listed), start=1):
+            if not isinstance(row.get("prompt"), str) or not row.get("image_paths"):
+                raise InputError(f"{listed}: entry {number} needs prompt and image_paths; get {self.where}")
+            yield row["prompt"], [self._place(str(path)) for path in row["image_paths"]]
+
+    def _place(self, path: str) -> Path:
+        """A picture of the list, which names it from its own repository on: its last two parts say which it is."""
+        subject, name = Path(path).parts[-2:]
+        return self._pictures / subject / name
+
+    @cached_property
+    def _pictures(self) -> Path:
+        return self.part("dataset", "dreambooth/dataset", "datasets/dreambooth/dataset")
+
+    @cached_property
+    def _opened(self) -> dict[Path, Image.Image]:
+        return {}
+
+    def _picture(self, path: Path) -> Image.Image:
+        if path not in self._opened:
+            self._opened[path] = self.picture(path)
+        return self._opened[path]
+
+    @cached_property
+    def _text(self) -> Path:
+        return self._pictures / "prompts_and_classes.txt"
+
+    @cached_property
+    def _classes(self) -> dict[str, str]:
+        lines = text_lines(self._text) if self._text.is_file() else []
+        pairs = [line.split(",") for line in lines if re.fullmatch(r"\w+,[\w ]+", line)]
+        return {name: kind for name, kind in pairs if name != "subject_name"}
+
+    def _protocol(self) -> Iterator[tuple[str, Sequence[Path]]]:
+        if not self._text.is_file() or not self._classes:
+            raise InputError(f"{self._text}: there are no prompts and classes; get {self.where}")
+        prompts = self._prompts()
+        for subject, kind in self._classes.items():
+            picture = next(pictures_in(self._pictures / subject), None)
+            if picture is None:
+                raise InputError(f"{self._pictures / subject}: there are no pictures of {subject}; get {self.where}")
+            for prompt in prompts["live" if kind in LIVE else "object"]:
+                yield prompt.format("", kind).replace("  ", " "), [picture]
+
+    def _prompts(self) -> dict[str, list[str]]:
+        """The two lists of prompts of the text, objects first: their lines are literals with two gaps."""
+        found: list[list[str]] = []
+        for line in text_lines(self._text):
+            if line.startswith("prompt_list"):
+                found.append([])
+            elif found and (match := re.match(r"('[^']*'|\"[^\"]*\")\.format", line)):
+                found[-1].append(str(ast.literal_eval(match[1])))
+        if len(found) != 2 or not all(found):
+            raise InputError(
+                f"{self._text} does not hold the prompts of objects and of live subjects; get {self.where}"
+            )
+        return {"object": found[0], "live": found[1]}

@@ -1,0 +1,80 @@
+"""Shared by metrics: a frozen vision tower that looks at pictures in batches, and says what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from dynaip.config import ComponentConfig
+
+from ..shared.preprocessing import Preprocessing
+from ..shared.towers import FAMILIES, Tower, load_tower
+
+DREAMBENCH = Preprocessing(
+    224, 256, int(Image.Resampling.BICUBIC), 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+)
+"""Pixels of DreamBench's and DreamBench++'s programs: shorter edge 256, middle 224, bicubic, ImageNet's values."""
+
+
+class TowerConfig(ComponentConfig):
+    """Options of metrics that look through one vision tower."""
+
+    model: str = "facebook/dinov2-small"
+    """Hub id, folder or bundle of a vision tower."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Type of the weights."""
+    batch_size: PositiveInt = Field(default=64)
+    """Pictures at once; it changes nothing of the scores beyond rounding."""
+
+
+class Seeing:
+    """A tower with its preprocessing."""
+
+    def __init__(
+        self,
+        config: TowerConfig,
+        who: str,
+        *,
+        families: Collection[str] = tuple(FAMILIES),
+        whole: bool = True,
+    ) -> None:
+        self.config = config
+        self.tower: Tower = load_tower(
+            config.model, revision=config.revision, dtype=config.dtype, who=who, families=families, whole=whole
+        )
+        self.preprocessing = self.tower.preprocessing
+
+    def to(self, device: Any) -> None:
+        """Move the tower."""
+        self.tower.to(device)
+
+    def embeddings(self, images: Sequence[Image.Image]) -> Tensor:
+        """Pooled embeddings of unit length (N x C), on the CPU in float32."""
+        return torch.nn.functional.normalize(self._seen(images, self.tower.pooled), dim=1)
+
+    def patches(self, images: Sequence[Image.Image], layer: int) -> Tensor:
+        """Patch tokens after a layer (N x edge^2 x C), on the CPU in float32."""
+        return self._seen(images, lambda pixels: self.tower.states(pixels, {layer})[layer])
+
+    def _seen(self, images: Sequence[Image.Image], look: Callable[[Tensor], Tensor]) -> Tensor:
+        like, found = next(self.tower.parameters()), list[Tensor]()
+        for start in range(0, len(images), self.config.batch_size):
+            pixels = self.preprocessing.pixels([*images[start : start + self.config.batch_size]])
+            found.append(look(pixels.to(like.device, like.dtype)).float().cpu())
+        return torch.cat(found) if found else torch.empty(0, self.tower.width)
+
+    def about(self) -> dict[str, Any]:
+        """Model, revision, weights and pixels, for the record of scores."""
+        return {
+            **self.tower.signature(),
+            "revision": self.tower.revision or self.config.revision or "",
+            "preprocessing": self.preprocessing.described(),
+            "dtype": self.config.dtype,
+        }

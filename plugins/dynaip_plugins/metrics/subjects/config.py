@@ -1,0 +1,12 @@
+"""Options of the matching of subjects."""
+
+from __future__ import annotations
+
+from ..seeing import TowerConfig
+
+
+class SubjectsConfig(TowerConfig):
+    """Which tower compares."""
+
+    model: str = "facebook/dinov2-small"
+    """Hub id, folder or bundle of a vision tower."""
