@@ -56,9 +56,10 @@ def models_of(layout: Layout) -> dict[str, nn.Module]:
     for name, (library, kind, options) in layout.items():
         found: Any = getattr(import_module(library), kind, None)
         if isinstance(found, type) and issubclass(found, nn.Module):
+            made_of: Any = found  # both libraries give their models these names; torch's type knows neither
             with torch.device("meta"):
                 model: Any = (
-                    found.from_config(options) if library == "diffusers" else found(found.config_class(**options))
+                    made_of.from_config(options) if library == "diffusers" else made_of(made_of.config_class(**options))
                 )
             made[name] = model.eval().requires_grad_(False)
     return made

@@ -50,7 +50,8 @@ def outline(config: ClipConfig) -> Any:
     else:
         return None
     with torch.device("meta"):
-        model: Any = CLIPVisionModel(shape).to(DTYPES[config.dtype])
+        model: Any = CLIPVisionModel(shape)
+        model.to(DTYPES[config.dtype])
     return getattr(model, "vision_model", model)
 
 

@@ -50,7 +50,7 @@ class SubjectsMetric(Metric):
         parts = [cut(images[row], each.region) for row in several for each in placed[row] if each.region is not None]
         shown = self.seeing.embeddings([each.image for row in several for each in placed[row]])
         seen, counts = self.seeing.embeddings(parts), [len(placed[row]) for row in several]
-        rows = [dict.fromkeys(COLUMNS, float("nan")) for _ in cases]
+        rows: list[dict[str, float]] = [{name: float("nan") for name in COLUMNS} for _ in cases]
         for row, own, regions in zip(several, shown.split(counts), seen.split(counts), strict=True):
             rows[row] = matched((own @ regions.T * 100).double().numpy())
         return rows

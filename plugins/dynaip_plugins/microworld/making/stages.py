@@ -204,12 +204,8 @@ def build(order: Order, stages: Sequence[str] = (), *, beside: bool = False) -> 
     The result holds the folders of all parts, `figures.json` and `MODEL_CARD.md`. `beside` gives every stage a process of its
     own. Raises `InputError` for an unknown stage, or where a stage lacks what an earlier one makes.
     """
-    for part in ("pipeline/model_index.json", "vision/config.json") if order.start is not None else ():
-        if not (order.start / part).is_file():
-            folder = Path(part).parent
-            raise InputError(
-                f"{order.start} has no folder {folder} to start from; one that a build made, or microworld, does"
-            )
+    if order.start is not None:
+        _check_start(order.start)
     unknown = sorted(set(stages) - STAGES.keys())
     if unknown:
         raise InputError(f"unknown stage {', '.join(unknown)}; there are {', '.join(STAGES)}")
@@ -224,6 +220,14 @@ def build(order: Order, stages: Sequence[str] = (), *, beside: bool = False) -> 
         for name in left:
             _make(order, name)
     return left
+
+
+def _check_start(folder: Path) -> None:
+    for part in ("pipeline/model_index.json", "vision/config.json"):
+        if not (folder / part).is_file():
+            raise InputError(
+                f"{folder} has no folder {Path(part).parent} to start from; one that a build made, or microworld, does"
+            )
 
 
 def _make(order: Order, name: str) -> None:

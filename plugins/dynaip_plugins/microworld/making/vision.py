@@ -104,13 +104,13 @@ class Learner(nn.Module):
             texts = clip.text_projection(clip.text_model(input_ids=ids, attention_mask=self.causal).pooler_output)
             patches = clip.vision_model.post_layernorm(seen.last_hidden_state[:, 1:].mean(1))
             whole, parts = (clip.visual_projection(each) for each in (seen.pooler_output, patches))
-            looks = [
+            look, other = (
                 self.look(each[:, 1:].mean(1)) for each in (seen.hidden_states[HALF_WAY], self.half_way(crop(images)))
-            ]
+            )
         scale = clip.logit_scale.clamp(max=4.6052).exp()
         match = (contrast(whole, texts, ids, scale) + contrast(parts, texts, ids, scale)) / 2
         own = torch.arange(len(images), device=images.device)[:, None]
-        return match + CROP_WEIGHT * contrast(*looks, own, COLDNESS)
+        return match + CROP_WEIGHT * contrast(look, other, own, COLDNESS)
 
     def half_way(self, images: Tensor) -> Tensor:
         """Tokens after the layer half-way, of images that nothing after it sees. [B,3,128,128] -> [B,65,96]."""
