@@ -84,7 +84,7 @@ def experiment(tiny_flux_folder: Path, tiny_clip_folder: Path) -> Callable[..., 
             "fusion": "hmoe",
             "decoupling": "dynamic",
             "adapter": {"token_width": 16},
-            "source": {"use": "microworld", "size": 24},
+            "source": {"use": "microworld", "size": 24, "pixels": 64},
             "training": {"steps": 6, "batch_size": 4, "learning_rate": 1e-3, "checkpoint_every": 2, "log_every": 1},
         }
         return parse_experiment(raw | sections)

@@ -14,7 +14,7 @@ from dynaip.device import use
 
 if TYPE_CHECKING:
     from dynaip.training.machines import Machine
-    from dynaip.training.plan import Plan
+    from dynaip.training.plan import TrainingPlan
 
 
 def plan(
@@ -49,7 +49,7 @@ def plan(
     _show(found, made, machine)
 
 
-def _numbers(plan: Plan, machine: Machine, trainings: int) -> dict[str, Any]:
+def _numbers(plan: TrainingPlan, machine: Machine, trainings: int) -> dict[str, Any]:
     from dynaip.training.plan import told
 
     again = plan.checkpoints(machine)
@@ -78,7 +78,7 @@ def _numbers(plan: Plan, machine: Machine, trainings: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _show(found: dict[str, Any], plan: Plan, machine: Machine) -> None:
+def _show(found: dict[str, Any], plan: TrainingPlan, machine: Machine) -> None:
     from dynaip.training.machines import GIB
 
     plain, again = found["memory"]["without_checkpointing"], found["memory"]["with_checkpointing"]

@@ -30,7 +30,7 @@ def key_of(depends: Mapping[str, Any]) -> str:
 
 
 @dataclass
-class Store:
+class EncodingStore:
     """Encodings of the pairs of one source by one set of frozen models.
 
     ``depends`` says for each part (latents, levels, text) what it depends on; ``blocks`` is the digest of what the source

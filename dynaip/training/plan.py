@@ -55,7 +55,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """A training in numbers."""
 
     base: Weights
@@ -131,7 +131,7 @@ class Plan:
 
     # -- what would fit ------------------------------------------------------------------------------------------------
 
-    def cheaper(self) -> Iterator[tuple[dict[str, Any], Plan]]:
+    def cheaper(self) -> Iterator[tuple[dict[str, Any], TrainingPlan]]:
         """The same training with settings that take less, one more each time, those that cost least first."""
         plan, changes = self, dict[str, Any]()
         for name, value in self._savings():
@@ -165,7 +165,7 @@ class Plan:
 NF4 = "{backend: bitsandbytes_4bit, options: {load_in_4bit: true, bnb_4bit_quant_type: nf4}}"
 
 
-def make_plan(config: ExperimentConfig) -> Plan:
+def make_plan(config: ExperimentConfig) -> TrainingPlan:
     """Plan a training; nothing is loaded. Raises ``InputError`` where the layout of its models is not known here."""
     skeleton, dyna = skeleton_of(config)
     try:
@@ -176,7 +176,7 @@ def make_plan(config: ExperimentConfig) -> Plan:
     parts = {name: each for name, each in skeleton.pipe.components.items() if isinstance(each, nn.Module)}
     quantization = getattr(config.backbone.config, "quantization", None)
     kind = QUANTISED.get(quantization.backend, "int8") if quantization else ""
-    return Plan(
+    return TrainingPlan(
         base=Weights.of(skeleton.pipe.transformer),
         encoders=Weights.of(*(each for name, each in parts.items() if name != "transformer")),
         vision=Weights.of(dyna.encoder),

@@ -20,7 +20,7 @@ from dynaip.config import ComponentSpec, ExperimentConfig
 from dynaip.contracts import Backbone, Pair, PairSource
 from dynaip.encodings.folder import collections, prune
 from dynaip.encodings.shards import Damaged
-from dynaip.encodings.store import Store
+from dynaip.encodings.store import EncodingStore
 from dynaip.errors import InputError
 from dynaip.training.data import Bad
 from dynaip.training.fingerprint import fingerprint
@@ -35,9 +35,11 @@ PLACES = ("model", "revision", "variant", "device_map")
 """Options of a backbone that say where its weights lie: their digest stands for them."""
 
 
-def store_for(config: ExperimentConfig, folder: Path, pairs: PairSource, spec: ComponentSpec, models: Any) -> Store:
+def store_for(
+    config: ExperimentConfig, folder: Path, pairs: PairSource, spec: ComponentSpec, models: Any
+) -> EncodingStore:
     """The store of a config's pairs; ``spec`` is their source with its size settled, ``models`` pipeline, backbone, adapter."""
-    return Store(folder, depends_on(config, spec, *models), block_digests(fingerprint(pairs), len(pairs)))
+    return EncodingStore(folder, depends_on(config, spec, *models), block_digests(fingerprint(pairs), len(pairs)))
 
 
 def depends_on(
@@ -95,7 +97,7 @@ def put_together(parts: dict[str, dict[str, Any]]) -> Encoded:
 class StoredPairs(Dataset[Any]):
     """Encodings by the index of their pair; None where they have to be made (again)."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: EncodingStore) -> None:
         self.store = store
 
     def __getitem__(self, index: int) -> Encoded | None:
@@ -107,7 +109,7 @@ class StoredPairs(Dataset[Any]):
 class StoredLoader(PairLoader):
     """A loader that keeps what is encoded on disk; ``limit`` is what the whole folder may take, in bytes."""
 
-    def __init__(self, *given: Any, store: Store, limit: float | None = None, **options: Any) -> None:
+    def __init__(self, *given: Any, store: EncodingStore, limit: float | None = None, **options: Any) -> None:
         super().__init__(*given, **options)
         self.store, self.limit, self.caching = store, limit, False
         self.made = 0

@@ -22,7 +22,9 @@ def check_trackers(names: list[str]) -> None:
     """``MissingDependency`` with the line that installs it, for a tracker that is not there."""
     for name in names:
         if importlib.util.find_spec(name) is None:
-            raise MissingDependency(f"training.trackers: {name} is not installed: pip install {name}, or leave it out")
+            raise MissingDependency(
+                f"training.trackers: {name} is not installed: pip install {name} (or 'dynaip[trackers]' for all), or leave it out"
+            )
 
 
 class Watch:

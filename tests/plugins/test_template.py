@@ -97,7 +97,7 @@ def test_it_takes_part_in_an_ablation(run: Run, tmp_path: Path, tiny_flux_folder
         "fusion": "concat",
         "decoupling": "dynamic",
         "adapter": {"token_width": 16},
-        "source": {"use": "microworld", "size": 8},
+        "source": {"use": "microworld", "size": 8, "pixels": 64},
         "training": {"steps": 2, "batch_size": 4, "checkpoint_every": 2},
         "evaluation": {
             "benchmark": {"use": "microworld", "single": 2},

@@ -33,7 +33,8 @@ def regions_of(text: str) -> dict[int, Box | Image.Image]:
         raise InputError("the drawing cannot be read: clear it, and draw again") from error
     if not isinstance(entries, dict):
         raise InputError("the drawing cannot be read: clear it, and draw again")
-    return {_number(name): region for name, entry in entries.items() if (region := _region(name, entry)) is not None}
+    found = {_number(name): _region(name, entry) for name, entry in entries.items()}
+    return {number: region for number, region in found.items() if region is not None}
 
 
 def _number(name: str) -> int:

@@ -8,31 +8,19 @@ from typing import Any
 
 import torch
 from PIL import Image
-from pydantic import PositiveInt
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from dynaip.config import ComponentConfig
 from dynaip.contracts import Case, Metric
 from dynaip.errors import InputError
 from dynaip.models import resolve
 from dynaip.prompts import PromptLimit, tell_cut, token_count
 from dynaip.suggest import one_line
 
+from ..shared.contrastive import ContrastiveConfig
 from ..shared.preprocessing import own_preprocessing
 from ..shared.pretrained import fingerprint, quiet, refuse_missing
-
-
-class ContrastiveConfig(ComponentConfig):
-    """Options of such a metric."""
-
-    model: str
-    """Hub id, folder or bundle."""
-    revision: str | None = None
-    """Branch, tag or commit on the hub."""
-    batch_size: PositiveInt = 64
-    """Images or prompts at once; it changes nothing of the scores beyond rounding."""
 
 
 class ContrastiveMetric(Metric):

@@ -117,7 +117,7 @@ def ablation_file(
             "fusion": "hmoe",
             "decoupling": "dynamic",
             "adapter": {"token_width": 16},
-            "source": {"use": "microworld", "size": 16},
+            "source": {"use": "microworld", "size": 16, "pixels": 64},
             "training": {"steps": 4, "batch_size": 4, "learning_rate": 0.01, "checkpoint_every": 2, **training},
             "evaluation": {
                 "benchmark": {"use": "microworld", "single": 3, "multi2": 2},

@@ -11,18 +11,18 @@ import pytest
 import torch
 
 from dynaip.encodings import folder as folders
-from dynaip.encodings.store import Store
+from dynaip.encodings.store import EncodingStore
 from dynaip.errors import InputError
 
 DAY = 86400.0
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Callable[..., Store]:
+def made(tmp_path: Path) -> Callable[..., EncodingStore]:
     """Make a store with one collection of two blocks, last used so many days ago."""
 
-    def make(model: str, days: float = 0.0) -> Store:
-        store = Store(tmp_path, {"text": {"model": model}}, ["aa", "bb"])
+    def make(model: str, days: float = 0.0) -> EncodingStore:
+        store = EncodingStore(tmp_path, {"text": {"model": model}}, ["aa", "bb"])
         store.open()
         for block in range(2):
             store.write(block, {"text": {block: {"text": torch.zeros(1000)}}}, {})
@@ -34,7 +34,9 @@ def made(tmp_path: Path) -> Callable[..., Store]:
     return make
 
 
-def test_what_was_not_used_for_longest_goes_first_and_only_until_the_rest_fits(made: Callable[..., Store]) -> None:
+def test_what_was_not_used_for_longest_goes_first_and_only_until_the_rest_fits(
+    made: Callable[..., EncodingStore],
+) -> None:
     old, middle, busy = made("old", 3), made("middle", 2), made("busy")
     there = folders.collections(old.folder)
     assert [one.depends["model"] for one in there] == ["old", "middle", "busy"]
@@ -47,7 +49,7 @@ def test_what_was_not_used_for_longest_goes_first_and_only_until_the_rest_fits(m
     assert busy.missing(0) == [], "what was used within the hour stays, whatever the limit"
 
 
-def test_nothing_of_somebody_else_is_counted_or_removed(made: Callable[..., Store], tmp_path: Path) -> None:
+def test_nothing_of_somebody_else_is_counted_or_removed(made: Callable[..., EncodingStore], tmp_path: Path) -> None:
     made("old", 3)
     own = tmp_path / "latents-of-mine"
     own.mkdir()
@@ -56,7 +58,7 @@ def test_nothing_of_somebody_else_is_counted_or_removed(made: Callable[..., Stor
     assert (own / "thesis.safetensors").exists()
 
 
-def test_what_a_killed_process_left_goes_once_nobody_can_be_writing_it(made: Callable[..., Store]) -> None:
+def test_what_a_killed_process_left_goes_once_nobody_can_be_writing_it(made: Callable[..., EncodingStore]) -> None:
     place = made("one").places["text"]
     left, fresh = place / ".0000001-bb.safetensors.host-1.part", place / ".0000002-cc.safetensors.host-2.part"
     for file in (left, fresh):
@@ -66,9 +68,9 @@ def test_what_a_killed_process_left_goes_once_nobody_can_be_writing_it(made: Cal
     assert (left.exists(), fresh.exists()) == (False, True)
 
 
-def test_a_changed_block_has_a_file_of_its_own_and_damage_is_found(made: Callable[..., Store]) -> None:
+def test_a_changed_block_has_a_file_of_its_own_and_damage_is_found(made: Callable[..., EncodingStore]) -> None:
     store = made("one")
-    changed = Store(store.folder, store.depends, ["aa", "cc"])
+    changed = EncodingStore(store.folder, store.depends, ["aa", "cc"])
     assert (changed.missing(0), changed.missing(1)) == ([], ["text"])
     file = store.file("text", 1)
     data = bytearray(file.read_bytes())

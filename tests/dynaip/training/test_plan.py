@@ -17,7 +17,7 @@ from dynaip.runs import Run
 from dynaip.training import machines
 from dynaip.training.encoding import encode_text
 from dynaip.training.machines import GIB, Machine
-from dynaip.training.plan import Plan, Weights, make_plan
+from dynaip.training.plan import TrainingPlan, Weights, make_plan
 from dynaip.training.traced import Traced, skeleton_of, trace
 from dynaip.training.trainer import Trainer
 from tests.tiny_models import FAMILIES, save
@@ -78,11 +78,11 @@ def test_a_plan_of_the_embedded_world_is_made_without_loading(experiment: Any) -
     )
 
 
-def plan(config: Any, base: int, kept: int, kept_again: int, **settings: Any) -> Plan:
+def plan(config: Any, base: int, kept: int, kept_again: int, **settings: Any) -> TrainingPlan:
     """A plan with round numbers, in GiB."""
     step = Traced(kept * GIB, kept_again * GIB, 100, 200)
     given = config.training.model_copy(update={"precision": "bf16", "batch_size": 4} | settings)
-    return Plan(
+    return TrainingPlan(
         Weights(base * GIB // 2, 0), Weights(0, 0), Weights(0, 0), GIB // 16, "fp32", given, {}, step, (64, 64), 0
     )
 

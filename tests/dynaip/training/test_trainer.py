@@ -23,7 +23,6 @@ from dynaip.runs import Run
 from dynaip.training import trainer as trainer_module
 from dynaip.training.loader import PairLoader
 from dynaip.training.trainer import StepReport, Trainer
-from dynaip_plugins.microworld.world.render import SIZE
 from tests.tiny_models import FAMILIES, save
 
 Train = Callable[..., Path]
@@ -69,7 +68,7 @@ def test_step_by_hand(experiment: Any, tmp_path: Path) -> None:
     trainer.dyna.detach()
     with torch.no_grad():
         velocity = trainer.backbone.velocity(
-            trainer.pipe, mixed, chance.timesteps, trainer.backbone.encode_prompts(trainer.pipe, prompts), (SIZE, SIZE)
+            trainer.pipe, mixed, chance.timesteps, trainer.backbone.encode_prompts(trainer.pipe, prompts), (64, 64)
         )
     expected = ((velocity - (chance.noise - batch.latents)) ** 2).mean()
     assert seen[0].loss == pytest.approx(float(expected), rel=1e-5)
@@ -77,7 +76,7 @@ def test_step_by_hand(experiment: Any, tmp_path: Path) -> None:
 
 def test_one_pair_is_learned(train: Train, lines: Lines, tmp_path: Path) -> None:
     training = {"steps": 60, "learning_rate": 2e-2, "drop_reference": 0, "drop_prompt": 0, "checkpoint_every": 100}
-    train(tmp_path / "run", training=training, source={"use": "microworld", "size": 1})
+    train(tmp_path / "run", training=training, source={"use": "microworld", "size": 1, "pixels": 64})
     found = losses(lines, tmp_path / "run")
     assert sum(found[-10:]) < 0.8 * sum(found[:10])
 
@@ -181,8 +180,9 @@ def test_steps_that_are_read_late_are_written_the_same(
     read_late(monkeypatch)
     late = train(tmp_path / "late", training=training)
     assert same_weights(at_once, late)
-    one, other = (lines(run / "metrics.jsonl") for run in (at_once, late))
-    assert [{**row, "seconds": 0} for row in one] == [{**row, "seconds": 0} for row in other]
+    clock = dict.fromkeys(("seconds", "steps_a_second", "samples_a_second", "seconds_left"), 0)
+    one, other = ([row | clock for row in lines(run / "metrics.jsonl")] for run in (at_once, late))
+    assert one == other
     assert lines(at_once / "samples.jsonl") == lines(late / "samples.jsonl")
 
 
@@ -352,7 +352,7 @@ def test_a_run_folder_is_not_overwritten(train: Train, tmp_path: Path) -> None:
         ({"training": {"seed": 1}}, "training.seed"),
         ({"fusion": "concat"}, "fusion.use was 'builtin:hmoe' and is now 'builtin:concat'"),
         ({"adapter": {"token_width": 8}}, "adapter.token_width was 16 and is now 8"),
-        ({"source": {"use": "microworld", "size": 25}}, "source.size"),
+        ({"source": {"use": "microworld", "size": 25, "pixels": 64}}, "source.size"),
     ],
 )
 def test_a_changed_config_is_refused(train: Train, tmp_path: Path, sections: Any, field: str) -> None:

@@ -72,7 +72,7 @@ def untrained(tiny_clip_folder: Path) -> Callable[..., DynaIP]:
                 "fusion": "hmoe",
                 "decoupling": "coupled",
                 "adapter": {"token_width": 16} | settings,
-                "source": {"use": "microworld", "size": 24},
+                "source": {"use": "microworld", "size": 24, "pixels": 64},
                 "training": {"steps": 1, "batch_size": 1, "learning_rate": 1e-3},
             }
         )

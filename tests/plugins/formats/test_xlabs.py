@@ -37,7 +37,7 @@ def test_a_run_trains_on_from_it(run: Path, tmp_path: Path) -> None:
     """At a learning rate of nearly nothing it stays what was imported; a new branch begins at zero."""
     from dynaip.training.trainer import train
 
-    changes = ["source={use: microworld, size: 8}", "training.steps=1", "training.batch_size=2", "training.warmup=0",
+    changes = ["source={use: microworld, size: 8, pixels: 64}", "training.steps=1", "training.batch_size=2", "training.warmup=0",
                "training.learning_rate=1e-12", "training.weight_decay=0", "decoupling=coupled"]  # fmt: skip
     config = load_experiment(run / "train.yaml", changes)
     train(config, tmp_path / "tuned")
@@ -93,7 +93,9 @@ def test_another_fusion_does_not_start_from_it(run: Path, tmp_path: Path) -> Non
     from dynaip.errors import MismatchError
     from dynaip.training.trainer import train
 
-    config = load_experiment(run / "train.yaml", ["source={use: microworld, size: 8}", "fusion=single_layer"])
+    config = load_experiment(
+        run / "train.yaml", ["source={use: microworld, size: 8, pixels: 64}", "fusion=single_layer"]
+    )
     with pytest.raises(MismatchError, match=r"trained for fusion\.\w+ = "):
         train(config, tmp_path / "tuned")
 

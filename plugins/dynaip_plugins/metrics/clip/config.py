@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..contrastive import ContrastiveConfig
+from ...shared.contrastive import ContrastiveConfig
 
 
 class ClipMetricConfig(ContrastiveConfig):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from dynaip.config import ComponentConfig
 
@@ -18,3 +18,5 @@ class MicroworldPairsConfig(ComponentConfig):
     """Number of pairs."""
     seed: NonNegativeInt = 0
     """Which pairs."""
+    pixels: int = Field(128, ge=16, le=1024)
+    """Side of the pictures. They are drawn at 128, the world's own, and resampled to others."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 from dynaip.contracts import Pair, PairSource
 from dynaip_plugins.microworld.world.render import pictures
@@ -25,7 +26,9 @@ class MicroworldPairs(PairSource):
         if not 0 <= index < len(self):
             raise IndexError(index)
         reference, target = self.scenes(index)
-        images = pictures([target] if reference is target else [reference, target])
+        drawn = pictures([target] if reference is target else [reference, target])
+        side = self.config.pixels
+        images = [each if each.width == side else each.resize((side, side), Image.Resampling.LANCZOS) for each in drawn]
         return Pair(
             id=f"{self.config.pairs}-{self.config.seed}-{index}",
             reference=images[0],
