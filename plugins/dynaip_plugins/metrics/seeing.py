@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
-from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from dynaip.config import ComponentConfig
-
+from ..shared.looking import TowerConfig
 from ..shared.preprocessing import Preprocessing
 from ..shared.towers import FAMILIES, Tower, load_tower
 
@@ -19,19 +17,6 @@ DREAMBENCH = Preprocessing(
     224, 256, int(Image.Resampling.BICUBIC), 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 )
 """Pixels of DreamBench's and DreamBench++'s programs: shorter edge 256, middle 224, bicubic, ImageNet's values."""
-
-
-class TowerConfig(ComponentConfig):
-    """Options of metrics that look through one vision tower."""
-
-    model: str = "facebook/dinov2-small"
-    """Hub id, folder or bundle of a vision tower."""
-    revision: str | None = None
-    """Branch, tag or commit on the hub."""
-    dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Type of the weights."""
-    batch_size: PositiveInt = Field(default=64)
-    """Pictures at once; it changes nothing of the scores beyond rounding."""
 
 
 class Seeing:

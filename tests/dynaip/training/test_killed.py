@@ -54,7 +54,7 @@ def test_killed_resumed_stopped_resumed_and_with_workers(
     train: Callable[..., Path], command: Any, same_weights: Any, lines: Any, tmp_path: Path
 ) -> None:
     """One run, killed once and asked to stop once, on the way with two loader workers, is the straight one's twin."""
-    training = {"steps": 400, "checkpoint_every": 1}
+    training = {"steps": 250, "checkpoint_every": 1}
     straight, run = train(tmp_path / "straight", training=training), tmp_path / "run"
     arguments = command("--run", str(run), **training)
     process = started(arguments, run, step=3)

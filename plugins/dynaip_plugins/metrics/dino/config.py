@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..seeing import TowerConfig
+from ...shared.looking import TowerConfig
 
 
 class DinoConfig(TowerConfig):

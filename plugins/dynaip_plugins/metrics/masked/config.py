@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from dynaip.config import ComponentSpec, OfKind
 
-from ..seeing import TowerConfig
+from ...shared.looking import TowerConfig
 
 
 class MaskedConfig(TowerConfig):

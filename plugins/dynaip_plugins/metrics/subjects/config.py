@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..seeing import TowerConfig
+from ...shared.looking import TowerConfig
 
 
 class SubjectsConfig(TowerConfig):
