@@ -1,5 +1,7 @@
 """The page itself: gradio's components around a studio. Nothing is decided here; what fails becomes the command line's line."""
 
+# pyright: reportMissingImports=false
+# gradio comes with the extra `ui`, which checks do not install.
 from __future__ import annotations
 
 import os
