@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -167,17 +168,28 @@ def last_line(path: Path, limit: int = 400) -> str:
     return lines[-1].strip()[:limit] if lines else ""
 
 
+def entries(path: Path) -> list[dict[str, Any]]:
+    """All whole entries of a log with one JSON mapping a line; none if there is no log."""
+    return list(_entries(_log_lines(path)))
+
+
 def last_entry(path: Path) -> dict[str, Any]:
     """The last whole entry of a log with one JSON mapping a line; empty if there is none."""
+    return next(_entries(reversed(_log_lines(path))), {})
+
+
+def _log_lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return {}
-    for line in reversed(lines):
+        return []
+
+
+def _entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for line in lines:
         try:
             found = json.loads(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(found, dict):
-            return cast("dict[str, Any]", found)
-    return {}
+            yield cast("dict[str, Any]", found)

@@ -101,7 +101,7 @@ def score(
         found = pd.DataFrame(rows, columns=columns, dtype=float)
         free = {column: free_name(column, {*RESERVED, *table.columns}) for column in columns}
         table = pd.concat([table, found.rename(columns=free)], axis=1)
-        about[free_name(name, about)] = {"columns": [*free.values()], **getattr(metric, "about", dict)()}
+        about[free_name(name, about)] = {"columns": [*free.values()], **metric.about()}
     table.attrs["record"] = record(config, about)
     return table
 

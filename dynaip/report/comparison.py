@@ -9,8 +9,8 @@ from typing import Any
 
 from dynaip.config.differences import differences
 from dynaip.errors import InputError
-from dynaip.reading import mapping
-from dynaip.report.listing import RunState, entries, number, run_state
+from dynaip.reading import entries, mapping
+from dynaip.report.listing import RunState, number, run_state
 from dynaip.report.scored import named
 from dynaip.report.style import arm_colour, figure_style
 from dynaip.runs import Run

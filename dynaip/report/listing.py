@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from dynaip.errors import InputError
-from dynaip.reading import read_mapping, read_rows
+from dynaip.reading import entries, last_entry, read_mapping, read_rows
 from dynaip.runs import LOCK, Run
 from dynaip.scores import KEYS
 
@@ -84,23 +83,6 @@ def run_state(path: Path, below: Path) -> RunState:
     )
 
 
-def entries(log: Path) -> list[dict[str, Any]]:
-    """Whole entries of a log with one JSON mapping a line."""
-    found: list[dict[str, Any]] = []
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        try:
-            each = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(each, dict):
-            found.append(each)
-    return found
-
-
 def number(value: Any) -> float | None:
     """A finite number, or None."""
     known = isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
@@ -130,7 +112,7 @@ def _state(run: Run, *, done: Any, steps: Any, scored: bool) -> str:
 
 def _held(note: Path) -> bool:
     """Whether a process holds the folder; of another machine's process only its note is known."""
-    held = (entries(note) or [{}])[-1]
+    held = last_entry(note)
     if held.get("host") != socket.gethostname():
         return bool(held)
     try:

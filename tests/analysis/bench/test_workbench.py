@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from dynaip.config import EvaluationConfig
-from dynaip.contracts import Case, CaseReference
+from dynaip.contracts import Case, CaseReference, Metric
 from dynaip.errors import ConfigError, InputError
 from dynaip_analysis.bench.workbench import Workbench, evaluation_if_named
 from dynaip_analysis.interventions.measure import sweep
@@ -40,7 +40,7 @@ def test_a_run_without_a_benchmark_has_none_and_a_mistake_is_told(
     assert not (tmp_path / "mark").exists(), "a run brings no code"
 
 
-class Judge:
+class Judge(Metric):
     """A metric that says what it was told, and the size of the image that it was given."""
 
     columns = ("clip_i", "height")
