@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 from dynaip.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
+    from torch import Tensor
 
 VARIABLE = "DYNAIP_DEVICE"
 """Environment variable that says what ``auto`` means; processes that we start inherit it."""
@@ -99,6 +102,25 @@ def default_dtype(device: torch.device) -> torch.dtype:
     import torch
 
     return torch.float32 if device.type == "cpu" else torch.bfloat16
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Send a tensor of the host; to CUDA through pinned memory, so that the host goes on meanwhile.
+
+    A plain copy waits until everything that was launched before it has run.
+    """
+    if device.type == "cuda" and values.device.type == "cpu":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=device.type in ("cuda", "meta"))  # on meta, for tests that look for copies
+
+
+def rows_of(values: Tensor, places: Sequence[int]) -> Tensor:
+    """``values[places]`` without waiting for the device that they lie on; ``values`` themselves for all rows in order."""
+    if list(places) == list(range(len(values))):
+        return values
+    import torch
+
+    return values[to_device(torch.tensor(places, dtype=torch.long), values.device)]
 
 
 def peak_memory() -> tuple[str, float]:

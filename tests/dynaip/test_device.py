@@ -7,6 +7,7 @@ import torch
 
 from dynaip import device
 from dynaip.errors import InputError
+from tests.waiting import Waits
 
 
 @pytest.fixture
@@ -115,3 +116,57 @@ def test_nothing_is_offloaded_from_a_cpu(monkeypatch: pytest.MonkeyPatch) -> Non
         device.load_on(Backbone(), torch.device("cpu"))
     with pytest.raises(InputError, match="offload 'half' must be one of none, model, sequential"):
         device.use("auto", "half")
+
+
+def test_on_a_cpu_nothing_is_copied() -> None:
+    values = torch.ones(3)
+    assert device.to_device(values, torch.device("cpu")) is values
+    assert device.rows_of(values, [0, 1, 2]) is values
+    assert device.rows_of(values, []).shape == (0,)
+
+
+def test_to_cuda_values_go_through_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the host goes on: a copy from memory that may be paged out waits for the device."""
+    told: list[str] = []
+    values = torch.arange(3)
+
+    def pin(self: torch.Tensor) -> torch.Tensor:
+        told.append("pinned")
+        return self
+
+    def to(self: torch.Tensor, where: torch.device, non_blocking: bool = False) -> torch.Tensor:
+        told.append(f"{where} {non_blocking}")
+        return self
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    device.to_device(values, torch.device("cuda"))
+    device.to_device(values, torch.device("mps"))
+    assert told == ["pinned", "cuda True", "mps False"]
+
+
+@pytest.mark.parametrize("rows", [[2, 0, 0], [0, 1]])
+def test_rows_are_picked_without_waiting(rows: list[int]) -> None:
+    values = torch.arange(6.0).view(3, 2)
+    assert torch.equal(device.rows_of(values, rows), values[rows])
+    there = values.to("meta")
+    with Waits() as waits:
+        assert device.rows_of(there, rows).shape == (len(rows), 2)
+    assert waits.seen == []
+
+
+def test_what_waits_is_seen() -> None:
+    """What ``Waits`` is there to find."""
+    there, here = torch.ones(3, 2, device="meta"), torch.ones(3)
+    with Waits() as waits:
+        there[[2, 0]]
+        here.to("meta")
+        torch.tensor([1, 2], device="meta")
+        torch.empty(3, device="meta").copy_(here)
+        with pytest.raises((NotImplementedError, RuntimeError)):
+            float(there.sum())
+        here.to("meta", non_blocking=True)
+        here.sum().item()
+    assert [each.partition(" at ")[0] for each in waits.seen] == [
+        "aten::_to_copy", "aten::_to_copy", "torch.tensor", "aten::copy_", "aten::_local_scalar_dense"
+    ]  # fmt: skip

@@ -15,6 +15,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.events import ReferenceEvent
 from dynaip.contracts import Branch
+from dynaip.device import to_device
 from dynaip.errors import InputError
 from dynaip_analysis.recording.budget import Arrays, RecordingPlan, plan_recording
 from dynaip_analysis.recording.maps import Branches, Map, region_on
@@ -236,7 +237,8 @@ class ReferenceKeeper:
             weights, entropy = weights_and_entropy(event.query[:, :, part], key, self.work)
             self._add(at, sums["entropy"][block], entropy, part)
             if self.masks is not None:
-                inside = torch.einsum("bhtm,gm->bght", weights, self.masks.to(weights.device))
+                self.masks = to_device(self.masks, weights.device)
+                inside = torch.einsum("bhtm,gm->bght", weights, self.masks)
                 self._add(at, sums["energy"][block], inside, part)
             if mass is not None:
                 weights *= mass[:, None, part, None]
