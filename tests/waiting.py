@@ -6,16 +6,20 @@ On tensors without values (``meta``) in place of a device's: what would be copie
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 READINGS = {"aten::_local_scalar_dense", "aten::equal", "aten::nonzero", "aten::is_nonzero", "aten::unique_dim"}
 """What a device has to have finished before the host can go on."""
 COPIES = {"aten::_to_copy", "aten::copy_"}
+MADE = (torch.tensor, torch.as_tensor)
+PLACES = (Tensor.__getitem__, Tensor.__setitem__)
 
 
 def crosses(func: Any, args: Any, kwargs: Any) -> bool:
@@ -29,27 +33,39 @@ def crosses(func: Any, args: Any, kwargs: Any) -> bool:
     return bool(host) and any(each.is_meta for each in tensors)
 
 
+class _Lists(TorchFunctionMode):
+    """Hears of lists that become tensors of the device: torch makes them on the host and copies them unseen."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        super().__init__()
+        self.note = note
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in MADE and str(kwargs.get("device")) == "meta":
+            self.note(f"torch.{func.__name__}")
+        if func in PLACES and args[0].is_meta:
+            index = args[1] if isinstance(args[1], tuple) else (args[1],)
+            if any(isinstance(each, list) for each in index):
+                self.note("a list of places")
+        return func(*args, **kwargs)
+
+
 class Waits(TorchDispatchMode):
     """Lists what waits while it is open, the base's own waits left out."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[str] = []
+        self.lists = _Lists(self._note)
 
     def __enter__(self) -> Any:
-        # Made on the host and copied where no mode sees it.
-        self.own = torch.tensor
-        torch.tensor = self._made
+        self.lists.__enter__()
         return super().__enter__()
 
     def __exit__(self, *reason: Any) -> Any:
-        torch.tensor = self.own
-        return super().__exit__(*reason)
-
-    def _made(self, data: Any, *args: Any, **kwargs: Any) -> Tensor:
-        if str(kwargs.get("device", "cpu")) == "meta":
-            self._note("torch.tensor")
-        return self.own(data, *args, **kwargs)
+        super().__exit__(*reason)
+        self.lists.__exit__(*reason)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -168,5 +168,5 @@ def test_what_waits_is_seen() -> None:
         here.to("meta", non_blocking=True)
         here.sum().item()
     assert [each.partition(" at ")[0] for each in waits.seen] == [
-        "aten::_to_copy", "aten::_to_copy", "torch.tensor", "aten::copy_", "aten::_local_scalar_dense"
+        "a list of places", "aten::_to_copy", "torch.tensor", "aten::copy_", "aten::_local_scalar_dense"
     ]  # fmt: skip
