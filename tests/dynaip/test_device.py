@@ -145,6 +145,49 @@ def test_to_cuda_values_go_through_pinned_memory(monkeypatch: pytest.MonkeyPatch
     assert told == ["pinned", "cuda True", "mps False"]
 
 
+class OnCuda:
+    """A tensor of a GPU's, as far as a copy to the host asks."""
+
+    is_cuda, shape, dtype, device = True, (3,), torch.float32, torch.device("cuda:1")
+
+
+def test_a_copy_to_the_host_is_awaited_on_its_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current device may be another one, whose stream has nothing to wait for."""
+    told: list[str] = []
+
+    class Host:
+        def copy_(self, values: object, non_blocking: bool) -> None:
+            told.append(f"copied {non_blocking}")
+
+    class Event:
+        def record(self, stream: str) -> None:
+            told.append(f"recorded {stream}")
+
+        def synchronize(self) -> None:
+            told.append("awaited")
+
+    monkeypatch.setattr(torch, "empty", lambda shape, dtype, pin_memory: Host())
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda where: f"stream of {where}")
+    copy = device.ToHost(OnCuda())  # pyright: ignore[reportArgumentType]
+    assert isinstance(copy.read(), Host)
+    assert told == ["copied True", "recorded stream of cuda:1", "awaited"]
+
+
+def test_values_of_the_host_are_read_as_they_are() -> None:
+    values = torch.ones(2)
+    assert device.ToHost(values).read() is values
+
+
+def test_a_device_with_a_number_becomes_the_current_one(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setenv(device.VARIABLE, "")
+    monkeypatch.setattr(torch.accelerator, "set_device_index", told.append)
+    for name in ("auto", "cpu", "cuda", "cuda:1"):
+        device.use(name)
+    assert told == [1]
+
+
 @pytest.mark.parametrize("rows", [[2, 0, 0], [0, 1]])
 def test_rows_are_picked_without_waiting(rows: list[int]) -> None:
     values = torch.arange(6.0).view(3, 2)
