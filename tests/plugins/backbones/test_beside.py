@@ -172,7 +172,10 @@ def test_options_of_loading_reach_diffusers(monkeypatch: pytest.MonkeyPatch, use
 
 
 @pytest.mark.parametrize("quantizer", ["bitsandbytes_4bit", "nonsense"])
-def test_quantisation_that_cannot_be_had_is_one_line(tiny_folder: Callable[[str], Path], quantizer: str) -> None:
+def test_quantisation_that_cannot_be_had_is_one_line(
+    tiny_folder: Callable[[str], Path], quantizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffusers.quantizers.bitsandbytes.bnb_quantizer.is_bitsandbytes_available", lambda: False)
     backbone = backbone_of("flux", model=str(tiny_folder("flux")), quantization={"backend": quantizer})
     with pytest.raises((InputError, MissingDependency)) as caught:
         backbone.load(device="cpu", dtype=torch.float32)
