@@ -30,6 +30,6 @@ def optimizer_for(settings: TrainingConfig, parameters: Sequence[nn.Parameter]) 
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(parameters, fused=True, **options)
     check_optimizer(settings.optimizer)
-    from bitsandbytes.optim import AdamW8bit
+    from bitsandbytes.optim.adamw import AdamW8bit
 
     return AdamW8bit(parameters, **options)

@@ -24,7 +24,7 @@ USE = 0.3
 """Share of a data sheet's speed that a training step reaches (FLUX.1 on an H100: 0.25 to 0.34)."""
 WEIGHT_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.02, "float8": 1.0, "nf4": 0.53}
 """Bytes of a weight; of quantised ones with their scales."""
-QUANTISED = {"bitsandbytes_4bit": "nf4", "bitsandbytes_8bit": "int8", "torchao": "int8", "quanto": "int8"}
+QUANTISED = {"bitsandbytes_4bit": "nf4", "bitsandbytes_8bit": "int8", "quanto": "int8"}
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def make_plan(config: ExperimentConfig, processes: int = 1) -> TrainingPlan:
         dyna.detach()
     parts = {name: each for name, each in skeleton.pipe.components.items() if isinstance(each, nn.Module)}
     quantization = getattr(config.backbone.config, "quantization", None)
-    kind = QUANTISED.get(quantization.backend, "int8") if quantization else ""
+    kind = _kind_of(quantization) if quantization else ""
     return TrainingPlan(
         base=Weights.of(skeleton.pipe.transformer),
         encoders=Weights.of(*(each for name, each in parts.items() if name != "transformer")),
@@ -219,6 +219,13 @@ def make_plan(config: ExperimentConfig, processes: int = 1) -> TrainingPlan:
         ),
         processes=processes,
     )
+
+
+def _kind_of(quantization: Any) -> str:
+    named = str(quantization.options).lower()
+    if quantization.backend == "torchao":
+        return "float8" if "float8" in named else "nf4" if "int4" in named else "int8"
+    return QUANTISED.get(quantization.backend, "int8")
 
 
 def largest_size(config: ExperimentConfig, skeleton: Skeleton) -> tuple[int, int]:

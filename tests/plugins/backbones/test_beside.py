@@ -152,7 +152,7 @@ def test_options_of_loading_reach_diffusers(monkeypatch: pytest.MonkeyPatch, use
     monkeypatch.setattr(diffusers, "PipelineQuantizationConfig", dict)
     backbone = backbone_of(
         use, model="some/model", revision="v2", variant="fp16", device_map="balanced",
-        quantization={"backend": "torchao", "options": {"quant_type": "int8wo"}},
+        quantization={"backend": "quanto", "options": {"weights_dtype": "int8"}},
     )  # fmt: skip
     with pytest.raises(Asked):
         backbone.load(device="cpu", dtype=torch.bfloat16)
@@ -164,8 +164,8 @@ def test_options_of_loading_reach_diffusers(monkeypatch: pytest.MonkeyPatch, use
         "device_map": "balanced",
         "use_safetensors": True,
         "quantization_config": {
-            "quant_backend": "torchao",
-            "quant_kwargs": {"quant_type": "int8wo"},
+            "quant_backend": "quanto",
+            "quant_kwargs": {"weights_dtype": "int8"},
             "components_to_quantize": ["transformer"],
         },
     }
