@@ -56,7 +56,7 @@ class Watch:
         """Write down a step, with its speed and the accelerator's memory."""
         if not self.accelerator.is_main_process:
             return
-        entry = asdict(report) | self._speed(report) | self._memory()
+        entry: dict[str, Any] = asdict(report) | self._speed(report) | self._memory()
         known = _known(entry | entry.pop("more"))
         append_log(self.run.metrics, known)
         values = {
