@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,22 @@ def json_rows(data: bytes, edges: NDArray[np.int64]) -> list[Any] | None:
     text = np.frombuffer(b" " + data + b" ", dtype=np.uint8).copy()
     text[0], text[1 + int(edges[-1]) :] = ord("["), ord("]")
     text[edges[1:-1]] = COMMA
-    with suppress(ValueError, RecursionError):
+    with suppress(ValueError, RecursionError), _no_collection():
         found = json.loads(text.tobytes())
         return found if len(found) == len(edges) - 1 else None
     return None
+
+
+@contextmanager
+def _no_collection() -> Generator[None]:
+    """No search for circles meanwhile: there are none in JSON, and looking for them takes as long as reading it."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def csv_rows(file: Path, at: int, head: Sequence[str], delimiter: str, columns: Sequence[str]) -> Iterator[Any]:
