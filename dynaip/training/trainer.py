@@ -83,6 +83,8 @@ class Trainer:
     warn: Warn = to_stderr
     empty: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Encodings of the empty prompt."""
+    gauges: Gauges | None = None
+    """What is measured in the step that is launched; None where it is not logged."""
     step: int = 0
     skipped: int = 0
     skipped_in_row: int = 0
@@ -186,22 +188,22 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         update = Update(self.accelerator, self.optimizer, clip=settings.clip, parts=self.parts)
-        gauges = Gauges(self.dyna, self.accelerator) if self._logged(self.step + 1) else None
+        self.gauges = Gauges(self.dyna, self.accelerator) if self._logged(self.step + 1) else None
         for part in range(self.parts):
             batch, number = next(batches), self.loader.order.number(self.step * self.parts + part)
             # A fusion strategy may draw at random (dropout): it draws the same after a resume, in whichever process.
             torch.manual_seed(mixed(settings.seed, number, 0, 1))
-            with self.room.told_when_full(), self._loss(batch, number, gauges) as loss:
+            with self.room.told_when_full(), self._loss(batch, number) as loss:
                 update.add(loss)
             ids.append(batch.ids)
         outcome = update.finish(stop=self.asked())
         self.step += 1
-        return Launched(self.step, rate, ids, outcome, gauges.gauged() if gauges else None)
+        return Launched(self.step, rate, ids, outcome, self.gauges.gauged() if self.gauges else None)
 
     @contextmanager
-    def _loss(self, batch: Batch, number: int, gauges: Gauges | None) -> Generator[Tensor]:
-        """The loss of a training's batch, plus the fusion's auxiliary loss; ``gauges`` measure it."""
-        settings = self.config.training
+    def _loss(self, batch: Batch, number: int) -> Generator[Tensor]:
+        """The loss of a training's batch, plus the fusion's auxiliary loss; in a logged step it is measured."""
+        settings, gauges = self.config.training, self.gauges
         chance = draw(settings, batch.latents.shape, number=number)
         chosen = drawn(batch.counts, settings.references, mixed(settings.seed, number, 0, 3))
         with (

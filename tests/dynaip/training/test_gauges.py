@@ -51,10 +51,11 @@ def test_terms_by_hand(experiment: Any, tmp_path: Path) -> None:
     batch, given = next(trainer.loader.batches(0, 1)), list[tuple[Tensor, ...]]()
     attention = trainer.pipe.transformer.transformer_blocks[0].attn
     handle = attention.register_forward_hook(lambda module, args, output: given.append(output))
-    gauges = Gauges(trainer.dyna, ALONE)
-    with trainer._loss(batch, 0, gauges):
+    trainer.gauges = gauges = Gauges(trainer.dyna, ALONE)
+    with trainer._loss(batch, 0):
         pass
-    with trainer.dyna.intervene(lambda branch, block, progress: 0.0), trainer._loss(batch, 0, None):
+    trainer.gauges = None
+    with trainer.dyna.intervene(lambda branch, block, progress: 0.0), trainer._loss(batch, 0):
         pass
     handle.remove()
     found = gauges.gauged()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import safe_open
 
 from dynaip.encodings.folder import collections
 from dynaip.training.prepare import encode_pairs
@@ -92,5 +93,11 @@ def test_killed_at_random_moments_and_gone_on_with(
     print(json.dumps({"seed": seed, "killed while encoding": encoding, "killed while training": training}))
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*.safetensors")}
+def contents(folder: Path) -> dict[str, Any]:
+    """What shards hold; the order of what their headers say is chance."""
+    found: dict[str, Any] = {}
+    for file in folder.rglob("*.safetensors"):
+        with safe_open(file, "np") as shard:
+            tensors = {name: shard.get_tensor(name).tobytes() for name in shard.keys()}  # noqa: SIM118
+            found[file.relative_to(folder).as_posix()] = (shard.metadata(), tensors)
+    return found
