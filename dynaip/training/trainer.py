@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from math import isfinite, nan
@@ -18,6 +18,7 @@ from dynaip.adapter.files import fill, start_from
 from dynaip.adapter.model import DynaIP
 from dynaip.config import ExperimentConfig
 from dynaip.contracts import Backbone
+from dynaip.device import to_device
 from dynaip.errors import DynaIPError, Interrupted
 from dynaip.paths import at_home
 from dynaip.registry import registry
@@ -35,12 +36,11 @@ from dynaip.training.lodgers import Lodgers
 from dynaip.training.logs import append_log, cut_log
 from dynaip.training.machines import here
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
-from dynaip.training.plan import refuse_what_cannot_fit
 from dynaip.training.processes import gathered_ids, losses_told, shared
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
 from dynaip.training.references import drawn
 from dynaip.training.resume import check_folder, finished, note_trained
-from dynaip.training.room import StepRoom
+from dynaip.training.room import Room
 from dynaip.training.setup import accelerator_for, loader_for, on_cpu, pairs_of
 from dynaip.training.speed import (
     checkpoint,
@@ -48,7 +48,6 @@ from dynaip.training.speed import (
     determinism,
     products_in,
     reserve_workspace,
-    to_device,
 )
 from dynaip.training.update import Launched, Update
 from dynaip.training.watching import Watch, check_trackers
@@ -76,7 +75,7 @@ class Trainer:
     """Batches that each process takes a step: ``gradient_accumulation``, or its share of what a resumed run's steps hold."""
     lodgers: Lodgers
     """Models that leave the device when everything is encoded."""
-    room: StepRoom
+    room: Room
     warn: Warn = to_stderr
     empty: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Encodings of the empty prompt."""
@@ -94,9 +93,10 @@ class Trainer:
 
     @classmethod
     def of(
-        cls, config: ExperimentConfig, run: Run, *, warn: Warn = to_stderr, pairs: PairDataset | None = None
-    ) -> Trainer:
-        """Load the frozen models and make the adapter; ``pairs`` are by default those of the config."""
+        cls, config: ExperimentConfig, run: Run, *, warn: Warn = to_stderr, pairs: PairDataset | None = None,
+        room: Room | None = None,
+    ) -> Trainer:  # fmt: skip
+        """Load the frozen models and make the adapter; ``pairs`` and ``room`` are by default those of the config."""
         settings = config.training
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -122,7 +122,7 @@ class Trainer:
         loader = loader_for(config, run, accelerator, (pipe, backbone, dyna), pairs or pairs_of(config), warn)
         marks = identity(config, pipe, dyna)
         parts, lodgers = settings.gradient_accumulation, Lodgers.of(pipe, dyna, device)
-        room = StepRoom(settings.gradient_checkpointing)
+        room = room if room and room.plan else Room.of(config, here(), pipe.transformer)
         return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, parts, lodgers, room, warn)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
@@ -130,7 +130,8 @@ class Trainer:
     def fit(self, on_progress: OnProgress | None = None) -> None:
         """Train up to ``training.steps``; ``Interrupted`` after SIGTERM, with everything saved."""
         try:
-            with noting() as self.asked, torch.random.fork_rng(devices=[]), deaths_told(), losses_told():
+            full = self.room.told_when_full()
+            with noting() as self.asked, torch.random.fork_rng(devices=[]), deaths_told(), losses_told(), full:
                 self._steps(on_progress or _silent)
         except LoaderDied:
             if self.asked():  # whoever asked us to stop asked our workers, too
@@ -149,6 +150,9 @@ class Trainer:
             self.lodgers.leave()
             self.loader.encode = self.lodgers.around(self.loader.encode)
         self.dyna.train()
+        checkpoint(transformer, self.room.checkpointing)
+        if not self.room.fits and self.accelerator.is_main_process:
+            self.warn(self.room.advice())
         with (
             determinism(settings.deterministic),
             compiled_blocks(transformer, settings.compile, self.warn),
@@ -181,7 +185,7 @@ class Trainer:
             batch, number = next(batches), self.loader.order.number(self.step * self.parts + part)
             # A fusion strategy may draw at random (dropout): it draws the same after a resume, in whichever process.
             torch.manual_seed(mixed(settings.seed, number, 0, 1))
-            with self.room.told_when_full(), self._loss(batch, number) as loss:
+            with self._loss(batch, number) as loss:
                 update.add(loss)
             ids.append(batch.ids)
         outcome = update.finish(stop=self.asked())
@@ -201,8 +205,6 @@ class Trainer:
         chosen = drawn(batch.counts, settings.references, mixed(settings.seed, number, 0, 3))
         features = {level: unpacked(to_device(chosen.of(values), device)) for level, values in batch.features.items()}
         text, seen = self._text(batch, chance), noisy(clean, noise, to_device(chance.timesteps, device))
-        if self.room.choose(base, text, seen, self.dyna.trainable_parameters()) and self.accelerator.is_main_process:
-            self.warn(self.room.told)
         keep, regions = to_device(chance.keep_reference, device), chosen.regions(batch.regions)
         with self.dyna.training_pass(features, keep, rows=chosen.rows, regions=regions) as made:
             with products_in(self.accelerator, device):
@@ -214,13 +216,14 @@ class Trainer:
 
     def _text(self, batch: Batch, chance: Draw) -> dict[str, Tensor]:
         """Encodings of the prompts, or of the empty prompt where it is dropped."""
-        text: dict[str, Tensor] = {}
-        for name, rows in batch.text.items():
-            device = self.accelerator.device
-            drop = to_device(chance.drop_prompt.view(-1, *[1] * (rows.ndim - 1)), device)
-            self.empty[name] = self.empty[name].to(device)
-            text[name] = torch.where(drop, self.empty[name], to_device(rows, device))
-        return text
+        text: Mapping[str, Tensor] = batch.text
+        if bool(chance.drop_prompt.any()):
+            text = {
+                name: torch.where(chance.drop_prompt.view(-1, *[1] * (rows.ndim - 1)), self.empty[name], rows)
+                for name, rows in batch.text.items()
+            }
+        shown = self.backbone.shortened(text)
+        return {name: to_device(rows, self.accelerator.device) for name, rows in shown.items()}
 
     def _needed(self, launched: Launched) -> bool:
         """Whether the host has to know of a step before it launches another: it is written, painted, agreed on, the last."""
@@ -357,15 +360,16 @@ def train(
         if resume and finished(target, config.training.steps):
             warn(f"{target.path} has its {config.training.steps} steps already: nothing to do")
             return target.path
+        room = Room.of(config, here())
         if config.training.check_memory:
-            refuse_what_cannot_fit(config, here())
+            room.refuse()
         pairs, known = pairs_of(config), None
         if state.is_main_process:
             known = fingerprint(pairs.source)
             trained = bool(checkpoints.found(target.checkpoints))
             if trained and (changed := check_pairs(target, known, allowed=allow_changed_data)):
                 warn(f"the pairs are others than those that the run was begun with: {changed}")
-        trainer = Trainer.of(config, target, warn=warn, pairs=pairs)
+        trainer = Trainer.of(config, target, warn=warn, pairs=pairs, room=room)
         try:
             _carry_out(trainer, known, resume=resume, on_progress=on_progress)
         finally:
