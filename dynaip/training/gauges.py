@@ -16,7 +16,7 @@ from torch import Tensor
 from dynaip.adapter.events import ReferenceEvent
 from dynaip.adapter.model import DynaIP
 from dynaip.contracts import FusedReference
-from dynaip.training.sent import Sent
+from dynaip.device import ToHost
 
 Address = tuple[str, ...]
 
@@ -26,12 +26,12 @@ class Gauged:
     """Means of a step, which the device may still be busy with."""
 
     names: Sequence[Address]
-    sent: Sent
+    sent: ToHost
     """The sum of each, then how many it is of."""
 
     def read(self) -> dict[str, Any]:
         """Nested by name: ``router`` by level, ``experts`` by level and number, ``terms`` by branch (0: nothing was added)."""
-        values, found = self.sent.read(), dict[str, Any]()
+        values, found = self.sent.read().tolist(), dict[str, Any]()
         for place, (*path, name) in enumerate(self.names):
             total, count = values[place], values[place + len(self.names)]
             within = found
@@ -91,7 +91,7 @@ class Gauges:
         sums = torch.stack([torch.stack(each).sum(0) for each in self.sums.values()])
         if self.accelerator.num_processes > 1:
             sums = self.accelerator.reduce(sums, "sum")
-        return Gauged(list(self.sums), Sent(sums.T.flatten()))
+        return Gauged(list(self.sums), ToHost(sums.T.flatten()))
 
 
 def _length(values: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from dynaip.device import ToHost
 from dynaip.training.gauges import Gauged
-from dynaip.training.sent import Sent
 
 
 class Outcome:
@@ -23,11 +23,11 @@ class Outcome:
     def __init__(self, bad: Tensor, norm: Tensor, loss: Tensor, *, stop: bool) -> None:
         self.stop = stop
         """Whether any process was asked to stop."""
-        self._sent = Sent(torch.stack([bad.float(), norm.detach().float(), loss]))
+        self._told = ToHost(torch.stack([bad.float(), norm.detach().float(), loss]))
 
     def read(self) -> tuple[bool, float, float]:
         """Whether the adapter was changed (it was not if a loss or the gradient was not finite), norm before clipping, loss."""
-        bad, norm, loss = self._sent.read()
+        bad, norm, loss = self._told.read().tolist()
         return not bad, norm, loss
 
     @property
