@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTy
 from dynaip.adapter.model import DynaIP
 from dynaip.config import ExperimentConfig, TrainingConfig
 from dynaip.contracts import Backbone
-from dynaip.device import choose
+from dynaip.device import choose, make_current
 from dynaip.encodings.folder import default_folder
 from dynaip.paths import at_home
 from dynaip.registry import registry
@@ -50,6 +50,7 @@ def on_cpu() -> bool:
     device = choose()
     if ":" in str(device) and "LOCAL_RANK" not in os.environ:
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
+        make_current(device)
     return device.type == "cpu"
 
 

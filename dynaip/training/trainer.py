@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from math import isfinite, nan
@@ -18,6 +18,7 @@ from dynaip.adapter.files import fill, start_from
 from dynaip.adapter.model import DynaIP
 from dynaip.config import ExperimentConfig
 from dynaip.contracts import Backbone
+from dynaip.device import to_device
 from dynaip.errors import DynaIPError, Interrupted
 from dynaip.paths import at_home
 from dynaip.registry import registry
@@ -47,7 +48,6 @@ from dynaip.training.speed import (
     determinism,
     products_in,
     reserve_workspace,
-    to_device,
 )
 from dynaip.training.update import Launched, Update
 from dynaip.training.watching import Watch, check_trackers
@@ -216,13 +216,14 @@ class Trainer:
 
     def _text(self, batch: Batch, chance: Draw) -> dict[str, Tensor]:
         """Encodings of the prompts, or of the empty prompt where it is dropped."""
-        text: dict[str, Tensor] = {}
-        for name, rows in batch.text.items():
-            device = self.accelerator.device
-            drop = to_device(chance.drop_prompt.view(-1, *[1] * (rows.ndim - 1)), device)
-            self.empty[name] = self.empty[name].to(device)
-            text[name] = torch.where(drop, self.empty[name], to_device(rows, device))
-        return text
+        text: Mapping[str, Tensor] = batch.text
+        if bool(chance.drop_prompt.any()):
+            text = {
+                name: torch.where(chance.drop_prompt.view(-1, *[1] * (rows.ndim - 1)), self.empty[name], rows)
+                for name, rows in batch.text.items()
+            }
+        shown = self.backbone.shortened(text)
+        return {name: to_device(rows, self.accelerator.device) for name, rows in shown.items()}
 
     def _needed(self, launched: Launched) -> bool:
         """Whether the host has to know of a step before it launches another: it is written, painted, agreed on, the last."""
