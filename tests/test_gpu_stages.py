@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tests.gpu import __main__ as gpu
 from tests.gpu.rows import Reader, Teller
@@ -117,3 +118,13 @@ def test_a_measure_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert list(table.left_out) == ["long"]
     assert [figure.what for figure in table.figures] == ["x"]
     assert table.waiting == []
+
+
+def test_without_an_accelerator_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--out", str(tmp_path / "out")])
+    assert gpu.main() == 0
+    assert capsys.readouterr().out == "no accelerator on this machine: nothing to run\n"
+    assert not (tmp_path / "out").exists()

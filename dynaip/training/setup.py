@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+import torch
 from accelerate import Accelerator, PartialState  # pyright: ignore[reportMissingTypeStubs]
 from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTypeStubs]
 
+from dynaip.adapter.files import start_from
 from dynaip.adapter.model import DynaIP
 from dynaip.config import ExperimentConfig, TrainingConfig
 from dynaip.contracts import Backbone
@@ -20,12 +22,14 @@ from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.sizes import check_size
 from dynaip.training.data import BatchOrder, PairDataset, Quarantine
-from dynaip.training.encoding import encode
+from dynaip.training.encoding import base_type, encode, freeze
 from dynaip.training.loader import PairLoader
 from dynaip.training.progress import Warn
 from dynaip.training.remarks import Remarks
+from dynaip.training.sharding import to_device_but_base
 from dynaip.training.sizes import settled
 from dynaip.training.stored import StoredLoader, store_for
+from dynaip.training.validation import Validation, held_out, spread
 
 
 def pairs_of(config: ExperimentConfig) -> PairDataset:
@@ -40,6 +44,45 @@ def accelerator_for(settings: TrainingConfig, run: Run) -> Any:
     half = "no" if settings.precision == "fp32" else settings.precision
     trackers: Any = [*settings.trackers] or None
     return Accelerator(cpu=on_cpu(), mixed_precision=half, log_with=trackers, project_dir=str(run.path / "trackers"))
+
+
+def validation_for(
+    config: ExperimentConfig, run: Run, accelerator: Any, models: tuple[Any, Backbone, DynaIP], loader: PairLoader,
+    warn: Warn,
+) -> Validation | None:  # fmt: skip
+    """What the config's validation measures: pairs that the training's ``loader`` leaves out, or those of another source."""
+    settings = config.training.validation
+    if settings is None:
+        return None
+    if settings.source is None:
+        pairs = held_out(loader.dataset.source, settings.pairs).pairs
+    else:
+        # Kept by the validation itself, so that a loader keeps none beside it but on disk.
+        changes = {"validation": None, "cache": config.training.cache == "disk" and "disk"}
+        training = config.training.model_copy(update=changes)
+        other = config.model_copy(update={"source": settings.source, "training": training})
+        loader = loader_for(other, run, accelerator, models, pairs_of(other), warn)
+        pairs = spread(len(loader.dataset), settings.pairs)
+    training = config.training
+    return Validation(settings, training.seed, loader, pairs, training.references, accelerator, training.batch_size)
+
+
+def models_for(config: ExperimentConfig, device: torch.device, *, sharded: bool) -> tuple[Any, Backbone, DynaIP]:
+    """The frozen pipeline, its backbone, and an adapter in it on the device; a base that is to be sharded stays on the host."""
+    settings, backbone = config.training, cast(Backbone, registry().build(config.backbone))
+    pipe = backbone.load(device="cpu" if sharded else device, dtype=base_type(settings.precision, device))
+    freeze(pipe)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        dyna = DynaIP.build(config, pipe.transformer)
+    if settings.initial:
+        start_from(dyna, settings.initial)
+    dyna.attach(pipe)
+    if sharded:
+        to_device_but_base(pipe, device)
+        dyna.encoder.to(device)
+    # The adapter's backbone has the clock that passes are read by: another one would ask the device in every step.
+    return pipe, dyna.backbone, dyna.to(device)
 
 
 def on_cpu() -> bool:
@@ -72,6 +115,8 @@ def loader_for(
     def check(name: str, size: tuple[int, int]) -> None:
         check_size(config.backbone.config, size, name)
 
+    groups = None if pairs.sizes is None else pairs.sizes[1]
+    held = held_out(pairs.source, settings.held_out) if settings.held_out else None
     kind: Callable[..., PairLoader] = PairLoader
     stored: dict[str, Any] = {}
     if settings.cache == "disk":
@@ -89,7 +134,7 @@ def loader_for(
             len(pairs),
             accelerator.process_index,
             accelerator.num_processes,
-            groups=None if pairs.sizes is None else pairs.sizes[1],
+            groups=groups if held is None else held.groups(groups, len(pairs)),
             blocks=pairs.source.blocks(),
         ),
         workers=settings.workers,
