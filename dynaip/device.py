@@ -59,7 +59,7 @@ def use(name: str, offload: str | None = None) -> None:
 
 def make_current(device: torch.device) -> None:
     """Let streams, events and pinned memory that name no device belong to this one, if it has a number."""
-    if device.index is not None and device.type not in ("cpu", "meta"):
+    if ":" in str(device) and device.type not in ("cpu", "meta"):
         import torch
 
         torch.accelerator.set_device_index(device.index)

@@ -26,6 +26,7 @@ from dynaip.training.progress import Warn
 from dynaip.training.remarks import Remarks
 from dynaip.training.sizes import settled
 from dynaip.training.stored import StoredLoader, store_for
+from dynaip.training.validation import Validation, held_out, spread
 
 
 def pairs_of(config: ExperimentConfig) -> PairDataset:
@@ -40,6 +41,27 @@ def accelerator_for(settings: TrainingConfig, run: Run) -> Any:
     half = "no" if settings.precision == "fp32" else settings.precision
     trackers: Any = [*settings.trackers] or None
     return Accelerator(cpu=on_cpu(), mixed_precision=half, log_with=trackers, project_dir=str(run.path / "trackers"))
+
+
+def validation_for(
+    config: ExperimentConfig, run: Run, accelerator: Any, models: tuple[Any, Backbone, DynaIP], loader: PairLoader,
+    warn: Warn,
+) -> Validation | None:  # fmt: skip
+    """What the config's validation measures: pairs that the training's ``loader`` leaves out, or those of another source."""
+    settings = config.training.validation
+    if settings is None:
+        return None
+    if settings.source is None:
+        pairs = held_out(loader.dataset.source, settings.pairs).pairs
+    else:
+        # Kept by the validation itself, so that a loader keeps none beside it but on disk.
+        changes = {"validation": None, "cache": config.training.cache == "disk" and "disk"}
+        training = config.training.model_copy(update=changes)
+        other = config.model_copy(update={"source": settings.source, "training": training})
+        loader = loader_for(other, run, accelerator, models, pairs_of(other), warn)
+        pairs = spread(len(loader.dataset), settings.pairs)
+    training = config.training
+    return Validation(settings, training.seed, loader, pairs, training.references, accelerator, training.batch_size)
 
 
 def on_cpu() -> bool:
@@ -72,6 +94,8 @@ def loader_for(
     def check(name: str, size: tuple[int, int]) -> None:
         check_size(config.backbone.config, size, name)
 
+    groups = None if pairs.sizes is None else pairs.sizes[1]
+    held = held_out(pairs.source, settings.held_out) if settings.held_out else None
     kind: Callable[..., PairLoader] = PairLoader
     stored: dict[str, Any] = {}
     if settings.cache == "disk":
@@ -89,7 +113,7 @@ def loader_for(
             len(pairs),
             accelerator.process_index,
             accelerator.num_processes,
-            groups=None if pairs.sizes is None else pairs.sizes[1],
+            groups=groups if held is None else held.groups(groups, len(pairs)),
             blocks=pairs.source.blocks(),
         ),
         workers=settings.workers,

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from dynaip.device import ToHost
+from dynaip.training.gauges import Gauged
 
 
 class Outcome:
@@ -49,6 +50,8 @@ class Launched:
     ids: list[list[str]]
     """Of the batches of this process."""
     outcome: Outcome
+    gauged: Gauged | None = None
+    """What was measured in it; None where the step is not logged."""
 
 
 class Update:

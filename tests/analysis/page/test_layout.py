@@ -20,7 +20,9 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
     pytest.mark.skipif(find_spec("gradio") is None, reason='gradio is not installed: pip install "dynaip[ui]"'),
-    pytest.mark.skipif(find_spec("playwright") is None, reason="playwright is not installed"),
+    pytest.mark.skipif(
+        find_spec("playwright") is None, reason='playwright is not installed: pip install "dynaip[browser]"'
+    ),
 ]
 HOSTILE = 'a star <img src=x onerror="document.title=1"><script>document.title=2</script>'
 SLOW = 180_000
