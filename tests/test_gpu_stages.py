@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
+from pkgutil import resolve_name
 from types import SimpleNamespace
 
 import pytest
@@ -128,3 +130,17 @@ def test_without_an_accelerator_it_says_so(
     assert gpu.main() == 0
     assert capsys.readouterr().out == "no accelerator on this machine: nothing to run\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_what_its_scripts_import_is_there() -> None:
+    """Most of it is imported where an accelerator is at hand alone: what was renamed would be noticed there."""
+    lacking: list[str] = []
+    for file in Path(gpu.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                for name in node.names:
+                    try:
+                        resolve_name(f"{node.module}:{name.name}")
+                    except (ImportError, AttributeError):
+                        lacking.append(f"{file.name}: {node.module}.{name.name}")
+    assert lacking == []

@@ -298,7 +298,9 @@ class _Place:
         if span is not None and self.span is not None:
             own[(self.span, *middle, span, *rest)] += values
             return
-        if isinstance(array, Tensor) and self.index is not None:
+        if span is not None:
+            columns = span
+        elif isinstance(array, Tensor) and self.index is not None:
             columns = self.index[part]  # where the sums lie: no copy of the index in every step
         for place, row in enumerate(self.rows):
             target = own[(int(row), *middle)]
