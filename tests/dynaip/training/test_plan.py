@@ -20,6 +20,7 @@ from dynaip.training.encoding import encode_text
 from dynaip.training.machines import GIB, Machine
 from dynaip.training.memory import CONTEXT
 from dynaip.training.plan import TrainingPlan, Weights, make_plan
+from dynaip.training.sharding import gathered_parameters
 from dynaip.training.traced import Traced, skeleton_of, trace
 from dynaip.training.trainer import Trainer
 from tests.tiny_models import FAMILIES, save
@@ -161,6 +162,53 @@ def test_what_fits_and_what_is_offered_where_it_does_not(experiment: Any) -> Non
     assert (auto.checkpoints(of[80]), auto.checkpoints(of[40])) == (False, True)
     assert auto.flops(checkpointing=False) == 4 * 300
     assert auto.flops(checkpointing=True) == 4 * 400
+
+
+def test_moments_in_8_bits_and_an_average_are_counted(experiment: Any) -> None:
+    made = plan(experiment(), base=20, kept=8, kept_again=1, optimizer="adamw8bit", ema=0.99)
+    memory = made.memory(checkpointing=False)
+    assert memory["optimizer"] == pytest.approx(GIB // 16 * 2, rel=0.03)
+    assert memory["average"] == GIB // 16 * 4
+
+
+def test_a_base_is_shared_out_where_nothing_else_fits_it(experiment: Any) -> None:
+    made = replace(plan(experiment(), base=20, kept=8, kept_again=1), processes=4, gathered=GIB)
+    of = {gib: Machine(f"a {gib}", gib * GIB, None) for gib in (80, 40, 16)}
+    assert [made.on(of[gib]).sharded for gib in (80, 40, 16)] == [False, False, True]
+    small = made.on(of[16])
+    assert small.memory(checkpointing=True)["base"] == 20 * GIB // 4 + 2 * GIB, (
+        "a part of it, and what is whole at once"
+    )
+    assert small.fits(of[16])
+    assert small.loading() < made.loading() - 19 * GIB, "while pairs are encoded it is not there yet"
+    for settings in ({"shard_base": False}, {"gradient_checkpointing": False}):
+        other = replace(made, settings=made.settings.model_copy(update=settings)).on(of[16])
+        assert other.sharded is (settings != {"shard_base": False})
+    assert not replace(made, processes=1).on(of[16]).sharded
+    assert not replace(made, quantised={"transformer": "nf4"}).on(of[16]).sharded
+    refused = replace(made, settings=made.settings.model_copy(update={"shard_base": False})).on(of[16])
+    assert (refused.remedy(of[16]) or {}).get("training.shard_base") == "auto"
+
+
+@pytest.mark.parametrize(
+    ("use", "model", "billions"),
+    [("flux2", "black-forest-labs/FLUX.2-dev", 32.2), ("qwen_image", "Qwen/Qwen-Image", 20.4)],
+)
+def test_parts_of_the_true_shapes_are_what_a_process_holds(use: str, model: str, billions: float) -> None:
+    """FSDP cuts every weight along its first axis: of eight processes each holds an eighth, rounded up."""
+    from dynaip.config import ComponentSpec
+
+    backbone = registry().build(ComponentSpec.parse("backbone", {"use": use, "model": model}))
+    transformer = backbone.skeleton().pipe.transformer
+    blocks = [site.block for site in backbone.blocks(transformer)]
+    whole = Weights.of(transformer)
+    assert whole.all / 1e9 == pytest.approx(billions, rel=0.01)
+    part = sum(-(-each.shape[0] // 8) * each[0].numel() for each in transformer.parameters())
+    assert part == pytest.approx(whole.all / 8, rel=0.001)
+    outside = [each for name, each in transformer.named_parameters() if "transformer_blocks." not in name]
+    largest = max(sum(each.numel() for each in block.parameters()) for block in blocks)
+    assert gathered_parameters(transformer, blocks) == sum(each.numel() for each in outside) + 2 * largest
+    assert (part + gathered_parameters(transformer, blocks)) * 2 < 13 * GIB, "instead of 60 and 38 GiB"
 
 
 def test_a_training_that_cannot_fit_is_refused_before_anything_is_loaded(
