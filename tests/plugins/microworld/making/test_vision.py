@@ -53,7 +53,9 @@ def test_what_is_told_apart_is_counted_by_direction_and_not_by_size() -> None:
     torch.manual_seed(0)
     one, direction = torch.randn(20_000, 8), torch.tensor([1.0, -1.0] * 4)
     assert vision.told(one, one).item() == pytest.approx(0, abs=1e-5)
-    assert vision.told(one, torch.randn(20_000, 8)).item() == pytest.approx(14 / 8, abs=0.03)  # the norm takes one direction
+    assert vision.told(one, torch.randn(20_000, 8)).item() == pytest.approx(
+        14 / 8, abs=0.03
+    )  # the norm takes one direction
     rest = one - (one @ direction)[:, None] * direction / 8
     for size in (0.05, 0.5):
         pair = (rest + size * torch.randn(len(one), 1) * direction for _ in range(2))
