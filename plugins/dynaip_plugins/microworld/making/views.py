@@ -13,7 +13,7 @@ from torch import Tensor
 
 SMALLEST = 0.6
 """The side of the smallest crop."""
-BLURS = {8: 0.65, 4: 0.25}
+BLURS = {16: 0.5, 8: 0.4}
 """How often pixels are averaged over squares of so many: texture and emblem go, silhouettes stay; the rest stays sharp."""
 
 

@@ -51,7 +51,7 @@ DETAILED = round(17 / 24 * LAYERS)
 """Layers up to the one whose patches are told apart."""
 DETAIL_WEIGHT, COLDNESS, PATCHES, RECOLOURED = 1.0, 10.0, 3, 0.7
 """The weight of that, its inverse temperature, patches of each image, and the share of crops in other colours."""
-DULL_WEIGHT, DULL_SHARE, DULL_RECOLOURED, FLOOR = 1.0, 0.5, 0.8, 1e-4
+DULL_WEIGHT, DULL_SHARE, DULL_RECOLOURED, FLOOR = 2.0, 0.5, 0.8, 1e-4
 """The weight of looking alike without detail, the share of a batch that is asked, of it in other colours, and what is added
 to the variance of each direction."""
 AGAIN = 0.6

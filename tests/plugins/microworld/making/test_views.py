@@ -50,12 +50,12 @@ def test_other_colours_keep_greys_and_what_is_not_asked() -> None:
 
 
 def test_blur_takes_stripes_and_leaves_the_large() -> None:
-    """Stripes of four pixels vanish under the stronger blur, halves stay, and some images stay as they are."""
+    """Stripes of four pixels vanish, halves stay, and some images stay as they are."""
     torch.manual_seed(0)
     column = torch.arange(128)
     stripes = (column // 4 % 2 * 2.0 - 1).expand(200, 3, 128, 128)
     left = views.blur(stripes)[..., 32:96].std((1, 2, 3))
     gone, same = (left < 1e-5).float().mean(), (left > 0.99).float().mean()
-    assert abs(gone - views.BLURS[8]) < 0.12 and abs(same - (1 - sum(views.BLURS.values()))) < 0.08
+    assert abs(gone - sum(views.BLURS.values())) < 0.08 and abs(same - (1 - sum(views.BLURS.values()))) < 0.08
     halves = (column // 64 * 2.0 - 1).expand(50, 3, 128, 128)
-    assert (views.blur(halves) - halves)[..., :48].abs().max() < 1e-5
+    assert (views.blur(halves) - halves)[..., :40].abs().max() < 1e-5
