@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import re
 import sys
@@ -16,14 +17,17 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from mkdocs.structure.files import File
+from nbclient.exceptions import CellExecutionError
 
 from dynaip_site import generated, notebooks
 from dynaip_site.blocks import SHOWN, Block, blocks_of
-from dynaip_site.running import run_page
+from dynaip_site.running import BlockFailed, run_page
 
 RUN = os.environ.get("DYNAIP_DOCS_RUN") == "1"
 LONGEST = 60
 """Lines of output that a page shows."""
+LOG = logging.getLogger("mkdocs.hooks.dynaip")
+"""A warning here fails a strict build at its end: a build of many minutes tells all that is wrong, not the first alone."""
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -32,7 +36,11 @@ def on_files(files: Any, config: Any) -> Any:
     for address, make in generated.PAGES.items():
         files.append(File.generated(config, address, content=make()))
     for path in notebooks.NOTEBOOKS:
-        content = notebooks.page_of(path, run=RUN)
+        try:
+            content = notebooks.page_of(path, run=RUN)
+        except CellExecutionError as error:
+            LOG.warning("%s: %s", path.name, ANSI.sub("", str(error)))
+            content = notebooks.page_of(path, run=False)
         files.append(File.generated(config, notebooks.address(path), content=content))
     return files
 
@@ -43,7 +51,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if not (RUN and written and any(block.runs for block in blocks_of(markdown))):
         return SHOWN.sub("", markdown)
     with tempfile.TemporaryDirectory() as folder:
-        printed = run_page(markdown, Path(folder), name=page.file.src_uri)
+        try:
+            printed = run_page(markdown, Path(folder), name=page.file.src_uri)
+        except BlockFailed as error:
+            LOG.warning("%s", ANSI.sub("", str(error)))
+            return SHOWN.sub("", markdown)
         shown = with_output(markdown, printed)
         return SHOWN.sub(lambda found: picture(Path(folder) / found["file"], found["text"] or ""), shown)
 

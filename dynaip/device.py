@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 from dynaip.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
+    from torch import Tensor
 
 VARIABLE = "DYNAIP_DEVICE"
 """Environment variable that says what ``auto`` means; processes that we start inherit it."""
@@ -47,9 +50,19 @@ def use(name: str, offload: str | None = None) -> None:
     ``offload`` (none, model, sequential) likewise says how pipelines are loaded that only generate.
     """
     if name.strip().lower() != AUTO:
-        os.environ[VARIABLE] = str(choose(name))
+        chosen = choose(name)
+        os.environ[VARIABLE] = str(chosen)
+        make_current(chosen)
     if offload is not None:
         os.environ[OFFLOAD] = _way(offload)
+
+
+def make_current(device: torch.device) -> None:
+    """Let streams, events and pinned memory that name no device belong to this one, if it has a number."""
+    if ":" in str(device) and device.type not in ("cpu", "meta"):
+        import torch
+
+        torch.accelerator.set_device_index(device.index)
 
 
 def load_on(backbone: Any, device: torch.device, dtype: torch.dtype | None = None) -> Any:
@@ -99,6 +112,45 @@ def default_dtype(device: torch.device) -> torch.dtype:
     import torch
 
     return torch.float32 if device.type == "cpu" else torch.bfloat16
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Send a tensor of the host; to CUDA through pinned memory, so that the host goes on meanwhile.
+
+    A plain copy waits until everything that was launched before it has run.
+    """
+    if device.type == "cuda" and values.device.type == "cpu":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=device.type in ("cuda", "meta"))  # on meta, for tests that look for copies
+
+
+class ToHost:
+    """A copy on the host that arrives beside what is launched next: asking the tensor itself would wait for that, too."""
+
+    def __init__(self, values: Tensor) -> None:
+        import torch
+
+        self._values, self._arrived = values, None
+        if values.is_cuda:
+            self._values = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            self._values.copy_(values, non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record(torch.cuda.current_stream(values.device))  # which need not be the current device's
+
+    def read(self) -> Tensor:
+        """The values, once they are there."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return self._values
+
+
+def rows_of(values: Tensor, places: Sequence[int]) -> Tensor:
+    """``values[places]`` without waiting for the device that they lie on; ``values`` themselves for all rows in order."""
+    if list(places) == list(range(len(values))):
+        return values
+    import torch
+
+    return values[to_device(torch.tensor(places, dtype=torch.long), values.device)]
 
 
 def peak_memory() -> tuple[str, float]:

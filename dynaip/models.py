@@ -17,14 +17,15 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 def resolve(name: str | Path, part: str) -> Path | str:
     """Find a model by name: an existing folder, ``part`` of a bundle such as ``microworld``, or else a hub id (a string).
 
-    Raises ``InputError`` for anything else, naming the bundles there are.
+    ``microworld/dino`` is another part of a bundle. Raises ``InputError`` for anything else, naming the bundles there are.
     """
     folder = at_home(name)
     if folder.is_dir():
         return folder
     bundles = [entry.component.name for entry in registry().components("bundle")]
-    if str(name) in bundles:
-        return bundle_folder(str(name), part)
+    bundle, _, own = str(name).partition("/")
+    if bundle in bundles:
+        return bundle_folder(bundle, own or part)
     if _HUB_ID.fullmatch(str(name)):
         return str(name)
     known = ", ".join(bundles) or "none"
@@ -34,7 +35,8 @@ def resolve(name: str | Path, part: str) -> Path | str:
 
 def is_here(name: str) -> bool:
     """Whether a name is a folder or a bundle, so that nothing needs to be fetched."""
-    return at_home(name).is_dir() or name in [entry.component.name for entry in registry().components("bundle")]
+    bundles = [entry.component.name for entry in registry().components("bundle")]
+    return at_home(name).is_dir() or name.partition("/")[0] in bundles
 
 
 def bundle_folder(name: str, part: str) -> Path:

@@ -8,12 +8,15 @@ import platform
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
@@ -24,6 +27,8 @@ LOCK = ".lock"
 """Note of the process that holds a folder."""
 GUARD = ".guard"
 """What the system locks beside it (a locked file cannot be read everywhere)."""
+BEAT, SILENT = 15.0, 90.0
+"""Seconds after which a holder renews its note, and after which one that is not renewed counts as a dead machine's."""
 PACKAGES = ("dynaip", "torch", "diffusers", "transformers", "accelerate", "safetensors", "numpy")
 
 
@@ -93,7 +98,8 @@ class Run:
     def locked(self) -> Generator[None]:
         """Hold the folder alone; ``InputError`` names the process that holds it already, or why it cannot be written.
 
-        The lock of a process that died is taken over.
+        The lock of a process that died is taken over: at once on its own machine, elsewhere when its note was not renewed for
+        ``SILENT`` seconds, whether or not the file system keeps locks between machines.
         """
         note, guard = self.path / LOCK, FileLock(self.path / GUARD, timeout=0)
         try:
@@ -102,7 +108,8 @@ class Run:
         except OSError as error:
             raise InputError(f"{self.path} cannot be a run's folder ({error.strerror}): choose another one") from error
         try:
-            yield
+            with _renewed(note):
+                yield
         finally:
             note.unlink(missing_ok=True)
             with suppress(OSError):  # before it is let go, so that nobody else holds it; Windows keeps open files
@@ -118,13 +125,69 @@ def _take(guard: FileLock, note: Path) -> None:
     except Timeout:
         free = False
     holder, here = _holder(note), socket.gethostname()
-    if not free or holder.get("host", here) != here:
+    elsewhere = holder.get("host", here) != here
+    if free and elsewhere and holder.get("token"):
+        print(f"dynaip: {note.parent}: waiting to see whether {_told(holder)} goes on", file=sys.stderr)
+        elsewhere = not _silent(note)
+    if not free or elsewhere:
         guard.release()
         raise InputError(
-            f"{note.parent} is in use by process {holder.get('pid', '?')} on {holder.get('host', '?')}: wait for it, "
-            f"choose another folder, or delete {note} if that process is gone"
+            f"{note.parent} is in use by {_told(holder)}: wait for it, choose another folder, or delete {note} if that "
+            "process is gone"
         )
-    write_json(note, {"pid": os.getpid(), "host": here}, indent=None)
+    token = uuid4().hex
+    write_json(note, {"pid": os.getpid(), "host": here, "token": token}, indent=None)
+    if holder.get("host", here) != here:
+        time.sleep(BEAT / 10)  # another machine may have waited as long, and the later note stays
+        if _holder(note).get("token") != token:
+            guard.release()
+            raise InputError(f"{note.parent} is in use by {_told(_holder(note))}: it was a moment quicker")
+
+
+def _told(holder: dict[str, Any]) -> str:
+    return f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
+
+
+def _silent(note: Path) -> bool:
+    """Whether nobody renews a note for as long as a living holder never waits."""
+    before, end = _mark(note), time.monotonic() + SILENT
+    while time.monotonic() < end:
+        time.sleep(min(1.0, SILENT / 10))
+        if _mark(note) != before:
+            return False
+    return True
+
+
+def _mark(note: Path) -> tuple[int, bytes]:
+    """When a note was renewed, and what it says; it is opened, since network file systems ask their server then."""
+    try:
+        with note.open("rb") as opened:
+            return os.fstat(opened.fileno()).st_mtime_ns, opened.read()
+    except OSError:
+        return 0, b""
+
+
+@contextmanager
+def _renewed(note: Path) -> Generator[None]:
+    """Renew a note while the context is open. A process that stood still until another machine took its folder ends at once."""
+    own, over = _holder(note), Event()
+
+    def renew() -> None:
+        while not over.wait(BEAT):
+            found = _holder(note)
+            if found and found.get("token") != own.get("token") and not over.is_set():
+                print(f"dynaip: {note.parent} was taken over by {_told(found)} meanwhile", file=sys.stderr, flush=True)
+                os._exit(1)
+            with suppress(OSError):  # a server that is away for a while is no reason to end
+                os.utime(note) if found else write_json(note, own, indent=None)
+
+    thread = Thread(target=renew, name="holds a run folder", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _holder(note: Path) -> dict[str, Any]:

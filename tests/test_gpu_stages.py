@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
+from pkgutil import resolve_name
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tests.gpu import __main__ as gpu
 from tests.gpu.rows import Reader, Teller
@@ -117,3 +120,27 @@ def test_a_measure_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert list(table.left_out) == ["long"]
     assert [figure.what for figure in table.figures] == ["x"]
     assert table.waiting == []
+
+
+def test_without_an_accelerator_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--out", str(tmp_path / "out")])
+    assert gpu.main() == 0
+    assert capsys.readouterr().out == "no accelerator on this machine: nothing to run\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_its_scripts_import_is_there() -> None:
+    """Most of it is imported where an accelerator is at hand alone: what was renamed would be noticed there."""
+    lacking: list[str] = []
+    for file in Path(gpu.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                for name in node.names:
+                    try:
+                        resolve_name(f"{node.module}:{name.name}")
+                    except (ImportError, AttributeError):
+                        lacking.append(f"{file.name}: {node.module}.{name.name}")
+    assert lacking == []

@@ -9,10 +9,15 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from dynaip.registry import registry
 from dynaip.version import __version__
@@ -82,6 +87,30 @@ def test_version_changelog_and_citation_agree() -> None:
     assert citation["version"] == __version__
     assert f"\n## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert {"cff-version", "message", "title", "authors", "license", "references"} <= set(citation)
+
+
+def test_every_extra_accepts_the_pinned_versions() -> None:
+    """What is installed here is asked what it needs; an extra that is not installed is not checked."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = {canonicalize_name(name): pin for name, _, pin in (line.partition("==") for line in lines if "==" in line)}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [line for extra in project["optional-dependencies"].values() for line in extra] + project["dependencies"]
+    named = [Requirement(line) for line in asked]
+    unpinned = [one.name for one in named if canonicalize_name(one.name) not in pins]
+    pinned = [(name, one, pins[key]) for name, one in needs(named) if (key := canonicalize_name(one.name)) in pins]
+    refused = [f"{name} wants {one}" for name, one, pin in pinned if not one.specifier.contains(pin)]
+    assert not unpinned and not refused
+
+
+def needs(named: list[Requirement]) -> Iterator[tuple[str, Requirement]]:
+    """What we ask for, and what each of it that is installed asks for in turn."""
+    for one in named:
+        yield "dynaip", one
+        with suppress(PackageNotFoundError):
+            for line in requires(one.name) or ():
+                need = Requirement(line)
+                if need.marker is None or need.marker.evaluate({"extra": ""}):
+                    yield one.name, need
 
 
 def test_every_extra_is_asked_for_somewhere() -> None:

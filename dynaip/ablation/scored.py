@@ -41,6 +41,12 @@ def named_folders(given: Sequence[str]) -> dict[str, Path]:
     return arms
 
 
+def pictures_of(config: EvaluationConfig, arms: Mapping[str, Path]) -> tuple[list[Case], dict[str, list[Path]]]:
+    """The cases and, by arm, the picture of each; ``InputError`` where an arm lacks a picture or has two for a case."""
+    cases, benchmark = benchmark_cases(config), benchmark_of(config)
+    return cases, {name: find_pictures(place, cases, benchmark.places) for name, place in arms.items()}
+
+
 def score_pictures(
     config: EvaluationConfig,
     arms: Mapping[str, Path],
@@ -52,9 +58,8 @@ def score_pictures(
     ``out`` gets ``scores.parquet`` (with a column arm), ``results.csv``, ``cases.parquet`` and an ablation's folders: plan,
     cases, ``arms/NAME/scores.parquet``. Nothing is scored before every arm has every picture.
     """
-    cases, benchmark = benchmark_cases(config), benchmark_of(config)
     with gathered():
-        found = {name: find_pictures(place, cases, benchmark.places) for name, place in arms.items()}
+        cases, found = pictures_of(config, arms)
         folder, tables = AblationFolder(out), list[pd.DataFrame]()
         write_cases(cases, folder)
         write_table(out / "cases.parquet", case_table(cases))

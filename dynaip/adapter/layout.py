@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from dynaip.adapter.attention import split_heads
 from dynaip.adapter.words import occurrences, pieces_of
 from dynaip.contracts import BlockSite, ForwardPass
+from dynaip.device import to_device
 from dynaip.errors import InputError, MismatchError
 
 Subject = str | Sequence[int]
@@ -110,6 +111,8 @@ class LayoutFinder:
         self._passes = 0
         self._sums: Tensor | None = None
         self._query: Tensor | None = None
+        self._sent: list[list[Tensor]] | None = None
+        """Places of the subjects' tokens on the device."""
 
     @contextmanager
     def listening(self) -> Generator[None]:
@@ -126,7 +129,7 @@ class LayoutFinder:
             for handle in handles:
                 handle.remove()
             # The layout outlives the context; models that it was read from do not.
-            self.call = self._query = self._sums = self.encoder = self.tokenizer = None
+            self.call = self._query = self._sums = self._sent = self.encoder = self.tokenizer = None
             self.sites = []
 
     def begins(self, call: ForwardPass) -> bool:
@@ -136,7 +139,7 @@ class LayoutFinder:
 
     def restart(self) -> None:
         """Forget the layout of the generation before."""
-        self.layout, self._sums, self._passes, self._spent = None, None, 0, True
+        self.layout, self._sums, self._sent, self._passes, self._spent = None, None, None, 0, True
 
     def look(self, call: ForwardPass) -> bool:
         """Look at this pass, if it is one of the first; afterwards the layout is there."""
@@ -159,7 +162,7 @@ class LayoutFinder:
         rows = ids.tolist()
         # The negative prompt is encoded, too: the prompt is what came first, or what has all the subjects.
         if not self._rows or self._spent or all(self._places(row, sample) for row, sample in self._paired(rows)):
-            self._rows, self._spent = rows, False
+            self._rows, self._spent, self._sent = rows, False, None
 
     def _hold(self, module: nn.Module, args: Any, output: Tensor) -> None:
         self._query = output if self.call is not None else None
@@ -180,16 +183,23 @@ class LayoutFinder:
         tokens = call.grid[0] * call.grid[1]
         scores = query[:, :, :tokens] @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
         shares = scores.float().softmax(dim=-1).mean(dim=1)
-        places = self.places(call.batch, shares.shape[-1])
-        if len({len(sample) for sample in places}) > 1:
-            raise InputError(
-                "layout: all prompts of a batch need one number of references; paint the others by themselves"
-            )
+        places = self._places_on(call.batch, shares)
         maps = torch.stack(
             [torch.stack([row[:, each].sum(-1) for each in sample]) for row, sample in zip(shares, places, strict=True)]
         )
         maps = maps.unflatten(-1, call.grid)
         self._sums = maps if self._sums is None else self._sums + maps
+
+    def _places_on(self, batch: int, shares: Tensor) -> list[list[Tensor]]:
+        """``places`` where the maps lie, sent there once a generation."""
+        if self._sent is None:
+            found = self.places(batch, shares.shape[-1])
+            if len({len(sample) for sample in found}) > 1:
+                raise InputError(
+                    "layout: all prompts of a batch need one number of references; paint the others by themselves"
+                )
+            self._sent = [[to_device(torch.tensor(each), shares.device) for each in sample] for sample in found]
+        return self._sent
 
     # -- words ---------------------------------------------------------------------------------------------------------
 

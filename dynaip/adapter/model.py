@@ -29,6 +29,7 @@ from dynaip.adapter.slots import Slot, training_slots
 from dynaip.adapter.terms import half_products
 from dynaip.config import ComponentSpec, ExperimentConfig
 from dynaip.contracts import Backbone, BlockSite, Branch, DecouplingPolicy, ForwardPass, FusedReference, VisualEncoder
+from dynaip.device import rows_of
 from dynaip.errors import InputError
 from dynaip.registry import registry
 
@@ -260,7 +261,7 @@ class DynaIP(Adapter):
         def make(call: ForwardPass) -> list[Slot]:
             condition, repeats = call.condition if self.fusion.uses_condition else None, call.batch // len(keep)
             if condition is not None and rows is not None:
-                condition = condition[[row * repeats for row in rows]]
+                condition = rows_of(condition, [row * repeats for row in rows])
             with half_products(base):
                 made.fused = self.fuse(features, condition=condition)
             owners = list(range(len(keep))) if rows is None else rows

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynaip.device import rows_of, to_device
+
 
 @dataclass
 class Slot:
@@ -40,13 +42,9 @@ def training_slots(
     slots: list[Slot] = []
     for number in range(max(numbers, default=-1) + 1):
         places = [place for place, each in enumerate(numbers) if each == number]
-        owners, every = [rows[place] for place in places], len(places) == len(rows)
-        scales = keep.to(tokens) if owners == list(range(len(keep))) else keep.to(tokens)[owners]
-        slots.append(
-            Slot(
-                owners, tokens if every else tokens[places], scales, [where[place] for place in places], repeats, number
-            )
-        )
+        owners = [rows[place] for place in places]
+        scales = rows_of(keep.to(tokens), owners)
+        slots.append(Slot(owners, rows_of(tokens, places), scales, [where[place] for place in places], repeats, number))
     return slots
 
 
@@ -120,10 +118,10 @@ def _group(
     in_order = torch.equal(members, torch.arange(len(slot.rows)))
     everyone = torch.equal(samples, torch.arange(batch))
     return Group(
-        None if in_order else members.to(device),
-        None if everyone else samples.to(device),
-        None if index is None else index.to(device),
-        scale.to(device),
+        None if in_order else to_device(members, device),
+        None if everyone else to_device(samples, device),
+        None if index is None else to_device(index, device),
+        to_device(scale, device),
         _one_number(scale),
     )
 
@@ -179,12 +177,12 @@ def _gathered(groups: list[tuple[int, Group]], flats: list[Tensor]) -> Gathered:
 
 def _scale(slot: Slot, positions: list[int], regions: Sequence[Tensor | None], index: Tensor | None) -> Tensor:
     """s_r M_r of some rows at the tokens ``index``, every row as often as it stands for rows of the pass."""
-    scales = slot.scales[torch.tensor(positions, device=slot.scales.device)][:, None, None].float()
+    scales = rows_of(slot.scales, positions)[:, None, None].float()
     given = [region for region in regions if region is not None]
     if given:
         rows = [torch.ones_like(given[0]) if region is None else region for region in regions]
         weights = torch.stack(rows if index is None else [row[index] for row in rows])
-        scales = scales * weights[..., None].to(scales.device)
+        scales = scales * to_device(weights[..., None], scales.device)
     return scales.repeat_interleave(slot.repeats, dim=0)
 
 

@@ -25,6 +25,7 @@ def encode(
     What is there already is left as it is, so that it goes on after being stopped or killed. Trainings with
     training.cache: disk find it.
     """
+    use(device)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from dynaip.config import load_experiment
@@ -32,7 +33,6 @@ def encode(
 
     overrides = [*(set_ or ()), *([f"training.cache_folder={folder.absolute()}"] if folder else [])]
     config = load_experiment(file, overrides)
-    use(device)
     from dynaip.training.prepare import encode_pairs
 
     columns = (TextColumn("encode"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())

@@ -96,14 +96,19 @@ def _bars(progress: Any) -> OnProgress:
     encoding = progress.add_task("encode", total=None, details="", visible=False)
     training = progress.add_task("train", total=None, details="", visible=False)
     smooth: list[float] = []
+    validated = ""
 
     def show(report: StepReport | Preparation) -> None:
+        nonlocal validated
         if isinstance(report, Preparation):
             progress.update(encoding, total=report.total, completed=report.done, visible=True)
             return
         if report.loss == report.loss:
             smooth[:] = [report.loss if not smooth else 0.98 * smooth[0] + 0.02 * report.loss]
         details = f"loss {smooth[0] if smooth else float('nan'):.4f}"
+        if report.validation_loss is not None:
+            validated = f", validation {report.validation_loss:.4f}"
+        details += validated
         speed = progress.tasks[training].speed
         details += f", {speed:.2f} steps/s" if speed else ""
         details += f", {report.skipped} skipped" if report.skipped else ""

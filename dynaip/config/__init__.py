@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dynaip.config.ablation import AblationConfig, ArmSettings
 from dynaip.config.components import ComponentSpec, OfKind
-from dynaip.config.experiment import AdapterConfig, EvaluationConfig, ExperimentConfig, TrainingConfig, fingerprint
+from dynaip.config.experiment import (
+    AdapterConfig,
+    EvaluationConfig,
+    ExperimentConfig,
+    TrainingConfig,
+    ValidationConfig,
+    fingerprint,
+)
 from dynaip.config.loading import (
     config_file,
     load_ablation,
@@ -29,6 +36,7 @@ __all__ = [
     "SourceConfig",
     "Strict",
     "TrainingConfig",
+    "ValidationConfig",
     "config_file",
     "fingerprint",
     "load_ablation",

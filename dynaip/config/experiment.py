@@ -63,6 +63,34 @@ LIMIT: Mark = "limit"
 """Marks an option that says how far training goes: a resumed run may change it, as it may change a habit."""
 
 
+class ValidationConfig(Strict):
+    """Pairs that are never trained on, whose loss is told at the same timesteps and noise each time.
+
+    A plain number is short for ``pairs``.
+    """
+
+    pairs: PositiveInt = 32
+    """How many: held out of the training's own source, evenly spread over it, or the most that are taken of ``source``."""
+    source: Annotated[ComponentSpec, OfKind("source")] | None = None
+    """Another source that they come from; None holds them out."""
+    every: PositiveInt = 500
+    """Steps between two validations; the last step has one in any case."""
+    timesteps: list[float] = Field(default_factory=lambda: [0.1, 0.3, 0.5, 0.7, 0.9], min_length=1)
+    """Each in (0, 1); ``validation_loss`` is the mean over them, and each has a figure of its own beside it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, given: Any) -> Any:
+        return {"pairs": given} if isinstance(given, int) and not isinstance(given, bool) else given
+
+    @field_validator("timesteps")
+    @classmethod
+    def _inside(cls, timesteps: list[float]) -> list[float]:
+        if not all(0 < each < 1 for each in timesteps) or len({*timesteps}) < len(timesteps):
+            raise ValueError(f"must be different numbers between 0 and 1, not {timesteps}")
+        return timesteps
+
+
 class TrainingConfig(Strict):
     """How an adapter is trained."""
 
@@ -109,6 +137,8 @@ class TrainingConfig(Strict):
     log_every: Annotated[PositiveInt, HABIT] = 10
     trackers: Annotated[list[Literal["tensorboard", "wandb", "trackio"]], HABIT] = Field(default_factory=list)
     """Who is told the numbers of ``metrics.jsonl``, too; nothing leaves the machine unless its own variables say so."""
+    validation: ValidationConfig | None = None
+    """Loss on pairs that are never trained on; None has none."""
     workers: Annotated[NonNegativeInt, HABIT] = 0
     """Processes that load pairs."""
     threads: Annotated[PositiveInt | None, HABIT] = None
@@ -138,7 +168,13 @@ class TrainingConfig(Strict):
 
     def training_part(self) -> dict[str, Any]:
         """What changes the trained weights: not how often something is written, shown or kept."""
-        return self.model_dump(mode="json", exclude=self._marked(HABIT))
+        part = self.model_dump(mode="json", exclude={*self._marked(HABIT), "validation"})
+        return part | ({"held_out": self.held_out} if self.held_out else {})
+
+    @property
+    def held_out(self) -> int:
+        """Pairs of the source that are not trained on."""
+        return self.validation.pairs if self.validation and self.validation.source is None else 0
 
     @classmethod
     def may_change(cls) -> set[str]:
@@ -205,7 +241,9 @@ class ExperimentConfig(Strict):
     def specs(self) -> list[ComponentSpec]:
         """List every component that the experiment names."""
         judged = [self.evaluation.benchmark, *self.evaluation.metrics] if self.evaluation else []
-        return [self.backbone, self.encoder, self.fusion, self.decoupling, self.source, *judged]
+        validation = self.training.validation
+        validated = [validation.source] if validation and validation.source else []
+        return [self.backbone, self.encoder, self.fusion, self.decoupling, self.source, *validated, *judged]
 
     def resolved(self) -> dict[str, Any]:
         """Give everything as plain data: qualified names, and every default written out."""

@@ -9,9 +9,11 @@ from typing import Any, cast
 from dynaip.config.yaml_text import MAX_DEPTH, parse
 from dynaip.errors import ConfigError
 
-COMPONENTS = frozenset({"backbone", "encoder", "fusion", "decoupling", "source", "evaluation.benchmark"})
+COMPONENTS = frozenset(
+    {"backbone", "encoder", "fusion", "decoupling", "source", "training.validation.source", "evaluation.benchmark"}
+)
 """Paths of an experiment that hold a component."""
-SECTIONS = frozenset({"", "adapter", "training", "evaluation"})
+SECTIONS = frozenset({"", "adapter", "training", "training.validation", "evaluation"})
 """Paths of an experiment that hold named options; values below are replaced whole."""
 
 

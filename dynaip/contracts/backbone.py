@@ -123,6 +123,13 @@ class Backbone(ABC):
     def encode_images(self, pipe: Any, pixels: Tensor) -> Tensor:
         """Encode pixels in [-1, 1] (B x 3 x height x width) into the transformer's latent tokens (B x T x C)."""
 
+    def shortened(self, text: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Prompts of a batch, still on the host, without padding that none of them needs; by default as they are.
+
+        What ``velocity`` would have to read to know it belongs here: on a device every reading makes the host wait.
+        """
+        return text
+
     @abstractmethod
     def velocity(
         self, pipe: Any, latents: Tensor, timesteps: Tensor, text: Mapping[str, Tensor], size: tuple[int, int]

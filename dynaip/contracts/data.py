@@ -100,6 +100,13 @@ class PairSource(ABC):
         """
         return None
 
+    def kin(self, index: int) -> Sequence[int]:
+        """All pairs that are made of the pictures of this one (the other way round, or once more), itself among them.
+
+        Those that are held out of training are held out with their kin.
+        """
+        return (index,)
+
     def name(self, index: int) -> str:
         """What messages call a pair that cannot be read, e.g. its file and row; empty where its number says it all."""
         return ""

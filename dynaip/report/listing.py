@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from math import isfinite
@@ -20,6 +21,8 @@ DEEPEST = 4
 """Folders below the given one that are looked into: an ablation among others holds its runs at the third."""
 RECENT = 20
 """Logged steps whose losses are told as one mean: a single one says little."""
+LONG_AGO = 600.0
+"""Seconds after which a note of another machine's process is that of a dead one."""
 INNER = frozenset({"checkpoints", "adapter", "samples", "analysis", "cases", "logs", "groups"})
 """Folders of a run that hold no runs."""
 
@@ -111,10 +114,10 @@ def _state(run: Run, *, done: Any, steps: Any, scored: bool) -> str:
 
 
 def _held(note: Path) -> bool:
-    """Whether a process holds the folder; of another machine's process only its note is known."""
+    """Whether a process holds the folder; one of another machine renews its note (clocks may differ by a few minutes)."""
     held = last_entry(note)
     if held.get("host") != socket.gethostname():
-        return bool(held)
+        return bool(held) and time.time() - note.stat().st_mtime < LONG_AGO
     try:
         os.kill(int(held.get("pid", 0)), 0)
     except PermissionError:

@@ -45,7 +45,7 @@ class BatchOrder:
     rank: int = 0
     world: int = 1
     groups: Indices | None = None
-    """Number of each pair's size: a batch holds one size. None if there is one alone."""
+    """Number of each pair's size: a batch holds one size. None if there is one alone. Below 0 is never trained on."""
     blocks: Sequence[int] | None = None
     """See ``PairSource.blocks``."""
     shuffle: Shuffle = field(init=False, repr=False)

@@ -137,6 +137,12 @@ class PairLoader:
                     self.remarks.tell()
                 yield self._stacked(indices, None if self.caching else loaded)
 
+    def some(self, indices: Sequence[int]) -> Batch:
+        """A batch of these pairs, out of turn; for one that cannot be used the next good one of them stands in."""
+        if not self.caching:
+            self.kept.clear()
+        return stacked([self._good(index, indices) for index in indices])
+
     def fill(self, start: int, end: int, *, on_progress: Callable[[int, int], None] | None = None) -> None:
         """Encode ahead everything that these batches will ask for, if it is kept at all."""
         if not self.caching:
@@ -254,9 +260,9 @@ class PairLoader:
         indices = self._block(place // BLOCK) if self.caching else [place]
         self._keep(indices, [self.dataset[index] for index in indices])
 
-    def _good(self, index: int) -> Encoded:
-        """The pair of an index; for a bad one the next good one after it."""
-        for place in self.order.after(index):
+    def _good(self, index: int, among: Sequence[int] | None = None) -> Encoded:
+        """The pair of an index; for a bad one the next good one after it, or (``among``) one of these."""
+        for place in self.order.after(index) if among is None else (index, *among):
             if place not in self.kept and place not in self.quarantine.bad:
                 self._fetch(place)
             if place in self.kept:

@@ -20,6 +20,13 @@ class Machine:
     speed: float | None
     """Dense floating-point operations a second in bf16 (fp16 where there is none), by its data sheet; None if not known."""
     accelerator: bool = True
+    free: int | None = None
+    """Bytes of them that a training could have now; None: all."""
+
+    @property
+    def available(self) -> int:
+        """Bytes that a training can have."""
+        return self.memory if self.free is None else self.free
 
 
 def _machines(*rows: tuple[str, float, float]) -> dict[str, Machine]:
@@ -49,7 +56,7 @@ def here() -> Machine:
     import torch
 
     from dynaip.device import choose
-    from dynaip.training.memory import machine_memory
+    from dynaip.training.memory import free_memory, machine_memory
 
     device = choose()
     if device.type != "cuda":
@@ -58,4 +65,4 @@ def here() -> Machine:
     words = set(shape.name.lower().replace("-", " ").split())
     likely = [one for key, one in MACHINES.items() if key.partition("-")[0] in words]
     speed = likely[0].speed if likely else None
-    return Machine(shape.name, int(shape.total_memory), speed)
+    return Machine(shape.name, int(shape.total_memory), speed, free=free_memory(device))

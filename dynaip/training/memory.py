@@ -17,6 +17,11 @@ def machine_memory() -> int:
         return total
 
 
+CONTEXT = 966_367_641
+"""What a process takes of an accelerator beside its tensors: the driver's context, libraries, workspaces."""
+
+
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on an accelerator; on a CPU all that the machine has."""
-    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else machine_memory()
+    """Bytes of a GPU that this process could have in all: what others left, with what it holds already, and its context."""
+    free, total = torch.cuda.mem_get_info(device)
+    return min(int(total), int(free) + torch.cuda.memory_reserved(device) + CONTEXT)

@@ -23,7 +23,7 @@ class Shuffle:
 
     ``groups`` gives every pair the number of what it may share a batch with (targets of one size). Each group runs through
     epochs of its own, and in ``batch`` epochs of the whole each gets as many batches as it has pairs: nothing is repeated or
-    left out. ``blocks`` are numbers of consecutive pairs that lie together.
+    left out. ``blocks`` are numbers of consecutive pairs that lie together. Pairs of a group below 0 never come.
     """
 
     def __init__(
@@ -31,7 +31,9 @@ class Shuffle:
     ) -> None:
         self.size, self.seed = size, seed
         self.groups = None if groups is None else np.asarray(groups, dtype=np.int64)
-        self.counts = None if self.groups is None else np.bincount(self.groups)
+        self.counts = None if self.groups is None else np.bincount(self.groups[self.groups >= 0])
+        self.cycle = size if self.counts is None else int(self.counts.sum())
+        """Batches of a cycle: pairs that come at all."""
         self.blocks = None if blocks is None else tuple(blocks)
         self.schedule, self.members = lru_cache(4)(self._schedule), lru_cache(256)(self._members)
 
@@ -60,7 +62,7 @@ class Shuffle:
         """Group of a batch, and how many batches of the group came before it."""
         if self.groups is None or self.counts is None:
             return 0, step
-        cycle, place = divmod(step, self.size)
+        cycle, place = divmod(step, self.cycle)
         chosen, earlier = self.schedule(cycle)
         group = int(chosen[place])
         return group, cycle * int(self.counts[group]) + int(earlier[place])
@@ -68,7 +70,8 @@ class Shuffle:
     def _schedule(self, cycle: int) -> tuple[Indices, Indices]:
         """Group of every batch of a cycle (as many batches as there are pairs), and how many of that group came before."""
         assert self.groups is not None
-        chosen = self.groups[np.random.default_rng((self.seed, cycle, SCHEDULE)).permutation(self.size)]
+        drawn = self.groups[np.random.default_rng((self.seed, cycle, SCHEDULE)).permutation(self.size)]
+        chosen = drawn[drawn >= 0]
         earlier = np.empty(self.size, dtype=np.int64)
         for group in np.unique(chosen):
             places = np.flatnonzero(chosen == group)

@@ -13,12 +13,11 @@ from dynaip.config import ExperimentConfig, TrainingConfig
 from dynaip.contracts import Skeleton
 from dynaip.errors import InputError
 from dynaip.sizes import check_size
-from dynaip.training.machines import GIB, Machine
+from dynaip.training.machines import Machine
+from dynaip.training.memory import CONTEXT
 from dynaip.training.sizes import settled
 from dynaip.training.traced import Traced, skeleton_of, trace
 
-CONTEXT = int(0.9 * GIB)
-"""What a process takes of an accelerator beside its tensors: the driver's context, libraries, workspaces."""
 USE = 0.3
 """Share of a data sheet's speed that a training step reaches (FLUX.1 on an H100: 0.25 to 0.34)."""
 WEIGHT_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.02, "float8": 1.0, "nf4": 0.53}
@@ -69,8 +68,9 @@ class TrainingPlan:
     quantised: Mapping[str, str]
     """Part of the pipeline -> type of its linear layers."""
     step: Traced
-    """One sample."""
+    """One sample of the largest targets, with as many references as it may see."""
     size: tuple[int, int]
+    """Height and width of the largest targets."""
     pair_bytes: int
     """What a pair's encodings take in a cache."""
 
@@ -113,11 +113,11 @@ class TrainingPlan:
     def checkpoints(self, machine: Machine) -> bool:
         """Whether blocks are computed again: as the config says, or (auto) where memory asks for it."""
         setting = self.settings.gradient_checkpointing
-        return self.needed(checkpointing=False) > machine.memory if setting == "auto" else setting
+        return self.needed(checkpointing=False) > machine.available if setting == "auto" else setting
 
     def fits(self, machine: Machine) -> bool:
         """Whether the training runs on a machine."""
-        return self.needed(checkpointing=self.checkpoints(machine)) <= machine.memory
+        return self.needed(checkpointing=self.checkpoints(machine)) <= machine.available
 
     # -- work ----------------------------------------------------------------------------------------------------------
 
@@ -169,8 +169,9 @@ def make_plan(config: ExperimentConfig) -> TrainingPlan:
     """Plan a training; nothing is loaded. Raises ``InputError`` where the layout of its models is not known here."""
     skeleton, dyna = skeleton_of(config)
     try:
-        size = target_size(config)
-        step = trace(skeleton, dyna, size, 1)
+        size = largest_size(config, skeleton)
+        references = min(config.training.references, config.adapter.max_references)
+        step = trace(skeleton, dyna, size, 1, references=references)
     finally:
         dyna.detach()
     parts = {name: each for name, each in skeleton.pipe.components.items() if isinstance(each, nn.Module)}
@@ -190,16 +191,17 @@ def make_plan(config: ExperimentConfig) -> TrainingPlan:
     )
 
 
-def target_size(config: ExperimentConfig) -> tuple[int, int]:
-    """Height and width of the targets; ``InputError`` if neither source nor backbone says one."""
+def largest_size(config: ExperimentConfig, skeleton: Skeleton) -> tuple[int, int]:
+    """Height and width of the targets with most tokens; ``InputError`` if neither source nor backbone says a size."""
     spec: Any = settled(config).config
-    size = (
-        getattr(spec, "target_size", lambda: None)() or getattr(config.backbone.config, "native_size", lambda: None)()
-    )
-    if size is None:
+    native = getattr(config.backbone.config, "native_size", lambda: None)()
+    sizes = getattr(spec, "target_sizes", list)() or ([native] if native else [])
+    if not sizes:
         raise InputError("source: it does not say the size of its targets: give source.height and source.width")
-    check_size(config.backbone.config, size, "the size of the targets")
-    return int(size[0]), int(size[1])
+    for size in sizes:
+        check_size(config.backbone.config, size, "the size of the targets")
+    height, width = max(sizes, key=skeleton.tokens)
+    return int(height), int(width)
 
 
 def _pair_bytes(config: ExperimentConfig, skeleton: Skeleton, dyna: DynaIP, size: tuple[int, int]) -> int:
@@ -208,26 +210,6 @@ def _pair_bytes(config: ExperimentConfig, skeleton: Skeleton, dyna: DynaIP, size
     patches = dyna.encoder.grid[0] * dyna.encoder.grid[1]
     levels = sum(patches * width * level for width in dyna.encoder.widths.values())
     return skeleton.tokens(size) * skeleton.channels * 4 + levels + sum(each.nbytes for each in skeleton.text.values())
-
-
-def refuse_what_cannot_fit(config: ExperimentConfig, machine: Machine) -> None:
-    """Raise ``InputError`` with the cheapest settings that would fit, if a training cannot on an accelerator.
-
-    Where the layout of its models is not known before they are loaded, nothing is said.
-    """
-    if not machine.accelerator:
-        return
-    try:
-        plan = make_plan(config)
-    except (InputError, NotImplementedError):
-        return
-    if plan.fits(machine):
-        return
-    needed = plan.needed(checkpointing=plan.checkpoints(machine)) / GIB
-    raise InputError(
-        f"this training takes about {needed:.0f} GiB, and {machine.name} has {machine.memory / GIB:.0f}: "
-        f"{told(plan.remedy(machine))} (dynaip plan shows what takes how much; training.check_memory: false tries it anyway)"
-    )
 
 
 def told(changes: Mapping[str, Any] | None) -> str:

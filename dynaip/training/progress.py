@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from dynaip.plain import one_plain_line
 
@@ -25,6 +26,13 @@ class StepReport:
     """Steps skipped so far because loss or gradient was not finite."""
     seconds: float
     """Time of the training so far."""
+    more: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What was measured beside it, by its name in the log: ``validation_loss`` of held-out pairs, ``router``, ``terms``, …"""
+
+    @property
+    def validation_loss(self) -> float | None:
+        """Of held-out pairs, if it was measured after this step."""
+        return self.more.get("validation_loss")
 
 
 @dataclass(frozen=True)

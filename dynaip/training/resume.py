@@ -26,8 +26,13 @@ def check_folder(run: Run, config: ExperimentConfig, *, resume: bool) -> None:
     if not resume:
         raise InputError(f"{run.path} holds a run already: add --resume to go on with it, or choose another folder")
     _check_places(run)
-    for path, old, new in differences(load_saved(run.config).resolved(), config.resolved()):
-        if path not in FREE and path.partition(".")[0] not in FREE:
+    before = load_saved(run.config)
+    found = [*differences(before.resolved(), config.resolved())]
+    held = before.training.held_out, config.training.held_out
+    if held[0] != held[1]:  # the rest of what validation does changes no weight
+        found.insert(0, ("the number of pairs that training.validation holds out", *held))
+    for path, old, new in found:
+        if path not in FREE and path.partition(".")[0] not in FREE and not path.startswith("training.validation"):
             raise MismatchError(
                 f"{run.path}: {path} was {old!r} and is now {new!r}; a resumed run keeps it: set it back, or "
                 "choose another folder"

@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTy
 from dynaip.adapter.model import DynaIP
 from dynaip.config import ExperimentConfig, TrainingConfig
 from dynaip.contracts import Backbone
-from dynaip.device import choose
+from dynaip.device import choose, make_current
 from dynaip.encodings.folder import default_folder
 from dynaip.paths import at_home
 from dynaip.registry import registry
@@ -26,6 +26,7 @@ from dynaip.training.progress import Warn
 from dynaip.training.remarks import Remarks
 from dynaip.training.sizes import settled
 from dynaip.training.stored import StoredLoader, store_for
+from dynaip.training.validation import Validation, held_out, spread
 
 
 def pairs_of(config: ExperimentConfig) -> PairDataset:
@@ -42,6 +43,27 @@ def accelerator_for(settings: TrainingConfig, run: Run) -> Any:
     return Accelerator(cpu=on_cpu(), mixed_precision=half, log_with=trackers, project_dir=str(run.path / "trackers"))
 
 
+def validation_for(
+    config: ExperimentConfig, run: Run, accelerator: Any, models: tuple[Any, Backbone, DynaIP], loader: PairLoader,
+    warn: Warn,
+) -> Validation | None:  # fmt: skip
+    """What the config's validation measures: pairs that the training's ``loader`` leaves out, or those of another source."""
+    settings = config.training.validation
+    if settings is None:
+        return None
+    if settings.source is None:
+        pairs = held_out(loader.dataset.source, settings.pairs).pairs
+    else:
+        # Kept by the validation itself, so that a loader keeps none beside it but on disk.
+        changes = {"validation": None, "cache": config.training.cache == "disk" and "disk"}
+        training = config.training.model_copy(update=changes)
+        other = config.model_copy(update={"source": settings.source, "training": training})
+        loader = loader_for(other, run, accelerator, models, pairs_of(other), warn)
+        pairs = spread(len(loader.dataset), settings.pairs)
+    training = config.training
+    return Validation(settings, training.seed, loader, pairs, training.references, accelerator, training.batch_size)
+
+
 def on_cpu() -> bool:
     """Whether the device rule says so: said aloud, or processes of a CPU do not find each other.
 
@@ -50,6 +72,7 @@ def on_cpu() -> bool:
     device = choose()
     if ":" in str(device) and "LOCAL_RANK" not in os.environ:
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
+        make_current(device)
     return device.type == "cpu"
 
 
@@ -71,6 +94,8 @@ def loader_for(
     def check(name: str, size: tuple[int, int]) -> None:
         check_size(config.backbone.config, size, name)
 
+    groups = None if pairs.sizes is None else pairs.sizes[1]
+    held = held_out(pairs.source, settings.held_out) if settings.held_out else None
     kind: Callable[..., PairLoader] = PairLoader
     stored: dict[str, Any] = {}
     if settings.cache == "disk":
@@ -88,7 +113,7 @@ def loader_for(
             len(pairs),
             accelerator.process_index,
             accelerator.num_processes,
-            groups=None if pairs.sizes is None else pairs.sizes[1],
+            groups=groups if held is None else held.groups(groups, len(pairs)),
             blocks=pairs.source.blocks(),
         ),
         workers=settings.workers,

@@ -1,4 +1,4 @@
-"""How a step is computed: gradient checkpointing, compiled blocks, determinism, and copies that do not wait."""
+"""How a step is computed: gradient checkpointing, compiled blocks, determinism."""
 
 from __future__ import annotations
 
@@ -9,14 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-
-def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Send a tensor of the host; to CUDA through pinned memory, so that the host goes on meanwhile."""
-    if device.type == "cuda" and values.device.type == "cpu":
-        return values.pin_memory().to(device, non_blocking=True)
-    return values.to(device)
+from torch import nn
 
 
 def checkpoint(transformer: nn.Module, on: bool) -> None:

@@ -84,19 +84,23 @@ def _encoder(config: ExperimentConfig) -> VisualEncoder:
     return made if made is not None else registry().build(config.encoder)
 
 
-def trace(skeleton: Skeleton, dyna: DynaIP, size: tuple[int, int], batch: int) -> Traced:
-    """Run one batch of targets of (height, width) pixels through forward and backward pass, on meta tensors."""
+def trace(skeleton: Skeleton, dyna: DynaIP, size: tuple[int, int], batch: int, *, references: int = 1) -> Traced:
+    """Run one batch of targets of (height, width) pixels through forward and backward pass, on meta tensors.
+
+    Every sample has so many ``references``.
+    """
     pipe, backbone = skeleton.pipe, dyna.backbone
     dtype = next(pipe.transformer.parameters()).dtype
     like: dict[str, Any] = {"device": "meta"}
     clean = torch.empty(batch, skeleton.tokens(size), skeleton.channels, **like)
     text = {name: each.expand(batch, *each.shape[1:]).clone() for name, each in skeleton.text.items()}
     grid, widths = dyna.encoder.grid, dyna.encoder.widths
-    features = {level: torch.empty(batch, grid[0] * grid[1], width, **like) for level, width in widths.items()}
+    rows = [sample for sample in range(batch) for _ in range(references)]
+    features = {level: torch.empty(len(rows), grid[0] * grid[1], width, **like) for level, width in widths.items()}
     keep, timesteps = torch.ones(batch, dtype=torch.bool, **like), torch.full((batch,), 0.5)
     counter, kept = FlopCounterMode(display=False), _Kept(pipe, dyna)
     with _AsOnDevice(dtype), counter, kept.listening():
-        with dyna.train().training_pass(features, keep) as made:
+        with dyna.train().training_pass(features, keep, rows=rows) as made:
             velocity = backbone.velocity(pipe, clean.to(dtype), timesteps, text, size)
             loss = flow_matching_loss(velocity, clean, clean)
             extra = made.fused.auxiliary_loss if made.fused else None

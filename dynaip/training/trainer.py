@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from math import isfinite, nan
@@ -15,9 +15,10 @@ from accelerate import PartialState  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
 from dynaip.adapter.files import fill, start_from
-from dynaip.adapter.model import DynaIP
+from dynaip.adapter.model import DynaIP, TrainingPass
 from dynaip.config import ExperimentConfig
 from dynaip.contracts import Backbone
+from dynaip.device import to_device
 from dynaip.errors import DynaIPError, Interrupted
 from dynaip.paths import at_home
 from dynaip.registry import registry
@@ -28,6 +29,7 @@ from dynaip.training.buckets import note_buckets
 from dynaip.training.data import PairDataset
 from dynaip.training.encoding import base_type, encode_text, freeze
 from dynaip.training.fingerprint import Fingerprint, check_pairs, fingerprint, write_pairs
+from dynaip.training.gauges import Gauges
 from dynaip.training.identity import Identity, check, identity
 from dynaip.training.levels import unpacked
 from dynaip.training.loader import Batch, LoaderDied, PairLoader, deaths_told
@@ -35,22 +37,21 @@ from dynaip.training.lodgers import Lodgers
 from dynaip.training.logs import append_log, cut_log
 from dynaip.training.machines import here
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
-from dynaip.training.plan import refuse_what_cannot_fit
 from dynaip.training.processes import gathered_ids, losses_told, shared
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
-from dynaip.training.references import drawn
+from dynaip.training.references import Drawn, drawn
 from dynaip.training.resume import check_folder, finished, note_trained
-from dynaip.training.room import StepRoom
-from dynaip.training.setup import accelerator_for, loader_for, on_cpu, pairs_of
+from dynaip.training.room import Room
+from dynaip.training.setup import accelerator_for, loader_for, on_cpu, pairs_of, validation_for
 from dynaip.training.speed import (
     checkpoint,
     compiled_blocks,
     determinism,
     products_in,
     reserve_workspace,
-    to_device,
 )
 from dynaip.training.update import Launched, Update
+from dynaip.training.validation import Validation
 from dynaip.training.watching import Watch, check_trackers
 
 
@@ -76,10 +77,13 @@ class Trainer:
     """Batches that each process takes a step: ``gradient_accumulation``, or its share of what a resumed run's steps hold."""
     lodgers: Lodgers
     """Models that leave the device when everything is encoded."""
-    room: StepRoom
+    room: Room
+    validation: Validation | None = None
     warn: Warn = to_stderr
     empty: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Encodings of the empty prompt."""
+    gauges: Gauges | None = None
+    """What is measured in the step that is launched; None where it is not logged."""
     step: int = 0
     skipped: int = 0
     skipped_in_row: int = 0
@@ -94,9 +98,10 @@ class Trainer:
 
     @classmethod
     def of(
-        cls, config: ExperimentConfig, run: Run, *, warn: Warn = to_stderr, pairs: PairDataset | None = None
-    ) -> Trainer:
-        """Load the frozen models and make the adapter; ``pairs`` are by default those of the config."""
+        cls, config: ExperimentConfig, run: Run, *, warn: Warn = to_stderr, pairs: PairDataset | None = None,
+        room: Room | None = None,
+    ) -> Trainer:  # fmt: skip
+        """Load the frozen models and make the adapter; ``pairs`` and ``room`` are by default those of the config."""
         settings = config.training
         if settings.threads:
             torch.set_num_threads(settings.threads)
@@ -119,18 +124,23 @@ class Trainer:
             dyna.trainable_parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         optimizer = cast(torch.optim.Optimizer, accelerator.prepare(optimizer))
-        loader = loader_for(config, run, accelerator, (pipe, backbone, dyna), pairs or pairs_of(config), warn)
+        models = pipe, backbone, dyna
+        loader = loader_for(config, run, accelerator, models, pairs or pairs_of(config), warn)
+        validation = validation_for(config, run, accelerator, models, loader, warn)
         marks = identity(config, pipe, dyna)
         parts, lodgers = settings.gradient_accumulation, Lodgers.of(pipe, dyna, device)
-        room = StepRoom(settings.gradient_checkpointing)
-        return cls(config, run, accelerator, pipe, backbone, dyna, loader, optimizer, marks, parts, lodgers, room, warn)
+        room = room if room and room.plan else Room.of(config, here(), pipe.transformer)
+        return cls(
+            config, run, accelerator, *models, loader, optimizer, marks, parts, lodgers, room, validation, warn,
+        )  # fmt: skip
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def fit(self, on_progress: OnProgress | None = None) -> None:
         """Train up to ``training.steps``; ``Interrupted`` after SIGTERM, with everything saved."""
         try:
-            with noting() as self.asked, torch.random.fork_rng(devices=[]), deaths_told(), losses_told():
+            full = self.room.told_when_full()
+            with noting() as self.asked, torch.random.fork_rng(devices=[]), deaths_told(), losses_told(), full:
                 self._steps(on_progress or _silent)
         except LoaderDied:
             if self.asked():  # whoever asked us to stop asked our workers, too
@@ -145,10 +155,15 @@ class Trainer:
         with determinism(settings.deterministic):
             self.loader.fill(first, last, on_progress=lambda done, total: self._prepared(tell, done, total))
             self.empty = encode_text([""], self.pipe, self.backbone)
+            if self.validation:
+                self.validation.prepare()
         if self.loader.complete:
             self.lodgers.leave()
             self.loader.encode = self.lodgers.around(self.loader.encode)
         self.dyna.train()
+        checkpoint(transformer, self.room.checkpointing)
+        if not self.room.fits and self.accelerator.is_main_process:
+            self.warn(self.room.advice())
         with (
             determinism(settings.deterministic),
             compiled_blocks(transformer, settings.compile, self.warn),
@@ -177,50 +192,60 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         update = Update(self.accelerator, self.optimizer, clip=settings.clip, parts=self.parts)
+        self.gauges = Gauges(self.dyna, self.accelerator) if self._logged(self.step + 1) else None
         for part in range(self.parts):
             batch, number = next(batches), self.loader.order.number(self.step * self.parts + part)
             # A fusion strategy may draw at random (dropout): it draws the same after a resume, in whichever process.
             torch.manual_seed(mixed(settings.seed, number, 0, 1))
-            with self.room.told_when_full(), self._loss(batch, number) as loss:
+            with self._loss(batch, number) as loss:
                 update.add(loss)
             ids.append(batch.ids)
         outcome = update.finish(stop=self.asked())
         self.step += 1
-        return Launched(self.step, rate, ids, outcome)
+        return Launched(self.step, rate, ids, outcome, self.gauges.gauged() if self.gauges else None)
 
     @contextmanager
     def _loss(self, batch: Batch, number: int) -> Generator[Tensor]:
-        """Flow matching on the frozen base with each sample's references, plus the fusion's auxiliary loss.
+        """The loss of a training's batch, plus the fusion's auxiliary loss; in a logged step it is measured."""
+        settings, gauges = self.config.training, self.gauges
+        chance = draw(settings, batch.latents.shape, number=number)
+        chosen = drawn(batch.counts, settings.references, mixed(settings.seed, number, 0, 3))
+        with (
+            gauges.watching() if gauges else nullcontext(),
+            self.predicted(batch, chance, chosen) as (loss, made),
+        ):
+            if gauges:
+                gauges.routed(made.fused)
+            extra = made.fused.auxiliary_loss if made.fused else None
+            yield loss if extra is None else loss + extra
+
+    @contextmanager
+    def predicted(self, batch: Batch, chance: Draw, chosen: Drawn) -> Generator[tuple[Tensor, TrainingPass]]:
+        """Flow matching on the frozen base with each sample's references, and what was made of them.
 
         The injection is open while the caller has the loss: gradient checkpointing runs blocks again in the backward pass.
         """
         device, base = self.accelerator.device, self.pipe.transformer
-        chance = draw(self.config.training, batch.latents.shape, number=number)
         clean, noise = to_device(batch.latents, device), to_device(chance.noise, device)
-        settings = self.config.training
-        chosen = drawn(batch.counts, settings.references, mixed(settings.seed, number, 0, 3))
         features = {level: unpacked(to_device(chosen.of(values), device)) for level, values in batch.features.items()}
         text, seen = self._text(batch, chance), noisy(clean, noise, to_device(chance.timesteps, device))
-        if self.room.choose(base, text, seen, self.dyna.trainable_parameters()) and self.accelerator.is_main_process:
-            self.warn(self.room.told)
         keep, regions = to_device(chance.keep_reference, device), chosen.regions(batch.regions)
         with self.dyna.training_pass(features, keep, rows=chosen.rows, regions=regions) as made:
             with products_in(self.accelerator, device):
                 given = seen if device.type == "cpu" else seen.to(base.dtype)
                 velocity = self.backbone.velocity(self.pipe, given, chance.timesteps, text, batch.size)
-            loss = flow_matching_loss(velocity, clean, noise)
-            extra = made.fused.auxiliary_loss if made.fused else None
-            yield loss if extra is None else loss + extra
+            yield flow_matching_loss(velocity, clean, noise), made
 
     def _text(self, batch: Batch, chance: Draw) -> dict[str, Tensor]:
         """Encodings of the prompts, or of the empty prompt where it is dropped."""
-        text: dict[str, Tensor] = {}
-        for name, rows in batch.text.items():
-            device = self.accelerator.device
-            drop = to_device(chance.drop_prompt.view(-1, *[1] * (rows.ndim - 1)), device)
-            self.empty[name] = self.empty[name].to(device)
-            text[name] = torch.where(drop, self.empty[name], to_device(rows, device))
-        return text
+        text: Mapping[str, Tensor] = batch.text
+        if bool(chance.drop_prompt.any()):
+            text = {
+                name: torch.where(chance.drop_prompt.view(-1, *[1] * (rows.ndim - 1)), self.empty[name], rows)
+                for name, rows in batch.text.items()
+            }
+        shown = self.backbone.shortened(text)
+        return {name: to_device(rows, self.accelerator.device) for name, rows in shown.items()}
 
     def _needed(self, launched: Launched) -> bool:
         """Whether the host has to know of a step before it launches another: it is written, painted, agreed on, the last."""
@@ -228,7 +253,15 @@ class Trainer:
         alone = self.accelerator.num_processes == 1 and self.accelerator.scaler is None
         written = step % settings.checkpoint_every == 0 or step == settings.steps
         painted = settings.sample_every and step % settings.sample_every == 0
-        return not alone or self.accelerator.device.type != "cuda" or launched.outcome.stop or written or bool(painted)
+        seen = written or bool(painted) or self._validated(step)
+        return not alone or self.accelerator.device.type != "cuda" or launched.outcome.stop or seen
+
+    def _logged(self, step: int) -> bool:
+        settings = self.config.training
+        return step % settings.log_every == 0 or step == settings.steps or self._validated(step)
+
+    def _validated(self, step: int) -> bool:
+        return self.validation is not None and self.validation.due(step, self.config.training.steps)
 
     def _settle(self, launched: Launched, tell: OnProgress) -> None:
         """Read what became of a step, count, tell and write it down."""
@@ -243,7 +276,7 @@ class Trainer:
         seconds = time.monotonic() - self.started
         report = StepReport(
             launched.step, self.config.training.steps, loss if applied else nan, launched.rate,
-            norm if applied or isfinite(norm) else nan, self.skipped, seconds,
+            norm if applied or isfinite(norm) else nan, self.skipped, seconds, self._measured(launched),
         )  # fmt: skip
         tell(report)
         self._write_down(report, gathered_ids(self.accelerator, launched.ids))
@@ -251,13 +284,24 @@ class Trainer:
             self.save()
             raise self._stopped()
 
+    def _measured(self, launched: Launched) -> dict[str, Any]:
+        """What is told of a step beside its loss."""
+        measured = launched.gauged.read() if launched.gauged else {}
+        if self.validation is None or not self._validated(launched.step):
+            return measured
+        self.dyna.eval()
+        try:
+            return measured | self.validation.losses(self.predicted)
+        finally:
+            self.dyna.train()
+
     # -- what is written -----------------------------------------------------------------------------------------------
 
     def _write_down(self, report: StepReport, ids: list[str]) -> None:
         settings = self.config.training
         if self.accelerator.is_main_process:
             append_log(self.run.order, {"step": report.step, "ids": ids})
-        if report.step % settings.log_every == 0 or report.step == settings.steps or not isfinite(report.loss):
+        if self._logged(report.step) or not isfinite(report.loss):
             self.watch.log(report)
         if report.step % settings.checkpoint_every == 0 and self.skipped_in_row == 0:
             self.save()
@@ -357,15 +401,16 @@ def train(
         if resume and finished(target, config.training.steps):
             warn(f"{target.path} has its {config.training.steps} steps already: nothing to do")
             return target.path
+        room = Room.of(config, here())
         if config.training.check_memory:
-            refuse_what_cannot_fit(config, here())
+            room.refuse()
         pairs, known = pairs_of(config), None
         if state.is_main_process:
             known = fingerprint(pairs.source)
             trained = bool(checkpoints.found(target.checkpoints))
             if trained and (changed := check_pairs(target, known, allowed=allow_changed_data)):
                 warn(f"the pairs are others than those that the run was begun with: {changed}")
-        trainer = Trainer.of(config, target, warn=warn, pairs=pairs)
+        trainer = Trainer.of(config, target, warn=warn, pairs=pairs, room=room)
         try:
             _carry_out(trainer, known, resume=resume, on_progress=on_progress)
         finally:

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from dynaip.device import ToHost
+from dynaip.training.gauges import Gauged
+
 
 class Outcome:
     """What became of an update, the same in every process; it is read from the device when somebody asks."""
@@ -20,20 +23,11 @@ class Outcome:
     def __init__(self, bad: Tensor, norm: Tensor, loss: Tensor, *, stop: bool) -> None:
         self.stop = stop
         """Whether any process was asked to stop."""
-        values = torch.stack([bad.float(), norm.detach().float(), loss])
-        self._host, self._arrived = values, None
-        if values.is_cuda:
-            # Copied beside what is launched next: asking the tensor itself would wait for that, too.
-            self._host = torch.empty(3, pin_memory=True)
-            self._host.copy_(values, non_blocking=True)
-            self._arrived = torch.cuda.Event()
-            self._arrived.record()
+        self._told = ToHost(torch.stack([bad.float(), norm.detach().float(), loss]))
 
     def read(self) -> tuple[bool, float, float]:
         """Whether the adapter was changed (it was not if a loss or the gradient was not finite), norm before clipping, loss."""
-        if self._arrived is not None:
-            self._arrived.synchronize()
-        bad, norm, loss = self._host.tolist()
+        bad, norm, loss = self._told.read().tolist()
         return not bad, norm, loss
 
     @property
@@ -56,6 +50,8 @@ class Launched:
     ids: list[list[str]]
     """Of the batches of this process."""
     outcome: Outcome
+    gauged: Gauged | None = None
+    """What was measured in it; None where the step is not logged."""
 
 
 class Update:

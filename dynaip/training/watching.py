@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from math import isfinite
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -56,11 +56,13 @@ class Watch:
         """Write down a step, with its speed and the accelerator's memory."""
         if not self.accelerator.is_main_process:
             return
-        entry = asdict(report) | self._speed(report) | self._memory()
-        known = {key: each if each is None or isfinite(each) else None for key, each in entry.items()}
-        append_log(self.run.metrics, known)  # JSON has null where there is no finite number
+        entry: dict[str, Any] = asdict(report) | self._speed(report) | self._memory()
+        known = _known(entry | entry.pop("more"))
+        append_log(self.run.metrics, known)
         values = {
-            f"train/{key}": each for key, each in known.items() if each is not None and key not in ("step", "steps")
+            f"train/{key.replace('.', '/', 1)}": each
+            for key, each in _flat(known)
+            if each is not None and key not in ("step", "steps")
         }
         self.accelerator.log(values, step=report.step)
 
@@ -82,6 +84,13 @@ class Watch:
         """Let trackers write what they hold."""
         for tracker in self.accelerator.trackers:
             tracker.finish()
+
+
+def _known(value: Any) -> Any:
+    """The same without numbers that are not finite: JSON has null for them."""
+    if isinstance(value, Mapping):
+        return {key: _known(each) for key, each in cast("Mapping[str, Any]", value).items()}
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _flat(values: Mapping[str, Any], path: str = "") -> list[tuple[str, Any]]:

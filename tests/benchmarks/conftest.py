@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from math import isqrt
 from typing import Any
 
 import pytest
@@ -28,16 +29,24 @@ class BenchConfig(ComponentConfig):
     tokens: int = TOKENS
 
 
+def patches_of(tokens: int) -> tuple[int, int]:
+    """Rows and columns of so many tokens: a square with a class token, or else the rectangle that is nearest to a square."""
+    edge = isqrt(tokens - 1)
+    if edge * edge == tokens - 1:
+        return edge, edge
+    rows = max(number for number in range(1, isqrt(tokens) + 1) if tokens % number == 0)
+    return rows, tokens // rows
+
+
 class Encoder577(VisualEncoder):
     """As many tokens as CLIP ViT-L/14-336 gives with its class token, of random values."""
 
     levels: Mapping[str, int] = {"high": 24}
     widths: Mapping[str, int] = {"high": WIDTH}
-    grid = (24, 24)
 
     def __init__(self, config: BenchConfig) -> None:
         super().__init__()
-        self.tokens = config.tokens
+        self.tokens, self.grid = config.tokens, patches_of(config.tokens)
         self.anchor = nn.Parameter(torch.zeros(()))
 
     def preprocess(self, images: Sequence[Image.Image]) -> Tensor:
@@ -122,7 +131,7 @@ def make_adapter() -> Callable[..., DynaIP]:
 class Clock:
     """Seconds from ``first`` to the end of ``last`` in one pass of ``model``, hooks of an adapter included.
 
-    On a GPU by CUDA events, elsewhere by the process's clock.
+    On a GPU by CUDA events, elsewhere in seconds of the processor, which other programs do not touch.
     """
 
     def __init__(self, model: nn.Module, first: nn.Module, last: nn.Module) -> None:
@@ -137,7 +146,7 @@ class Clock:
             self.marks[name] = torch.cuda.Event(enable_timing=True)
             self.marks[name].record()
         else:
-            self.marks[name] = time.perf_counter()
+            self.marks[name] = time.process_time()
 
     def timed(self, inputs: dict[str, Any]) -> float:
         """One pass; the seconds from the first module to the end of the last."""

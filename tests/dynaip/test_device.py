@@ -7,6 +7,7 @@ import torch
 
 from dynaip import device
 from dynaip.errors import InputError
+from tests.waiting import Waits
 
 
 @pytest.fixture
@@ -115,3 +116,100 @@ def test_nothing_is_offloaded_from_a_cpu(monkeypatch: pytest.MonkeyPatch) -> Non
         device.load_on(Backbone(), torch.device("cpu"))
     with pytest.raises(InputError, match="offload 'half' must be one of none, model, sequential"):
         device.use("auto", "half")
+
+
+def test_on_a_cpu_nothing_is_copied() -> None:
+    values = torch.ones(3)
+    assert device.to_device(values, torch.device("cpu")) is values
+    assert device.rows_of(values, [0, 1, 2]) is values
+    assert device.rows_of(values, []).shape == (0,)
+
+
+def test_to_cuda_values_go_through_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the host goes on: a copy from memory that may be paged out waits for the device."""
+    told: list[str] = []
+    values = torch.arange(3)
+
+    def pin(self: torch.Tensor) -> torch.Tensor:
+        told.append("pinned")
+        return self
+
+    def to(self: torch.Tensor, where: torch.device, non_blocking: bool = False) -> torch.Tensor:
+        told.append(f"{where} {non_blocking}")
+        return self
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    device.to_device(values, torch.device("cuda"))
+    device.to_device(values, torch.device("mps"))
+    assert told == ["pinned", "cuda True", "mps False"]
+
+
+class OnCuda:
+    """A tensor of a GPU's, as far as a copy to the host asks."""
+
+    is_cuda, shape, dtype, device = True, (3,), torch.float32, torch.device("cuda:1")
+
+
+def test_a_copy_to_the_host_is_awaited_on_its_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current device may be another one, whose stream has nothing to wait for."""
+    told: list[str] = []
+
+    class Host:
+        def copy_(self, values: object, non_blocking: bool) -> None:
+            told.append(f"copied {non_blocking}")
+
+    class Event:
+        def record(self, stream: str) -> None:
+            told.append(f"recorded {stream}")
+
+        def synchronize(self) -> None:
+            told.append("awaited")
+
+    monkeypatch.setattr(torch, "empty", lambda shape, dtype, pin_memory: Host())
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda where: f"stream of {where}")
+    copy = device.ToHost(OnCuda())  # pyright: ignore[reportArgumentType]
+    assert isinstance(copy.read(), Host)
+    assert told == ["copied True", "recorded stream of cuda:1", "awaited"]
+
+
+def test_values_of_the_host_are_read_as_they_are() -> None:
+    values = torch.ones(2)
+    assert device.ToHost(values).read() is values
+
+
+def test_a_device_with_a_number_becomes_the_current_one(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setenv(device.VARIABLE, "")
+    monkeypatch.setattr(torch.accelerator, "set_device_index", told.append)
+    for name in ("auto", "cpu", "cuda", "cuda:1"):
+        device.use(name)
+    assert told == [1]
+
+
+@pytest.mark.parametrize("rows", [[2, 0, 0], [0, 1]])
+def test_rows_are_picked_without_waiting(rows: list[int]) -> None:
+    values = torch.arange(6.0).view(3, 2)
+    assert torch.equal(device.rows_of(values, rows), values[rows])
+    there = values.to("meta")
+    with Waits() as waits:
+        assert device.rows_of(there, rows).shape == (len(rows), 2)
+    assert waits.seen == []
+
+
+def test_what_waits_is_seen() -> None:
+    """What ``Waits`` is there to find."""
+    there, here = torch.ones(3, 2, device="meta"), torch.ones(3)
+    with Waits() as waits:
+        there[[2, 0]]
+        here.to("meta")
+        torch.tensor([1, 2], device="meta")
+        torch.empty(3, device="meta").copy_(here)
+        with pytest.raises((NotImplementedError, RuntimeError)):
+            float(there.sum())
+        here.to("meta", non_blocking=True)
+        here.sum().item()
+    assert [each.partition(" at ")[0] for each in waits.seen] == [
+        "a list of places", "aten::_to_copy", "torch.tensor", "aten::copy_", "aten::_local_scalar_dense"
+    ]  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from dynaip.errors import InputError
-from dynaip.models import bundle_folder, local_folder, resolve
+from dynaip.models import bundle_folder, is_here, local_folder, resolve
 
 
 def test_a_folder_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,6 +36,14 @@ def test_anything_else_is_one_line(name: str, tmp_path: Path, monkeypatch: pytes
 def test_a_bundle_without_the_part_says_so() -> None:
     with pytest.raises(InputError, match="the bundle microworld has no engine"):
         bundle_folder("microworld", "engine")
+
+
+def test_a_part_of_a_bundle_can_be_named() -> None:
+    vision = resolve("microworld", "vision")
+    assert isinstance(vision, Path) and resolve("microworld/vision", "pipeline") == vision
+    assert is_here("microworld/vision") and not is_here("acme/vision")
+    with pytest.raises(InputError, match="the bundle microworld has no engine"):
+        resolve("microworld/engine", "vision")
 
 
 def test_the_hub_gives_a_folder_or_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

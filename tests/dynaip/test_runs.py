@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dynaip import runs
 from dynaip.atomic import write_text
 from dynaip.errors import InputError
 from dynaip.runs import LOCK, Run, environment
@@ -22,7 +23,9 @@ HOLD = """
     import sys, time
     sys.path[:0] = {roots!r}
     from pathlib import Path
+    from dynaip import runs
     from dynaip.runs import Run
+    runs.BEAT = {beat}
     with Run(Path({folder!r})).locked():
         print("held", flush=True)
         time.sleep(60)
@@ -30,10 +33,10 @@ HOLD = """
 ROOT = Path(__file__).parents[2]
 
 
-def holder(folder: Path) -> subprocess.Popen[str]:
+def holder(folder: Path, beat: float = 15) -> subprocess.Popen[str]:
     """Hold a folder in a process of its own."""
-    code = textwrap.dedent(HOLD).format(roots=[str(ROOT)], folder=str(folder))
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    code = textwrap.dedent(HOLD).format(roots=[str(ROOT)], folder=str(folder), beat=beat)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process
@@ -65,6 +68,33 @@ def test_a_lock_of_another_host_is_respected(tmp_path: Path) -> None:
     (tmp_path / LOCK).write_text(json.dumps({"pid": 1, "host": "elsewhere"}))
     with pytest.raises(InputError, match=r"process 1 on elsewhere.*or delete .*\.lock"):
         Run(tmp_path).locked().__enter__()
+
+
+def test_a_machine_that_is_gone_is_taken_over_and_one_that_lives_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What tells them apart is whether the note is renewed: file systems may keep no locks between machines."""
+    monkeypatch.setattr(runs, "BEAT", 0.02)
+    monkeypatch.setattr(runs, "SILENT", 0.4)
+    note, elsewhere = tmp_path / LOCK, json.dumps({"pid": 7, "host": "elsewhere", "token": "t"})
+    note.write_text(elsewhere)
+    with Run(tmp_path).locked():
+        assert json.loads(note.read_text())["host"] == socket.gethostname()
+        renewed = note.stat().st_mtime_ns
+        time.sleep(0.2)
+        assert note.stat().st_mtime_ns > renewed
+    assert "waiting to see whether process 7 on elsewhere goes on" in capsys.readouterr().err
+    note.write_text(elsewhere)
+    with runs._renewed(note), pytest.raises(InputError, match="in use by process 7 on elsewhere"):
+        Run(tmp_path).locked().__enter__()
+    assert note.read_text() == elsewhere
+
+
+def test_who_stood_still_until_another_machine_took_over_ends(tmp_path: Path) -> None:
+    process = holder(tmp_path, beat=0.02)
+    write_text(tmp_path / LOCK, json.dumps({"pid": 7, "host": "elsewhere", "token": "t"}))
+    assert process.wait(30) == 1
+    assert "was taken over by process 7 on elsewhere" in process.communicate()[1]
 
 
 @pytest.mark.parametrize("text", ["", "garbage", json.dumps({"pid": 2**22 + 1, "host": socket.gethostname()})])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-STEPS, BATCH, THREADS = 200, 16, 4
+from tests.gpu.conftest import CPU, tried_on
+
+STEPS, BATCH, THREADS = 40 if tried_on() == CPU else 200, 16, min(4, os.cpu_count() or 1)
+"""Of a training; fewer where it is only tried whether all of this works."""
 ROOT = Path(__file__).parents[2]
 
 

@@ -53,6 +53,8 @@ def test_regions_gathered_into_one_call(device: torch.device, monkeypatch: pytes
 
 @pytest.mark.parametrize("way", ["enable_model_cpu_offload", "enable_sequential_cpu_offload"])
 def test_offloading(device: torch.device, way: str) -> None:
+    if device.type == "cpu" and "sequential" in way:
+        pytest.skip("accelerate brings layers from a CPU to an accelerator, not from a CPU to itself")
     world = dynaip.load("microworld", device="cpu", dtype=torch.float32)
     world.dyna.detach()
     getattr(world.pipe, way)(device=device)

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from dynaip import DynaIP
+from dynaip.config import TrainingConfig
+from dynaip.training.memory import CONTEXT
 
-from .models import Bench, Shape, prompt_of
+from .models import Bench, Shape, make_pipeline, prompt_of
 from .timing import Clock, Figure, Measure, free, in_turn, number, peak_gib, ratio, seconds, timed
 
 
@@ -109,15 +111,19 @@ def steps(bench: Bench, clock: Clock, batch: int, *, checkpointing: bool, budget
 
 
 def planned(bench: Bench, batch: int, edge: int, checkpointing: bool) -> int:
-    """Bytes by the rule that trainings plan with: what lies there, gradients and moments, and what blocks keep."""
-    from dynaip.training.room import step_bytes
+    """Bytes that a plan of this training says, but for the context, which torch does not count."""
+    from dynaip.contracts import Skeleton
+    from dynaip.training.plan import TrainingPlan, Weights
+    from dynaip.training.traced import trace
 
-    transformer, dyna = bench.pipe.transformer, bench.dyna
-    there = sum(each.numel() * each.element_size() for each in (*transformer.parameters(), *dyna.parameters()))
-    tower = sum(each.numel() * each.element_size() for each in dyna.encoder.parameters())
-    trained = [each for each in dyna.trainable_parameters() if each.requires_grad]
-    return (
-        there
-        + tower
-        + step_bytes(transformer, batch * ((edge // 16) ** 2 + bench.shape.text), trained, checkpointing=checkpointing)
-    )
+    pipe, like = make_pipeline(bench.shape, torch.device("meta"), bench.pipe.transformer.dtype), bench.dyna
+    with torch.device("meta"):
+        dyna = DynaIP(like.specs, like.model_signature, encoder=like.encoder).attach(pipe)
+    text = {name: each[:1].to("meta") for name, each in prompt_of(bench.shape, bench.pipe, 1).items()}
+    step = trace(Skeleton(pipe, text, 64, lambda size: (size[0] // 16) * (size[1] // 16)), dyna, (edge, edge), 1)
+    dyna.detach()
+    trained = sum(each.numel() for each in like.trainable_parameters())
+    settings = TrainingConfig.model_validate({"steps": 1, "batch_size": batch, "precision": "bf16", "cache": False})
+    base, tower = Weights.of(pipe.transformer), Weights.of(like.encoder)
+    plan = TrainingPlan(base, Weights(0, 0), tower, trained, "fp32", settings, {}, step, (edge, edge), 0)
+    return plan.training(checkpointing=checkpointing) - CONTEXT

@@ -92,3 +92,23 @@ element.querySelector("button").addEventListener("click", () => {
   delete masks[chosen.value];
   tell();
 });
+
+// A picture of the history brings its regions back; a mask stays as it was sent until it is painted on.
+document.addEventListener("dynaip-regions", async (event) => {
+  for (const held of [regions, masks]) Object.keys(held).forEach((number) => delete held[number]);
+  Object.assign(regions, JSON.parse(event.detail || "{}"));
+  for (const [number, region] of Object.entries(regions)) if (region.mask) await restore(number, region.mask);
+  draw();
+});
+
+async function restore(number, source) {
+  const image = new Image();
+  image.src = source;
+  await image.decode();
+  const target = mask(number).getContext("2d");
+  target.drawImage(image, 0, 0, 256, 256);
+  target.globalCompositeOperation = "source-in";
+  target.fillStyle = colours[(number - 1) % colours.length];
+  target.fillRect(0, 0, 256, 256);
+  target.globalCompositeOperation = "source-over";
+}

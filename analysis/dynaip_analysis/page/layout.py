@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from dynaip.cli.app import explain
 from dynaip.errors import DynaIPError, InputError
+from dynaip.setting import PictureRecord, PictureSetting
 from dynaip_analysis.page.looks import look
-from dynaip_analysis.page.regions import regions_of
+from dynaip_analysis.page.regions import drawn_of, regions_of
 from dynaip_analysis.page.studio import GivenReference, Painted, Studio
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -139,6 +142,20 @@ def _setting(studio: Studio, values: Sequence[Any]) -> Any:
     )  # fmt: skip
 
 
+def _values(studio: Studio, setting: PictureSetting) -> tuple[Any, ...]:
+    """What the controls show for a setting: the inverse of ``_setting``."""
+    missing = (None,) * (studio.most_references - len(setting.references))
+    regions = {number: Image.open(one.region) if isinstance(one.region, str) else one.region
+               for number, one in enumerate(setting.references, 1) if one.region is not None}  # fmt: skip
+    return (
+        setting.prompt, drawn_of(regions), setting.seed, setting.steps, setting.guidance,
+        setting.negative_prompt or "", setting.decoupling or studio.policies[0],
+        *(setting.granularity.get(level, 1) for level in studio.levels),
+        *(one.scale for one in setting.references), *(1 for _ in missing),
+        *(Image.open(one.image) for one in setting.references), *missing,
+    )  # fmt: skip
+
+
 def _results(studio: Studio, inputs: list[Any]) -> None:
     said = gr.Textbox(label="Says", interactive=False, elem_id="said", lines=1, max_lines=4)
     history = gr.State(list[str]())
@@ -152,8 +169,10 @@ def _results(studio: Studio, inputs: list[Any]) -> None:
         with gr.Tab("Look inside"):
             _looking(studio, inputs, said)
         with gr.Tab("History"):
-            gallery = gr.Gallery(label="Every picture keeps its setting: dynaip reproduce reads it", columns=4,
-                                 elem_id="history", format="png", type="filepath")  # fmt: skip
+            gr.Markdown("Click a picture: the page takes its setting again. `dynaip reproduce` reads it from the file.")
+            gallery = gr.Gallery(label="Pictures of this visit", columns=4, elem_id="history", format="png",
+                                 type="filepath", allow_preview=False)  # fmt: skip
+    _recalls(studio, inputs, [*painting[2:], said], history, gallery)
     _paints(studio, inputs, painting, history, [gallery, said])
 
 
@@ -185,6 +204,21 @@ def _paints(studio: Studio, inputs: list[Any], painting: list[Any], history: Any
     for each in inputs[6 : 7 + len(studio.levels) + studio.most_references]:
         event = each.release if isinstance(each, gr.Slider) else each.input
         event(_plainly(show_if, 6), [at_once, history, *inputs], outputs, api_visibility="private")
+
+
+def _recalls(studio: Studio, inputs: list[Any], shown: list[Any], history: Any, gallery: Any) -> None:
+    """A picture of the history brings back everything it was painted with, the regions on the canvas, too."""
+
+    def recall(past: list[str], event: gr.SelectData) -> tuple[Any, ...]:
+        path = past[event.index]
+        setting = PictureRecord.read(Path(path)).setting
+        told = f"the setting of {Path(path).name}, as it was painted"
+        return *_values(studio, setting), path, setting.command(), setting.python(), told
+
+    outputs = [*inputs, *shown]
+    asked = gallery.select(_plainly_at(recall, len(outputs)), history, outputs, api_visibility="private")
+    redraw = "(drawn) => document.dispatchEvent(new CustomEvent('dynaip-regions', {detail: drawn}))"
+    asked.success(None, inputs[1], None, js=redraw)
 
 
 def _comparing(studio: Studio, inputs: list[Any], said: Any) -> None:
@@ -257,5 +291,15 @@ def _plainly(work: Callable[..., tuple[Any, ...]], count: int) -> Callable[..., 
             if not isinstance(error, DynaIPError) and os.environ.get("DYNAIP_DEBUG"):
                 raise
             return (*(gr.skip(),) * (count - 1), explain(error)[1])
+
+    return run
+
+
+def _plainly_at(work: Callable[..., tuple[Any, ...]], count: int) -> Callable[..., tuple[Any, ...]]:
+    """The same for what is told which picture was clicked: gradio finds that out from the signature."""
+    plainly = _plainly(work, count)
+
+    def run(past: list[str], event: gr.SelectData) -> tuple[Any, ...]:
+        return plainly(past, event)
 
     return run

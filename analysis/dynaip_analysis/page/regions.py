@@ -1,4 +1,4 @@
-"""What was drawn on the page becomes boxes and masks; whatever else is sent is refused in one line."""
+"""What was drawn on the page becomes boxes and masks, and back; whatever else is sent is refused in one line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,21 @@ def regions_of(text: str) -> dict[int, Box | Image.Image]:
         raise InputError("the drawing cannot be read: clear it, and draw again")
     found = {_number(name): _region(name, entry) for name, entry in entries.items()}
     return {number: region for number, region in found.items() if region is not None}
+
+
+def drawn_of(regions: Mapping[int, Box | Image.Image]) -> str:
+    """What ``regions_of`` reads, as the page's canvas would have told it."""
+    return json.dumps({str(number): _told(region) for number, region in regions.items()})
+
+
+def _told(region: Box | Image.Image) -> dict[str, Any]:
+    if not isinstance(region, Image.Image):
+        return {"box": list(region)}
+    painted = Image.new("RGBA", region.size)
+    painted.putalpha(region.convert("L"))
+    file = io.BytesIO()
+    painted.save(file, "PNG")
+    return {"mask": DRAWN + base64.b64encode(file.getvalue()).decode()}
 
 
 def _number(name: str) -> int:

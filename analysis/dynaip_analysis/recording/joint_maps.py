@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from dynaip.adapter.words import places_of
+from dynaip.device import to_device
 from dynaip.errors import InputError
 from dynaip_analysis.recording.budget import Arrays, RecordingPlan, plan_recording
 from dynaip_analysis.recording.joint import JointEvent
 from dynaip_analysis.recording.maps import Branches, Map, region_on, token_at
-from dynaip_analysis.recording.reduction import mass_on, rows_from
+from dynaip_analysis.recording.reduction import mass_on, places_with, rows_from
 from dynaip_analysis.recording.reference_maps import Facts, Heads, check_heads
 from dynaip_analysis.recording.store import Store, device_for
 
@@ -99,6 +100,8 @@ class JointKeeper:
         self.targets = torch.stack([_weights(request, tokens, facts, text_tokens) for tokens in words])
         """Samples x groups x (X + T): words, regions, points."""
         self.columns = len(request.words) + len(request.regions)
+        self.sources, self.onto = places_with(self.targets), places_with(self.targets[:, : self.columns])
+        """Tokens that rows and columns are wanted of, found before anything lies on a device."""
         self.plan: RecordingPlan = joint_plan(request, facts, blocks, text_tokens, budget)
         layout = joint_layout(request, facts, blocks, text_tokens)
         self.store = Store(layout, self.plan, device_for(self.plan, device))
@@ -127,12 +130,15 @@ class JointKeeper:
 
     def _add_heads(self, event: JointEvent, head: slice, query: Tensor, key: Tensor) -> None:
         own = self.targets.shape[-1]  # tokens of an edited image behind the image's own are keys, but no targets
-        self.targets = targets = self.targets.to(query.device)
-        options = {"mask": event.mask, "each_head": True, "chunk": self.plan.chunk}
-        self._add(event.block, "rows", head, rows_from(query[:, :, :own], key, targets, **options)[..., :own])
+        self.targets, self.sources, self.onto = (
+            to_device(each, query.device) for each in (self.targets, self.sources, self.onto)
+        )
+        options: dict[str, Any] = {"mask": event.mask, "each_head": True, "chunk": self.plan.chunk}
+        rows = rows_from(query[:, :, :own], key, self.targets, wanted=self.sources, **options)
+        self._add(event.block, "rows", head, rows[..., :own])
         if self.columns:
-            onto = pad(targets[:, : self.columns], (0, key.shape[2] - own))
-            self._add(event.block, "columns", head, mass_on(query[:, :, :own], key, onto, **options))
+            onto = pad(self.targets[:, : self.columns], (0, key.shape[2] - own))
+            self._add(event.block, "columns", head, mass_on(query[:, :, :own], key, onto, wanted=self.onto, **options))
 
     def _add(self, number: int, name: str, head: slice, values: Tensor) -> None:
         sums = self.store.at(self.progress)

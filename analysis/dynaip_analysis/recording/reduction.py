@@ -98,14 +98,21 @@ def columns(query: Tensor, key: Tensor, lse: Tensor, mask: Tensor | None = None)
     return logits_of(query, key, mask).sub_(lse[..., None]).exp_()
 
 
+def places_with(weights: Tensor) -> Tensor:
+    """Tokens to which any group of any row gives a weight (b x G x M): their places. On a device the host waits for them."""
+    return (weights != 0).any(dim=0).any(dim=0).nonzero().flatten()
+
+
 def mass_on(
-    query: Tensor, key: Tensor, targets: Tensor, *, mask: Tensor | None = None, each_head: bool = False, chunk: int = CHUNK
+    query: Tensor, key: Tensor, targets: Tensor, *, wanted: Tensor | None = None, mask: Tensor | None = None,
+    each_head: bool = False, chunk: int = CHUNK,
 ) -> Tensor:  # fmt: skip
     """Attention that every query spends on each target: the sum of its columns, weighed by ``targets`` (b x G x M).
 
-    Gives b x G x t (mean over heads), or b x H x G x t with ``each_head``.
+    Gives b x G x t (mean over heads), or b x H x G x t with ``each_head``. ``wanted`` are ``places_with(targets)``, where
+    they are known.
     """
-    wanted = (targets != 0).any(dim=0).any(dim=0).nonzero().flatten()
+    wanted = places_with(targets) if wanted is None else wanted
     lse, heads = log_sum_exp(query, key, mask, chunk), query.shape[1]
     shape = (len(query), heads if each_head else 1, targets.shape[1], query.shape[2])
     found = query.new_zeros(shape, dtype=torch.float32)
@@ -122,13 +129,15 @@ def mass_on(
 
 
 def rows_from(
-    query: Tensor, key: Tensor, sources: Tensor, *, mask: Tensor | None = None, each_head: bool = False, chunk: int = CHUNK
+    query: Tensor, key: Tensor, sources: Tensor, *, wanted: Tensor | None = None, mask: Tensor | None = None,
+    each_head: bool = False, chunk: int = CHUNK,
 ) -> Tensor:  # fmt: skip
     """Attention to every key, as a mean over each source's queries, weighed by ``sources`` (b x G x t).
 
-    Gives b x G x M (mean over heads), or b x H x G x M with ``each_head``; a source without queries gives zeros.
+    Gives b x G x M (mean over heads), or b x H x G x M with ``each_head``; a source without queries gives zeros. ``wanted``
+    are ``places_with(sources)``, where they are known.
     """
-    wanted = (sources != 0).any(dim=0).any(dim=0).nonzero().flatten()
+    wanted = places_with(sources) if wanted is None else wanted
     weights = sources[:, :, wanted].float()
     weights = weights / weights.sum(dim=-1, keepdim=True).clamp_min(1e-12)
     picked, heads = query[:, :, wanted], query.shape[1]

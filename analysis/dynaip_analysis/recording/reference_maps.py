@@ -15,6 +15,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.events import ReferenceEvent
 from dynaip.contracts import Branch
+from dynaip.device import ToHost, to_device
 from dynaip.errors import InputError
 from dynaip_analysis.recording.budget import Arrays, RecordingPlan, plan_recording
 from dynaip_analysis.recording.maps import Branches, Map, region_on
@@ -236,7 +237,8 @@ class ReferenceKeeper:
             weights, entropy = weights_and_entropy(event.query[:, :, part], key, self.work)
             self._add(at, sums["entropy"][block], entropy, part)
             if self.masks is not None:
-                inside = torch.einsum("bhtm,gm->bght", weights, self.masks.to(weights.device))
+                self.masks = to_device(self.masks, weights.device)
+                inside = torch.einsum("bhtm,gm->bght", weights, self.masks)
                 self._add(at, sums["energy"][block], inside, part)
             if mass is not None:
                 weights *= mass[:, None, part, None]
@@ -296,7 +298,9 @@ class _Place:
         if span is not None and self.span is not None:
             own[(self.span, *middle, span, *rest)] += values
             return
-        if isinstance(array, Tensor) and self.index is not None:
+        if span is not None:
+            columns = span
+        elif isinstance(array, Tensor) and self.index is not None:
             columns = self.index[part]  # where the sums lie: no copy of the index in every step
         for place, row in enumerate(self.rows):
             target = own[(int(row), *middle)]
@@ -323,19 +327,15 @@ class Later:
         self.room = room
         """Bytes that may wait on the host."""
         self.waiting = 0
-        self.queue: deque[tuple[Any, Tensor, Callable[[Any], None]]] = deque()
+        self.queue: deque[tuple[ToHost, int, Callable[[Any], None]]] = deque()
 
     def do(self, values: Tensor, add: Callable[[Any], None]) -> None:
         """Call ``add`` with the values in the form of the sums, now or soon."""
         if not values.is_cuda or self.store.device is not None:
             add(self.store.given(values))
             return
-        host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-        host.copy_(values, non_blocking=True)
-        arrived = torch.cuda.Event()
-        arrived.record()
-        self.queue.append((arrived, host, add))
-        self.waiting += host.nbytes
+        self.queue.append((ToHost(values), values.nbytes, add))
+        self.waiting += values.nbytes
         while self.waiting > self.room:
             self._next()
 
@@ -345,7 +345,6 @@ class Later:
             self._next()
 
     def _next(self) -> None:
-        arrived, host, add = self.queue.popleft()
-        self.waiting -= host.nbytes
-        arrived.synchronize()
-        add(host.numpy())
+        told, size, add = self.queue.popleft()
+        self.waiting -= size
+        add(told.read().numpy())

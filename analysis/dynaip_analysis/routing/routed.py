@@ -61,5 +61,5 @@ def under_prompts(bench: Workbench, cases: Sequence[Case], prompts: Sequence[str
 
 def _stacked(found: Sequence[FusedReference], name: str) -> Floats | None:
     parts: list[Tensor | None] = [getattr(each, name) for each in found]
-    known = [part.double().cpu().numpy() for part in parts if part is not None]
+    known = [part.cpu().double().numpy() for part in parts if part is not None]
     return np.concatenate(known) if known and len(known) == len(parts) else None

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dynaip.contracts import Backbone, Skeleton
+from dynaip.device import to_device
 from dynaip.errors import InputError, MissingDependency
 from dynaip.models import resolve
 from dynaip.prompts import PromptLimit, token_count
@@ -147,7 +148,7 @@ class PipelineBackbone(Backbone, Generic[Options]):
 
     def timesteps_on(self, device: torch.device, timesteps: Tensor, span: float = 1.0) -> Tensor:
         """Timesteps (B, from 0 to 1) times ``span`` on the transformer's device; values that the host has stay known to it."""
-        moved = (timesteps * span if span != 1 else timesteps).to(device)
+        moved = to_device(timesteps * span if span != 1 else timesteps, device)
         if timesteps.device.type == "cpu":
             self.clock.know_progress(moved, 1 - float(timesteps[0]))
         return moved

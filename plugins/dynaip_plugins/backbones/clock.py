@@ -6,6 +6,7 @@ A pipeline's scheduler counts its steps on the host, and tensors of ids stay the
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from torch import Tensor
@@ -25,6 +26,7 @@ class HostClock:
         self._progress: Any = WeakTensorKeyDictionary()
         self._schedules: Any = WeakTensorKeyDictionary()
         self._seen: tuple[int, weakref.ref[Tensor]] | None = None
+        self._ids: dict[Hashable, Tensor] = {}
 
     def __reduce__(self) -> tuple[type[HostClock], tuple[()]]:
         """A copy has seen nothing yet: what is remembered belongs to tensors that are not copied with it."""
@@ -35,6 +37,12 @@ class HostClock:
         if ids not in self._grids:
             self._grids[ids] = grid_of(ids)
         return self._grids[ids]
+
+    def ids(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """Ids that ``key`` (size, device, type) tells all about: made once, since a pipeline makes them on the host."""
+        if key not in self._ids:
+            self._ids[key] = make()
+        return self._ids[key]
 
     def know_grid(self, ids: Tensor, grid: tuple[int, int]) -> None:
         """Note what ids say that were made here."""

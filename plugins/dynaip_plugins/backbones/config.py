@@ -66,7 +66,7 @@ def model_part(config: PipelineConfig, part: str) -> dict[str, Any]:
         folder = resolve(config.model, "pipeline")
     except InputError:  # loading it says what is wrong
         return {}
-    file = folder / part / "config.json" if isinstance(folder, Path) else _cached(folder, f"{part}/config.json", config)
+    file = folder / part / "config.json" if isinstance(folder, Path) else cached(folder, f"{part}/config.json", config)
     try:
         found = json.loads(file.read_text(encoding="utf-8")) if file else {}
     except (OSError, ValueError):
@@ -74,7 +74,7 @@ def model_part(config: PipelineConfig, part: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _cached(repo: str, file: str, config: PipelineConfig) -> Path | None:
+def cached(repo: str, file: str, config: PipelineConfig) -> Path | None:
     """A file of a hub id that was fetched before."""
     from huggingface_hub import try_to_load_from_cache
 

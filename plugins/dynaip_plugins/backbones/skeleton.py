@@ -14,7 +14,7 @@ from torch import nn
 from dynaip.errors import InputError
 from dynaip.models import resolve
 
-from .config import PipelineConfig, model_part
+from .config import PipelineConfig, cached, model_part
 from .layouts import LAYOUTS, Layout
 
 
@@ -24,7 +24,7 @@ def layout_of(config: PipelineConfig) -> Layout | None:
         folder = resolve(config.model, "pipeline")
     except InputError:
         return None
-    index = folder / "model_index.json" if isinstance(folder, Path) else None
+    index = folder / "model_index.json" if isinstance(folder, Path) else cached(folder, "model_index.json", config)
     if index is None or not index.is_file():
         return LAYOUTS.get(config.model)
     parts: Layout = {}

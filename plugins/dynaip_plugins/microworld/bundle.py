@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from dynaip.errors import InputError
 
-Part = Literal["pipeline", "vision", "oracle", "adapter"]
+Part = Literal["pipeline", "vision", "dino", "oracle", "adapter"]
 
 ASSETS = Path(__file__).parent / "assets"
-PARTS: tuple[str, ...] = ("pipeline", "vision", "oracle", "adapter")
+PARTS: tuple[str, ...] = ("pipeline", "vision", "dino", "oracle", "adapter")
 
 
 class MicroworldBundle:

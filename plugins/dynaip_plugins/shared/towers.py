@@ -63,6 +63,9 @@ FAMILIES = {
 }
 """``model_type`` of a config -> how its tower is read. SigLIP 2 of a fixed size has SigLIP's classes."""
 
+NAFLEX = frozenset({"siglip2", "siglip2_vision_model"})
+"""``model_type`` of towers whose patches follow each picture's shape, so that they have no grid of their own."""
+
 
 class Tower(nn.Module):
     """A frozen vision tower whose layers can be read."""
@@ -190,6 +193,10 @@ def _check_size(size: int | None, patch: int, who: str) -> None:
 def _family(config: Any, families: Collection[str]) -> Family:
     kind = config.model_type
     if kind not in families:
+        if kind in NAFLEX and "siglip" in families:
+            raise ValueError(
+                "it is a NaFlex, without a size of its own: take google/siglip2-so400m-patch14-384, which has one"
+            )
         known = ", ".join(sorted({FAMILIES[each].name for each in families}))
         raise ValueError(f"it is a {kind}, and what can be read is {known}")
     return FAMILIES[kind]

@@ -20,7 +20,9 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
     pytest.mark.skipif(find_spec("gradio") is None, reason='gradio is not installed: pip install "dynaip[ui]"'),
-    pytest.mark.skipif(find_spec("playwright") is None, reason="playwright is not installed"),
+    pytest.mark.skipif(
+        find_spec("playwright") is None, reason='playwright is not installed: pip install "dynaip[browser]"'
+    ),
 ]
 HOSTILE = 'a star <img src=x onerror="document.title=1"><script>document.title=2</script>'
 SLOW = 180_000
@@ -99,8 +101,16 @@ def test_a_reference_with_a_box_is_painted_and_taken_along(
     page.mouse.move(frame["x"] + 0.5 * frame["width"], frame["y"] + 0.5 * frame["height"])
     page.mouse.down()
     page.mouse.up()
-    again = PictureRecord.read(paint(page, "a star", folder)).setting
-    assert str(again.references[0].region).endswith(".png")
+    masked = paint(page, "a heart", folder)
+    assert str(PictureRecord.read(masked).setting.references[0].region).endswith(".png")
+    page.click("#canvas button")
+    page.get_by_role("tab", name="History").click()
+    page.locator("#history .thumbnail-item").first.click()
+    page.wait_for_function("() => document.querySelector('#said textarea').value.startsWith('the setting of')")
+    assert page.input_value("#prompt textarea") == "a heart"
+    page.get_by_role("tab", name="Paint", exact=True).click()
+    again = paint(page, "a heart", folder)
+    assert Image.open(again).tobytes() == Image.open(masked).tobytes()
 
 
 def test_a_hostile_prompt_on_a_phone_and_another_visitor(served: tuple[str, Path], browser: Any) -> None:

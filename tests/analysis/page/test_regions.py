@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from dynaip.errors import InputError
-from dynaip_analysis.page.regions import DRAWN, LONGEST, regions_of
+from dynaip_analysis.page.regions import DRAWN, LONGEST, drawn_of, regions_of
 
 
 def mask(size: int = 32, format: str = "PNG") -> str:
@@ -31,6 +31,13 @@ def test_boxes_and_masks() -> None:
     assert painted[8:16, 4:8].min() == 255 and (painted > 0).sum() == 32
     assert list(found) == [1, 2]
     assert regions_of("") == regions_of(" ") == {}
+
+
+def test_regions_go_back_to_the_canvas_as_they_came() -> None:
+    before = regions_of(json.dumps({"1": {"box": [0.1, 0, 0.5, 1]}, "2": {"mask": mask()}}))
+    again = regions_of(drawn_of(before))
+    assert again[1] == before[1] and list(again) == [1, 2]
+    assert np.array_equal(np.asarray(again[2]), np.asarray(before[2]))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from dynaip_analysis.recording.joint import JointEvent, JointListener, rotate, r
 from dynaip_analysis.recording.joint_maps import JointKeeper, JointRequest
 from dynaip_analysis.recording.reduction import attention_weights, columns, log_sum_exp, mass_on, rows_from
 from dynaip_analysis.recording.reference_maps import Facts
+from tests.waiting import Waits
 
 BATCH, TEXT, ROWS, COLUMNS, HEADS = 2, 5, 3, 4, 2
 IMAGE = ROWS * COLUMNS
@@ -197,6 +198,20 @@ def test_chunks_change_nothing() -> None:
             rows_from(query, key, targets[:, :, :7], mask=mask, each_head=each_head, chunk=size) for size in (1, 10**9)
         )
         torch.testing.assert_close(one, other)
+
+
+def test_places_that_are_known_are_read_from_no_device() -> None:
+    torch.manual_seed(5)
+    query, key, targets = torch.randn(2, 3, 7, 8), torch.randn(2, 3, 9, 8), torch.zeros(2, 2, 9)
+    targets[0, 0, 3], targets[1, 1, 5] = 1.0, 0.5
+    wanted = torch.tensor([3, 5])
+    there = [each.to("meta") for each in (query, key, targets, wanted)]
+    for reduce in (mass_on, rows_from):
+        given = targets if reduce is mass_on else targets[:, :, :7]
+        assert torch.equal(reduce(query, key, given), reduce(query, key, given, wanted=wanted))
+        with Waits() as waits:
+            reduce(there[0], there[1], there[2][:, :, : given.shape[2]], wanted=there[3])
+        assert waits.seen == []
 
 
 def test_columns_by_log_sum_exp_are_the_columns_of_the_softmax() -> None:

@@ -136,6 +136,14 @@ def test_regions_and_samples_find_their_places() -> None:
     assert np.isfinite(found["attention"]["text"].sel(reference=1, step=0.0).values).all()
 
 
+def test_rows_that_are_not_neighbours_find_their_places() -> None:
+    sent = event(15, samples=torch.tensor([0, 2]))
+    found = kept(sent, samples=3)
+    maps = found["attention"]["image"].sel(block=0, step=0.0, reference=0)
+    np.testing.assert_allclose(maps.values[[0, 2]], weights_of(sent).mean(1).numpy(), atol=1e-6)
+    assert np.isnan(maps.values[1]).all()
+
+
 def test_terms_as_means_over_queries() -> None:
     sent = event(8)
     found = kept(sent, request=AttentionRequest(terms=True))["term"]["image"]

@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from dynaip import Reference
-from dynaip.adapter.layout import AutoLayout, assigned
+from dynaip.adapter.layout import AutoLayout, LayoutFinder, assigned
 from dynaip.errors import InputError
+from tests.waiting import Waits
 
 Make = Callable[..., Any]
 
@@ -193,3 +194,16 @@ def test_wrong_uses_are_one_line(adapter: Make, tiny_flux: Any) -> None:
     with dyna.references(one, layout="auto", subjects=[[2]]):
         paint(tiny_flux, None, prompt_embeds=cached[0], pooled_prompt_embeds=cached[1])
     assert dyna.layout.regions.any()
+
+
+def test_looking_waits_for_no_device() -> None:
+    """Where the subjects' tokens are is sent to the device once a generation, and nothing waits for it."""
+    finder = LayoutFinder(AutoLayout(), [[[1], [2, 3]]], [], (None, None, 0), lambda: 4)
+    shares = torch.empty(1, 6, 5, device="meta")
+    with Waits() as waits:
+        first = finder._places_on(1, shares)
+        assert finder._places_on(1, shares) is first
+    assert waits.seen == []
+    assert [[each.shape[0] for each in sample] for sample in first] == [[1, 2]]
+    finder.restart()
+    assert finder._places_on(1, torch.empty(1, 6, 5))[0][1].tolist() == [2, 3]

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dynaip import Reference
 from dynaip.adapter import injection
 from dynaip_plugins.backbones import clock
+from tests.waiting import Waits
 
 READINGS = {"aten::_local_scalar_dense", "aten::equal", "aten::nonzero", "aten::is_nonzero", "aten::unique_dim"}
 """What a device has to have finished before the host can go on."""
@@ -78,6 +80,42 @@ def test_steps_read_nothing(
     tiny_flux.set_progress_bar_config(disable=True)
     dyna = adapter(fusion={"use": "hmoe", "router": router}, decoupling="coupled")
     assert readings(tiny_flux, dyna, *given, **guidance) == []
+
+
+@pytest.mark.parametrize("given", [[noise(0)], QUARTERS], ids=["one", "regions"])
+def test_steps_wait_for_no_copy(adapter: Callable[..., Any], tiny_flux: Any, given: list[Reference]) -> None:
+    """On tensors without values: after the first step nothing is read, and nothing comes from the host."""
+    dyna = adapter(fusion={"use": "hmoe", "router": "prompt"}, decoupling="coupled").to("meta")
+    model, like = tiny_flux.transformer.to("meta"), {"device": "meta"}
+    config, ids = model.config, torch.zeros(16, 3, **like)
+    dyna.backbone.clock.know_grid(ids, (4, 4))
+    inputs: dict[str, Any] = {
+        "hidden_states": torch.zeros(1, 16, config.in_channels, **like),
+        "encoder_hidden_states": torch.zeros(1, 8, config.joint_attention_dim, **like),
+        "pooled_projections": torch.zeros(1, config.pooled_projection_dim, **like),
+        "img_ids": ids,
+        "txt_ids": torch.zeros(8, 3, **like),
+        "guidance": torch.ones(1, **like) if config.guidance_embeds else None,
+    }
+    added = 0
+
+    def step(progress: float) -> list[str]:
+        timestep = torch.ones(1, **like)
+        dyna.backbone.clock.know_progress(timestep, progress)
+        with torch.no_grad(), Waits() as waits:
+            model(**inputs, timestep=timestep)
+        return waits.seen
+
+    def count(*_: Any) -> None:
+        nonlocal added
+        added += 1
+
+    with dyna.references(*given):
+        step(0.1)
+        with dyna.observe(count):
+            step(0.3)
+        assert added >= 4 * len(given)
+        assert step(0.5) == []
 
 
 def test_a_reading_is_seen(adapter: Callable[..., Any], tiny_flux: Any) -> None:

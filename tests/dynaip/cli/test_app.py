@@ -7,10 +7,12 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 import dynaip.registry
 from dynaip.cli import app
@@ -217,11 +219,41 @@ def test_a_plugin_takes_no_command_of_the_house(run: Run, tmp_path: Path) -> Non
     assert run("gone", "--plugin", "own.py")[0] == 2
 
 
-@pytest.mark.parametrize("command", ["train microworld/demo", "generate microworld star", "evaluate microworld",
-                                     "analyze microworld routing", "ablate microworld/demo"])  # fmt: skip
-def test_a_device_that_is_not_here_is_one_line(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*command.split(), "--device", "cuda:63"]) == 2
-    assert re.fullmatch(r"dynaip: device 'cuda:63' is not on this machine; there are cpu.*\n", capsys.readouterr().err)
+COMPUTE = {
+    "train": "train microworld/demo", "generate": "generate microworld star", "evaluate": "evaluate microworld",
+    "analyze": "analyze microworld routing", "ablate": "ablate microworld/demo", "encode": "encode microworld/demo",
+    "plan": "plan microworld/demo", "score": "score . --benchmark microworld", "reproduce": "reproduce out.png",
+    "doctor": "doctor", "ui": "ui", "microworld build": "microworld build out", "microworld measure": "microworld measure",
+}  # fmt: skip
+NOT_HERE = r"dynaip: device 'cuda:63' is not on this machine; there are cpu.*\n"
+
+
+def with_device(command: Any, name: str = "") -> Iterator[str]:
+    """Names of the commands that take ``--device``."""
+    for part, each in getattr(command, "commands", {}).items():
+        yield from with_device(each, f"{name} {part}".strip())
+    if any("--device" in parameter.opts for parameter in command.params):
+        yield name
+
+
+def test_every_command_that_computes_takes_a_device() -> None:
+    assert set(with_device(typer.main.get_command(app.build()))) == set(COMPUTE)
+
+
+@pytest.mark.parametrize("command", COMPUTE.values(), ids=COMPUTE)
+def test_a_device_that_is_not_here_is_one_line(run: Run, tmp_path: Path, command: str) -> None:
+    """Before anything is read or written."""
+    code, out, line = run(*command.split(), "--device", "cuda:63")
+    assert (code, out) == (2, "")
+    assert re.fullmatch(NOT_HERE, line)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_that_the_environment_names_is_one_line_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DYNAIP_DEVICE", "cuda:63")
+    code, _, line = run("generate", "microworld", "star")
+    assert code == 2
+    assert re.fullmatch(NOT_HERE, line)
 
 
 RED, TURN = "\x1b[31m", "\u202e"

@@ -34,6 +34,9 @@ class Red(Metric):
     def about(self):
         return {"model": "the eye"}
 
+    def estimate(self, cases):
+        return f"{len(cases)} looks"
+
     def score(self, cases, images):
         return [{"red": float(np.asarray(image)[..., 0].mean())} for image in images]
 
@@ -95,6 +98,16 @@ def test_missing_pictures_end_before_anything_is_written(world: Path, capsys: py
     assert not (world / "out").exists()
     assert run("uno", "kontext", "--limit", "2") == 0
     assert len(pd.read_parquet(world / "out" / "scores.parquet")) == 4
+
+
+def test_a_dry_run_looks_for_the_pictures_and_scores_nothing(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("uno", "flux=kontext", "--dry-run") == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == ["uno: 4 pictures, one a case", "flux: 4 pictures, one a case", "for each of 2 arms: 4 looks"]
+    (world / "kontext" / "c-2.png").unlink()
+    assert run("uno", "kontext", "--dry-run") == 2
+    assert "1 of 4 pictures are missing: c-2" in capsys.readouterr().err
+    assert not (world / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,9 @@ def test_known_preferences_come_back(ablation: Path, tmp_path: Path, capsys: pyt
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_in_a_browser(ablation: Path, tmp_path: Path) -> None:
     """A rater at a desk by keys and one on a phone by touch: what they saw on the left is what their file says."""
-    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    sync = pytest.importorskip(
+        "playwright.sync_api", reason='playwright is not installed: pip install "dynaip[browser]"'
+    )
     page_file = tmp_path / "study.html"
     given = ["--pairs", "3", "--checks", "1", "--question", "cp", "--question", "pf"]
     assert main(["study", str(ablation), "-o", str(page_file), *given]) == 0

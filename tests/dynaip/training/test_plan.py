@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from dynaip.runs import Run
 from dynaip.training import machines
 from dynaip.training.encoding import encode_text
 from dynaip.training.machines import GIB, Machine
+from dynaip.training.memory import CONTEXT
 from dynaip.training.plan import TrainingPlan, Weights, make_plan
 from dynaip.training.traced import Traced, skeleton_of, trace
 from dynaip.training.trainer import Trainer
@@ -78,6 +80,56 @@ def test_a_plan_of_the_embedded_world_is_made_without_loading(experiment: Any) -
     )
 
 
+@pytest.fixture(scope="module")
+def flux() -> TrainingPlan:
+    """FLUX.1-dev at 512 px with a batch of one: blocks of a kind take the same, so that three small plans give the large one.
+
+    (But for the first one, before which there is no gradient.)
+    """
+    from dynaip.config import load_experiment
+    from dynaip_plugins.backbones.layouts import LAYOUTS
+
+    name, config = "black-forest-labs/FLUX.1-dev", load_experiment("flux/dynaip", ["training.batch_size=1"])
+    library, kind, options = LAYOUTS[name]["transformer"]
+    made: list[TrainingPlan] = []
+    for double, single in ((2, 1), (3, 1), (2, 2)):
+        parts = LAYOUTS[name] | {
+            "transformer": (library, kind, options | {"num_layers": double, "num_single_layers": single})
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(LAYOUTS, name, parts)
+            made.append(make_plan(config))
+
+    def whole(of: Callable[[TrainingPlan], int]) -> int:
+        first, double, single = map(of, made)
+        return first + 17 * (double - first) + 37 * (single - first)
+
+    fields = ("kept", "kept_again", "forward", "backward")
+    step = Traced(*(whole(lambda each, field=field: getattr(each.step, field)) for field in fields))
+    base = Weights(whole(lambda each: each.base.products), whole(lambda each: each.base.others))
+    return replace(made[0], step=step, base=base, trained=whole(lambda each: each.trained))
+
+
+@pytest.mark.parametrize(("batch", "checkpointing", "seen"), [(1, False, 36.3), (4, True, 31.9)])
+def test_a_plan_is_what_an_h200_showed(flux: TrainingPlan, batch: int, checkpointing: bool, seen: float) -> None:
+    """``make gpu`` on FLUX.1-dev's layout without text encoders; torch's count, which leaves the context out."""
+    settings = flux.settings.model_copy(update={"batch_size": batch, "gradient_accumulation": 1})
+    made = replace(flux, settings=settings)
+    tower = flux.vision.bytes(flux.vision_type)
+    assert made.base.all == pytest.approx(11.90e9, rel=0.001)
+    assert made.trained == pytest.approx(501e6, rel=0.002)
+    planned = (made.training(checkpointing=checkpointing) - CONTEXT + tower) / GIB
+    assert planned == pytest.approx(seen, rel=0.07)
+
+
+@pytest.mark.parametrize(("batch", "seen"), [(1, 39.4), (4, 60.3)])
+def test_a_plan_is_what_an_h100_showed(flux: TrainingPlan, batch: int, seen: float) -> None:
+    """A training with 6 of T5's 24 layers: 7 GiB less than the whole one, by the driver's count."""
+    settings = flux.settings.model_copy(update={"batch_size": batch, "gradient_accumulation": 1, "cache": False})
+    planned = replace(flux, settings=settings).training(checkpointing=False) / GIB - 7
+    assert planned == pytest.approx(seen, rel=0.03)
+
+
 def plan(config: Any, base: int, kept: int, kept_again: int, **settings: Any) -> TrainingPlan:
     """A plan with round numbers, in GiB."""
     step = Traced(kept * GIB, kept_again * GIB, 100, 200)
@@ -116,7 +168,7 @@ def test_a_training_that_cannot_fit_is_refused_before_anything_is_loaded(
 ) -> None:
     small = Machine("a small one", 2**20, None)
     monkeypatch.setattr("dynaip.training.trainer.here", lambda: small)
-    with pytest.raises(InputError, match=r"this training takes about .* GiB, and a small one has 0: no setting"):
+    with pytest.raises(InputError, match=r"this training takes about .* GiB, and a small one has 0\.0: no setting"):
         train(tmp_path / "run")
     train(tmp_path / "run", training={"steps": 1, "check_memory": False})
 

@@ -1,90 +1,99 @@
-"""What a step takes of the memory, and what is said where it is full."""
+"""Whether a training fits: what the plan says of a machine, what is refused, and what is said where memory is full."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from dynaip.training import room
+from dynaip.errors import InputError
+from dynaip.training import memory, room
+from dynaip.training.machines import GIB, Machine
+from dynaip.training.room import Room
+from tests.dynaip.training.test_plan import plan
 
 
-class Sized(nn.Module):
-    """A transformer as far as its sizes are asked for."""
+@pytest.fixture
+def on(experiment: Any) -> Any:
+    """A training of 28 GiB (20 with gradient checkpointing at most) on a GPU with so many GiB, of which some are free."""
 
-    def __init__(self, device: str = "cpu") -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1, dtype=torch.bfloat16))
-        self.config = SimpleNamespace(
-            num_layers=19, num_single_layers=38, num_attention_heads=24, attention_head_dim=128
-        )
-        self.where = device
+    def make(gib: float, free: float | None = None, **settings: Any) -> Room:
+        given = {"steps": 1, "batch_size": 1} | settings
+        config = experiment(training=given)
+        made = plan(config, base=16, kept=8, kept_again=1, **given)
+        left = None if free is None else int(free * GIB)
+        return Room(config, Machine("a GPU", int(gib * GIB), None, free=left), replace(made, trained=0))
 
-    def parameters(self, recurse: bool = True) -> Any:
-        held = SimpleNamespace(device=torch.device(self.where), element_size=lambda: 2)
-        return iter([held])
+    return make
 
 
-def test_what_blocks_keep_is_what_a_gpu_showed() -> None:
-    """FLUX.1-dev at 512 px on an H100: 60.3 GiB at batch 4 against 39.4 at batch 1, so 7 GiB a sample of 1536 tokens."""
-    a_sample = room.kept_bytes(Sized(), 1024 + 512) / 2**30
-    assert a_sample == pytest.approx((60.3 - 39.4) / 3, rel=0.2)
-
-
-@pytest.mark.parametrize(("free", "batch", "wanted"), [(50, 4, False), (50, 8, True), (10, 1, False), (8, 1, True)])
-def test_auto_computes_again_what_would_not_fit(
-    free: int, batch: int, wanted: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("free", "wanted", "fits"), [(80, False, True), (24, True, True), (12, True, False)])
+def test_auto_computes_again_what_would_not_fit_beside_other_processes(
+    on: Any, free: float, wanted: bool, fits: bool
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * 2**30, 80 * 2**30))
-    assert room.wants_checkpointing("auto", Sized("cuda"), batch * 1536) is wanted
+    made = on(80, free)
+    assert made.checkpointing is wanted
+    assert made.fits is fits
 
 
 @pytest.mark.parametrize("setting", [True, False])
-def test_what_is_asked_for_is_done(setting: bool) -> None:
-    assert room.wants_checkpointing(setting, Sized("cuda"), 10**9) is setting
+def test_what_is_asked_for_is_done(on: Any, setting: bool) -> None:
+    assert on(24, gradient_checkpointing=setting).checkpointing is setting
 
 
-@pytest.mark.parametrize(("free", "wanted"), [(10, False), (8, True)])
-def test_a_machine_s_memory_counts_as_an_accelerator_s(
-    free: int, wanted: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dynaip.training.memory.machine_memory", lambda: free * 2**30)
-    assert room.wants_checkpointing("auto", Sized("cpu"), 1536) is wanted
+def test_what_cannot_fit_is_refused_with_what_would(on: Any) -> None:
+    on(24).refuse()
+    with pytest.raises(InputError, match=r"takes about 24\.9 GiB, and a GPU has 20\.0: add -s 'training\.grad.*=auto'"):
+        on(20, gradient_checkpointing=False).refuse()
+    with pytest.raises(InputError, match=r"takes about 17\.9 GiB, and a GPU has 80\.0 \(8\.0 free\): add .*nf4"):
+        on(80, 8).refuse()
 
 
 @pytest.mark.parametrize(
-    ("free", "checkpointing", "fits"), [(8, False, True), (6, False, False), (1, True, True), (0.4, True, False)]
+    ("settings", "line"),
+    [
+        ({}, r"24\.9 GiB.*add -s 'training\.gradient_checkpointing=True' \(about 17\.9 GiB\)"),
+        ({"gradient_checkpointing": True, "batch_size": 2}, r"18\.9 GiB.*'training\.batch_size=1' \(about 17\.9 GiB\)"),
+    ],
 )
-def test_a_step_that_will_hardly_fit_is_told(
-    free: float, checkpointing: bool, fits: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(room, "free_memory", lambda device: int(free * 2**30))
-    said, found = room.told_need(Sized("cpu"), 1536, (), checkpointing=checkpointing)
-    assert found is fits
-    assert "training.batch_size" in said
-    assert ("training.gradient_checkpointing" in said) is not checkpointing
-
-
-@pytest.mark.parametrize(("batch", "checkpointing", "seen"), [(1, False, 36.3), (4, True, 31.9)])
-def test_what_a_step_takes_is_what_a_gpu_showed(batch: int, checkpointing: bool, seen: float) -> None:
-    """An H200 at 512 px: FLUX.1-dev in bf16, a tower of 304 M and an adapter of 501 M weights in fp32, one step."""
-    adapter = torch.empty(501_000_000, device="meta")
-    models = 11.9e9 * 2 + 304e6 * 4 + 501e6 * 4
-    step = room.step_bytes(Sized(), batch * 1536, [adapter], checkpointing=checkpointing)
-    assert (models + step) / 2**30 == pytest.approx(seen, rel=0.06)
-
-
-def test_a_full_memory_says_what_a_step_takes() -> None:
-    kept = room.StepRoom(False)
-    transformer, latents = Sized(), torch.empty(2, 16, 4, device="meta")
-    transformer.disable_gradient_checkpointing = lambda: None  # pyright: ignore[reportAttributeAccessIssue]
-    text = {"prompt_embeds": torch.empty(2, 8, 4, device="meta"), "pooled_prompt_embeds": torch.empty(2, 4)}
-    assert not kept.choose(transformer, text, latents, ())
-    assert not kept.checkpointing
-    with pytest.raises(torch.OutOfMemoryError) as caught, kept.told_when_full():
+def test_a_full_memory_says_what_takes_less(on: Any, settings: dict[str, Any], line: str) -> None:
+    with pytest.raises(torch.OutOfMemoryError) as caught, on(80, **settings).told_when_full():
         raise torch.OutOfMemoryError("CUDA out of memory")
-    need = room.kept_bytes(transformer, 2 * (16 + 8))
-    assert f"a step takes about {need / 1e9:.1f} GB" in caught.value.__notes__[0]
+    assert re.search(line, caught.value.__notes__[0]), caught.value.__notes__
+
+
+def test_without_a_layout_an_accelerator_computes_again_and_nothing_is_refused(
+    experiment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(config: Any) -> Any:
+        raise InputError("the layout is not known here")
+
+    monkeypatch.setattr(room, "make_plan", unknown)
+    made = Room.of(experiment(), Machine("a GPU", GIB, None))
+    made.refuse()
+    assert (made.plan, made.checkpointing, made.fits, made.advice()) == (None, True, True, "")
+
+
+def test_on_a_cpu_large_bases_alone_are_planned_and_in_float32(
+    experiment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[str] = []
+    monkeypatch.setattr(room, "make_plan", lambda config: planned.append(config.training.precision))
+    cpu = Machine("cpu", GIB, None, accelerator=False)
+    config = experiment(training={"steps": 1, "batch_size": 1, "precision": "bf16"})
+    assert not Room.of(config, cpu, nn.Linear(100, 100)).checkpointing
+    assert planned == []
+    Room.of(config, cpu, nn.Linear(20_000, 20_000, device="meta"))
+    assert planned == ["fp32"]
+
+
+def test_memory_that_others_hold_is_not_free_and_ours_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10 * GIB, 80 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 5 * GIB)
+    assert memory.free_memory(torch.device("cuda")) == 15 * GIB + memory.CONTEXT
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (79 * GIB, 80 * GIB))
+    assert memory.free_memory(torch.device("cuda")) == 80 * GIB

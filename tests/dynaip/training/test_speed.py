@@ -13,8 +13,3 @@ def test_deterministic_algorithms_are_asked_for_and_let_go() -> None:
         assert torch.are_deterministic_algorithms_enabled()
     with speed.determinism(False):
         assert not torch.are_deterministic_algorithms_enabled()
-
-
-def test_on_a_cpu_nothing_is_copied() -> None:
-    values = torch.ones(3)
-    assert speed.to_device(values, torch.device("cpu")) is values

@@ -16,6 +16,7 @@ from dynaip.runs import Run
 from dynaip.training import trainer as trainer_module
 from dynaip.training.encoding import encode_text
 from dynaip.training.trainer import Launched, Trainer
+from tests.waiting import Waits
 
 META = torch.device("meta")
 """A device whose tensors have no values: whatever reads one fails."""
@@ -64,6 +65,22 @@ def test_a_step_reads_nothing(trainer: Trainer, monkeypatch: pytest.MonkeyPatch)
     for each in launched:
         with pytest.raises((NotImplementedError, RuntimeError)):
             each.outcome.read()
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_a_step_waits_for_no_copy(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, regions: bool) -> None:
+    """From the second step on: what comes from the host comes beside what runs."""
+    batches = list(trainer.loader.batches(0, 4))
+    if regions:  # two references in the first sample, each with half of the image
+        tokens, half = batches[0].latents.shape[1], torch.arange(batches[0].latents.shape[1]) < 2
+        for batch in batches:
+            batch.features = {level: values[[0, 0, 1]] for level, values in batch.features.items()}
+            batch.counts, batch.regions = [2, 1], [half.float(), 1 - half.float(), torch.ones(tokens)]
+    on_meta(trainer, monkeypatch)
+    trainer._launch(iter(batches[:2]))
+    with Waits() as waits:
+        trainer._launch(iter(batches[2:]))
+    assert waits.seen == []
 
 
 def test_a_reading_is_seen(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,26 @@ def test_speed_and_what_is_left_by_hand(experiment: Any, tmp_path: Path, lines: 
     assert "train/loss" not in told[2][1]
 
 
+def test_what_is_measured_beside_the_loss_is_logged_and_told_by_its_name(
+    experiment: Any, tmp_path: Path, lines: Callable[..., Any]
+) -> None:
+    told: list[dict[str, float]] = []
+    accelerator = SimpleNamespace(
+        is_main_process=True, num_processes=1, device=torch.device("cpu"), log=lambda values, step: told.append(values)
+    )
+    watch = Watch(experiment(), Run(tmp_path), accelerator)
+    more = {"router": {"low": 0.25, "high": 0.75}, "validation_loss": 2.0, "validation_losses": {"0.1": float("nan")}}
+    watch.log(StepReport(1, 2, 1.0, 0.1, 1.0, 0, 1.0, more))
+    watch.log(report(2, 2.0))
+    first, second = lines(tmp_path / "metrics.jsonl")
+    assert (first["router"], first["validation_loss"]) == (more["router"], 2.0)
+    assert first["validation_losses"] == {"0.1": None}
+    assert "validation_loss" not in second
+    assert told[0]["train/router/high"] == 0.75
+    assert told[0]["train/validation_loss"] == 2.0
+    assert "train/validation_losses/0.1" not in told[0]
+
+
 def test_a_tracker_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingDependency, match=r"training\.trackers: wandb is not installed: pip install wandb"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from dynaip import Reference
 from dynaip.contracts import Backbone, Branch
 from tests.tiny_models import FAMILIES
+from tests.waiting import Waits
 
 Load = Callable[[str], tuple[Backbone, Any]]
 Make = Callable[..., Any]
@@ -98,6 +100,42 @@ def test_velocity_is_the_pipelines_own_step(loaded: Load, name: str) -> None:
     assert call.grid == (SIZE[0] // edge(pipe), SIZE[1] // edge(pipe))
     assert call.progress == pytest.approx(1 - float(timesteps[0]))
     assert call.text_tokens == given["encoder_hidden_states"].shape[1]
+
+
+@every
+def test_a_training_step_waits_for_no_device(loaded: Load, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a size is known nothing more is read, or brought from the host in a way that waits."""
+    backbone, pipe = loaded(name)
+    text = backbone.shortened(backbone.encode_prompts(pipe, PROMPTS))
+    there = {key: values.to("meta") for key, values in text.items()}
+    width = pipe.transformer.config.in_channels * backbone.channels_of_token(pipe)  # pyright: ignore[reportAttributeAccessIssue]
+    latents = torch.zeros(2, SIZE[0] * SIZE[1] // edge(pipe) ** 2, width, device="meta")
+    monkeypatch.setattr(pipe, "transformer", deepcopy(pipe.transformer).to("meta"))
+    for _ in range(2):
+        with Waits() as waits:
+            backbone.velocity(pipe, latents, torch.tensor([0.3, 0.8]), there, SIZE)
+    assert waits.seen == []
+
+
+@every
+def test_padding_is_cut_off_on_the_host(loaded: Load, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no prompt of a batch needs changes nothing of the prediction."""
+    backbone, pipe = loaded(name)
+    text = backbone.encode_prompts(pipe, PROMPTS)
+    short = backbone.shortened(text)
+    if "prompt_embeds_mask" not in text:
+        assert short is text
+        return
+    longest = int(text["prompt_embeds_mask"].sum(1).max())
+    assert short["prompt_embeds"].shape[1] == longest < text["prompt_embeds"].shape[1]
+    alone = backbone.shortened({key: values[:1] for key, values in text.items()})
+    assert set(alone) == {"prompt_embeds"}, "a mask that hides nothing"
+    latents, times = torch.randn(2, SIZE[0] * SIZE[1] // edge(pipe) ** 2, 16), torch.tensor([0.3, 0.8])
+    with torch.no_grad():
+        cut = backbone.velocity(pipe, latents, times, short, SIZE)
+        monkeypatch.setattr(backbone, "shortened", lambda given: given)
+        whole = backbone.velocity(pipe, latents, times, text, SIZE)
+    torch.testing.assert_close(cut, whole, atol=1e-5, rtol=1e-4)
 
 
 @every

@@ -243,3 +243,11 @@ def test_true_sizes_on_meta(name: str) -> None:
         states = tower.states(torch.empty(1, 3, config.image_size, config.image_size), {0, depth // 2, depth})
     assert {tuple(state.shape) for state in states.values()} == {(1, edge * edge, config.hidden_size)}
     assert AutoConfig.for_model(config.model_type) is not None
+
+
+@pytest.mark.parametrize("kind", ["siglip2", "siglip2_vision_model"])
+def test_a_tower_without_a_size_is_refused_with_one_that_has_it(kind: str, tmp_path: Path) -> None:
+    AutoConfig.for_model(kind).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"it is a NaFlex, .*take google/siglip2-so400m-patch14-384") as caught:
+        build(tmp_path)
+    assert "\n" not in str(caught.value)

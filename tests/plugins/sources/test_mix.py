@@ -39,6 +39,17 @@ def test_shares_by_hand(lengths: list[int], weights: list[float] | None, wanted:
     assert counts(lengths, weights) == wanted
 
 
+def test_kin_are_all_that_is_made_of_the_same_pictures(tmp_path: Path, png: Callable[..., bytes], built: Built) -> None:
+    """Both directions of a row, as often as the mix repeats them."""
+    one, other = ({"use": "table", "files": table(tmp_path, png, name, 2), "height": 8} for name in ("a", "b"))
+    source = built("mix", sources=[one, other | {"reverse_prompt": "prompt"}], weights=[1, 4])
+    assert [len(each) for each in source.sources] == [2, 4]
+    assert len(source) == 10
+    assert source.kin(1) == [1]
+    assert sorted(source.kin(2)) == sorted(source.kin(7)) == [2, 3, 6, 7]
+    assert sorted(source.kin(9)) == [4, 5, 8, 9]
+
+
 def test_every_pair_comes_and_the_small_one_comes_often(
     tmp_path: Path, png: Callable[..., bytes], built: Built
 ) -> None:

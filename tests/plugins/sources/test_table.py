@@ -243,10 +243,10 @@ def test_a_list_that_is_cut_off_says_where(tmp_path: Path, built: Built) -> None
 def test_entries_of_a_long_list_are_found_over_the_edges_of_what_is_read_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dynaip_plugins.sources.table import rows
+    from dynaip_plugins.sources.table import rows, scans
 
-    monkeypatch.setattr(rows, "CHUNK", 7)
-    wanted = [{"n": place, "text": "é,]}" * place} for place in range(40)]
+    monkeypatch.setattr(scans, "CHUNK", 7)
+    wanted = [{"n": place, "text": 'é,]}"[\\' * place, "\\": {"a": [place, '\\"']}} for place in range(40)]
     for name, text in (
         ("a.json", json.dumps(wanted, ensure_ascii=False, indent=2)),
         ("b.json", "\ufeff" + json.dumps(wanted)),
@@ -257,6 +257,52 @@ def test_entries_of_a_long_list_are_found_over_the_edges_of_what_is_read_at_once
     assert [made[place] for place in range(len(made))] == wanted * 3
     assert list(made.scan([])) == wanted * 3
     assert made.name(82) == "c.jsonl, line 7"
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_many_rows_are_read_as_one_by_one(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that are none, wherever they stand, are none, and take no others with them."""
+    from dynaip_plugins.sources.table import rows, scans
+
+    monkeypatch.setattr(scans, "CHUNK", 300)
+    monkeypatch.setattr(rows, "FEW", 2)
+    texts = [json.dumps({"n": place, "s": "x, {" * (place % 3)}) for place in range(60)]
+    for place, text in ((3, "null"), (4, "[1]"), (17, '{"n": '), (18, '{"n": 1}}'), (40, "123"), (59, "nothing")):
+        if suffix == "jsonl" or text in ("null", "[1]", "123", "nothing"):  # a list's entries have to end
+            texts[place] = text
+    if suffix == "jsonl":
+        texts[30] = '{"n": 1}, {"n": 2}'
+    file = tmp_path / f"t.{suffix}"
+    file.write_text("\n".join(texts) if suffix == "jsonl" else f"[{','.join(texts)}]")
+
+    def alone(text: str) -> Any:
+        try:
+            found = json.loads(text)
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
+
+    assert list(rows.TextRows([file]).scan(["n"])) == [alone(text) for text in texts]
+
+
+def test_csv_columns_of_many_rows(tmp_path: Path) -> None:
+    from dynaip_plugins.sources.table.rows import TextRows
+
+    file = tmp_path / "t.csv"
+    file.write_text('a,b,a\n1,"x\ny",2\n\n3,z\n4,"q""",5\n')
+    made = TextRows([file])
+    assert list(made.scan(["a", "none"])) == [{"a": "2"}, None, {"a": "5"}]
+    assert list(made.scan([])) == [{"a": "2", "b": "x\ny"}, None, {"a": "5", "b": 'q"'}]
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("[]", 0), (" [ ] x", 0), ('[{"a": 1},\n]', 1), ("[1,2]", 2), ('["\\"]", {}]', 2)]
+)
+def test_what_ends_a_list(tmp_path: Path, text: str, count: int) -> None:
+    from dynaip_plugins.sources.table.rows import TextRows
+
+    (tmp_path / "t.json").write_text(text)
+    assert len(TextRows([tmp_path / "t.json"])) == count
 
 
 def test_row_groups_of_the_hub_are_read_over_the_network_when_asked_for(

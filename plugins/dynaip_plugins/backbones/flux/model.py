@@ -74,7 +74,8 @@ class FluxBackbone(PipelineBackbone[FluxConfig]):
         """Predict eps - x_0 (B x T x C) as the pipeline's own denoising step does."""
         embeds, guided = text["prompt_embeds"], pipe.transformer.config.guidance_embeds
         grid = self.tokens(pipe, size)
-        ids = pipe._prepare_latent_image_ids(len(latents), *grid, latents.device, latents.dtype)
+        where = latents.device, latents.dtype
+        ids = self.clock.ids((*grid, *where), lambda: pipe._prepare_latent_image_ids(len(latents), *grid, *where))
         self.clock.know_grid(ids, grid)
         return pipe.transformer(
             hidden_states=latents,

@@ -75,14 +75,20 @@ class Flux2Backbone(PipelineBackbone[Flux2Config]):
         """Predict eps - x_0 (B x T x C) as the pipeline's own denoising step does."""
         embeds, guided = text["prompt_embeds"], pipe.transformer.config.guidance_embeds
         rows, columns = self.tokens(pipe, size)
-        ids = pipe._prepare_latent_ids(latents.new_empty(len(latents), 1, rows, columns)).to(latents.device)
+        ids = self.clock.ids(
+            ("image", len(latents), rows, columns, latents.device),
+            lambda: pipe._prepare_latent_ids(torch.empty(len(latents), 1, rows, columns)).to(latents.device),
+        )
+        words = self.clock.ids(
+            ("text", *embeds.shape[:2], embeds.device), lambda: pipe._prepare_text_ids(embeds).to(embeds.device)
+        )
         self.clock.know_grid(ids, (rows, columns))
         return pipe.transformer(
             hidden_states=latents,
             timestep=self.timesteps_on(latents.device, timesteps),
             guidance=full(self.config.training_guidance, latents) if guided else None,
             encoder_hidden_states=embeds,
-            txt_ids=pipe._prepare_text_ids(embeds).to(latents.device),
+            txt_ids=words,
             img_ids=ids,
             return_dict=False,
         )[0]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dynaip.contracts import BlockSite, ForwardPass
+from dynaip.device import to_device
 from dynaip.prompts import PromptLimit, token_count
 
 from ...shared.latents import packed
@@ -71,18 +72,26 @@ class QwenImageBackbone(PipelineBackbone[QwenImageConfig]):
         )
         return packed((latents - mean) / deviation)
 
+    def shortened(self, text: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Cut padding off as far as the host knows the mask, and leave out a mask that hides nothing."""
+        mask = text.get("prompt_embeds_mask")
+        if mask is None or mask.device.type != "cpu":
+            return text
+        length = max(1, int(mask.sum(1).max()))
+        cut = {name: values[:, :length] for name, values in text.items()}
+        return {"prompt_embeds": cut["prompt_embeds"]} if bool(cut["prompt_embeds_mask"].all()) else cut
+
     def velocity(
         self, pipe: Any, latents: Tensor, timesteps: Tensor, text: Mapping[str, Tensor], size: tuple[int, int]
     ) -> Tensor:
-        """Predict eps - x_0 (B x T x C) as the pipeline's own denoising step does; padding that nobody needs is cut off."""
-        mask = text["prompt_embeds_mask"]
-        length = max(1, int(mask.sum(1).max()))
-        mask = mask[:, :length]
+        """Predict eps - x_0 (B x T x C) as the pipeline's own denoising step does."""
+        text = self.shortened(text)
+        mask = text.get("prompt_embeds_mask")
         return pipe.transformer(
             hidden_states=latents,
             timestep=self.timesteps_on(latents.device, timesteps),
-            encoder_hidden_states=text["prompt_embeds"][:, :length],
-            encoder_hidden_states_mask=None if bool(mask.all()) else mask,
+            encoder_hidden_states=text["prompt_embeds"],
+            encoder_hidden_states_mask=None if mask is None else to_device(mask, latents.device),
             img_shapes=[[(1, *self.tokens(pipe, size))]] * len(latents),
             return_dict=False,
         )[0]

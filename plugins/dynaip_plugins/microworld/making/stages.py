@@ -26,14 +26,15 @@ from dynaip.errors import DynaIPError, InputError
 
 from ..measuring import figures, sheet
 from ..models import pipeline
+from ..models.dino import save as save_dino
 from ..models.vision import save as save_vision
-from . import adapter, autoencoder, flux, oracle, vision
+from . import adapter, autoencoder, dino, flux, oracle, vision
 from .loop import Progress as Report
 from .loop import Schedule, Size
 
 CHECKPOINTS = "checkpoints"
-SHARES: dict[str, float] = {"autoencoder": 0.2, "clip": 0.3, "base": 0.56, "oracle": 0.1}
-"""What the trainings take of `minutes`; the tower's runs beside the others."""
+SHARES: dict[str, float] = {"autoencoder": 0.2, "clip": 0.3, "dino": 0.3, "base": 0.56, "oracle": 0.1}
+"""What the trainings take of `minutes`; those of the towers run beside the others."""
 PATIENCE = 0.25
 """Seconds between looks at whether a stage that is waited for is done."""
 
@@ -127,6 +128,11 @@ def _clip(order: Order) -> None:
     save_vision(model, order.out / "vision")
 
 
+def _dino(order: Order) -> None:
+    size = order.size("dino")
+    save_dino(dino.train(order.work, size.schedule, size.pool, order.report, order.device), order.out / "dino")
+
+
 def _base(order: Order) -> None:
     size = order.size("base")
     made = flux.train(
@@ -182,6 +188,7 @@ def note(order: Order, name: str) -> None:
 SIZES: dict[str, tuple[Size, Size]] = {
     "autoencoder": (autoencoder.SMALL, autoencoder.LARGE),
     "clip": (vision.SMALL, vision.LARGE),
+    "dino": (dino.SMALL, dino.LARGE),
     "base": (flux.SMALL, flux.LARGE),
     "oracle": (oracle.SMALL, oracle.LARGE),
 }
@@ -190,6 +197,7 @@ SIZES: dict[str, tuple[Size, Size]] = {
 STAGES: dict[str, Callable[[Order], None]] = {
     "autoencoder": _autoencoder,
     "clip": _clip,
+    "dino": _dino,
     "base": _base,
     "oracle": _oracle,
     "sheet": _sheet,

@@ -7,9 +7,9 @@ from typing import Any
 
 HEAD = """# Models of microworld
 
-Tiny models of the real classes for a procedural world of 128 x 128 pixels: a FLUX pipeline (`pipeline`), CLIP (`vision`), an
-oracle that reads every attribute from pixels (`oracle`) and a DynaIP adapter (`adapter`). Apache-2.0; trained on rendered scenes
-alone, made by `dynaip microworld build DIR`. They show how the method works, not how well it works on photographs.
+Tiny models of the real classes for a procedural world of 128 x 128 pixels: a FLUX pipeline (`pipeline`), CLIP (`vision`), DINOv2
+(`dino`), an oracle that reads every attribute from pixels (`oracle`) and a DynaIP adapter (`adapter`). Apache-2.0; trained on
+rendered scenes alone, made by `dynaip microworld build DIR`. They show how the method works, not how well on photographs.
 
 Measured from the saved files on identities of the test split, which no training saw, by
 `dynaip microworld measure --count {scenes}`: one image a scene, {steps} sampling steps, guidance {true_cfg_scale}. Attributes are
@@ -36,6 +36,10 @@ PROBES = """## What the layers of the tower hold
 
 Selectivity of linear probes (accuracy on identities that no training saw, above that of a probe with shuffled answers), by layer.
 """
+DINO_PROBES = """## What the layers of the second tower hold
+
+The same of DINOv2 (`dino`), which was trained on pictures alone, without captions (`making/dino.py`).
+"""
 ADAPTER = """## The adapter ({steps} steps)
 
 Identities from a reference, on {cases} cases a suite; `without reference` is the base alone on the same cases, whose CP is
@@ -58,6 +62,8 @@ def model_card(report: Mapping[str, Any], trainings: Mapping[str, Mapping[str, A
         parts += [OUTLINES, table("subjects and pictures", report["outlines"])]
     if "probes" in report:
         parts += [PROBES, table("after", report["probes"])]
+    if "dino_probes" in report:
+        parts += [DINO_PROBES, table("after", report["dino_probes"])]
     if adapter:
         suites = {
             f"{suite}{'' if arm == 'adapter' else ', without reference'}": adapter[arm][suite]

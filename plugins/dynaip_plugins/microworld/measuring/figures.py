@@ -125,6 +125,8 @@ def measure(folder: Path, count: int = 200, device: str = "cpu") -> dict[str, ob
         "outlines": {k: v for n in (1, 2) for k, v in measure_outlines(pipe, oracle, n, max(2, count // 2)).items()},
         "probes": probe(folder / "vision", device, scale=min(1.0, count / 200)),
     }
+    if (folder / "dino").is_dir():
+        report["dino_probes"] = probe(folder / "dino", device, scale=min(1.0, count / 200))
     for subjects in (1, 2, 3, 4):
         report[f"base_{subjects}_plain"] = measure_base(pipe, oracle, subjects, False, count)
         if subjects <= 2:

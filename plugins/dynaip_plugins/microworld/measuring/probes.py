@@ -1,4 +1,4 @@
-"""Linear probes: what each layer of the vision tower holds of identities that no training saw.
+"""Linear probes: what each layer of a vision tower holds of identities that no training saw.
 
 A probe reads one attribute from the mean of the patches that a subject covers, by ridge regression onto its values. Its
 selectivity is its accuracy on held-out identities above that of the same probe trained on shuffled answers, which is what a
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import CLIPModel
+from transformers import AutoModel, CLIPModel, Dinov2Model
 
 from ..models.pixels import signed
 from ..world.render import owners, paint
@@ -26,12 +26,13 @@ PROBED = (*IDENTITY, "category", "background")
 
 
 @torch.no_grad()
-def layers_of(clip: CLIPModel, table: Table) -> Tensor:
+def layers_of(tower: CLIPModel | Dinov2Model, table: Table) -> Tensor:
     """Mean over the patches that the subject covers, after every layer, normalised. [layers+1,N,d]."""
+    vision = tower.vision_model if isinstance(tower, CLIPModel) else tower
     parts: list[Tensor] = []
     for start in range(0, len(table), CHUNK):
         some = table[start : start + CHUNK]
-        states = clip.vision_model(pixel_values=signed(paint(some)), output_hidden_states=True).hidden_states
+        states = vision(pixel_values=signed(paint(some)), output_hidden_states=True).hidden_states
         grid = round((states[0].shape[1] - 1) ** 0.5)
         weight = (owners(some, grid) == 0).float()
         weight = weight / weight.sum(1, keepdim=True).clamp_min(1)
@@ -51,14 +52,14 @@ def accuracy(train: Tensor, right: Tensor, test: Tensor, wanted: Tensor, values:
 
 def probe(folder: Path, device: str = "cpu", scale: float = 1.0) -> dict[str, dict[str, float]]:
     """Selectivity by layer (0 is before the first) and attribute, of the tower in a folder."""
-    clip = CLIPModel.from_pretrained(folder).float().eval()
-    torch.nn.Module.to(clip, device=torch.device(device))
+    tower = AutoModel.from_pretrained(folder).float().eval()
+    torch.nn.Module.to(tower, device=torch.device(device))
     counts: dict[Split, int] = {"train": TRAIN, "test": TEST}
     tables = {
         split: draw_table(PROBE_SEED + k, max(32, round(count * scale)), split, {1: 1.0}).to(device)
         for k, (split, count) in enumerate(counts.items())
     }
-    seen = {split: layers_of(clip, table) for split, table in tables.items()}
+    seen = {split: layers_of(tower, table) for split, table in tables.items()}
     order = torch.randperm(len(tables["train"]), generator=torch.Generator().manual_seed(PROBE_SEED)).to(device)
     found: dict[str, dict[str, float]] = {}
     for layer in range(len(seen["train"])):

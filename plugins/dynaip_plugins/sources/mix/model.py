@@ -40,6 +40,12 @@ class MixedPairs(PairSource):
             raise BadSample(f"source {number}: {error}") from error
         return replace(pair, id=f"{number}/{pair.id}")
 
+    def kin(self, index: int) -> list[int]:
+        """The kin of the pair in its own source, as often as they come."""
+        number, place = self._place(index)
+        first, source = self.ends[number] - self.counts[number], self.sources[number]
+        return [each for own in source.kin(place) for each in range(first + own, self.ends[number], len(source))]
+
     def name(self, index: int) -> str:
         """Number of the source, and its own name of the pair."""
         number, place = self._place(index)

@@ -59,6 +59,11 @@ class TablePairs(PairSource):
         except InputError as error:
             raise BadSample(f"{self.rows.name(row)}: {error}") from error
 
+    def kin(self, index: int) -> range:
+        """Both directions of the row."""
+        first = index - index % self.ways
+        return range(first, first + self.ways)
+
     def name(self, index: int) -> str:
         """File and row."""
         return self.rows.name(self._row(index)[0])

@@ -6,7 +6,6 @@ import csv
 import json
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from itertools import accumulate, pairwise
@@ -20,9 +19,10 @@ from dynaip.errors import BadSample, InputError
 from dynaip_plugins.shared.pictures import file_digest
 from dynaip_plugins.shared.remembered import remembered
 
+from . import scans
+from .scans import FEW, csv_rows, entries, json_rows
+
 Row = Mapping[str, Any]
-CHUNK = 2**22
-"""Bytes of a file that are looked through at once."""
 
 
 class Rows(ABC):
@@ -71,10 +71,10 @@ class TextRows(Rows):
 
     def _starts(self, file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         kind = file.suffix
-        find = {".jsonl": _lines, ".ndjson": _lines, ".json": _entries}.get(kind, _csv_rows)
+        find = {".jsonl": _lines, ".ndjson": _lines, ".json": _listed}.get(kind, _csv_rows)
         state = file.stat()
         key = [str(file.resolve()), state.st_size, state.st_mtime_ns, self._digests[str(file)]]
-        kept = remembered("rows", key, lambda: dict(zip(("starts", "lines"), find(file), strict=True)))
+        kept = remembered("edges", key, lambda: dict(zip(("starts", "lines"), find(file), strict=True)))
         return kept["starts"], kept["lines"]
 
     def __len__(self) -> int:
@@ -97,13 +97,35 @@ class TextRows(Rows):
 
     def scan(self, columns: Sequence[str]) -> Iterator[Row | None]:
         """All rows in order; None for what is no row."""
-        for number, (path, starts) in enumerate(zip(self.files, self.starts, strict=True)):
-            with path.open("rb") as file:
-                edges = starts.tolist()
-                file.seek(edges[0])
-                for start, end in pairwise(edges):
-                    found = self._parsed(number, file.read(end - start))
-                    yield None if isinstance(found, str) else found
+        for number, (path, head) in enumerate(zip(self.files, self.heads, strict=True)):
+            if head:
+                yield from csv_rows(path, int(self.starts[number][0]), head, _delimiter(path), columns)
+            else:
+                yield from self._scan_json(number)
+
+    def _scan_json(self, number: int) -> Iterator[Row | None]:
+        edges, first = self.starts[number], 0
+        with self.files[number].open("rb") as file:
+            while first < len(edges) - 1:
+                last = max(first + 1, int(np.searchsorted(edges, edges[first] + scans.CHUNK)) - 1)
+                file.seek(int(edges[first]))
+                yield from self._together(number, file.read(int(edges[last] - edges[first])), edges[first : last + 1])
+                first = last
+
+    def _together(self, number: int, data: bytes, edges: NDArray[np.int64]) -> list[Row | None]:
+        """The rows that begin at ``edges``: read at once, or in halves where one of them is none."""
+        places, count = edges - edges[0], len(edges) - 1
+        found = json_rows(data, places) if count > 1 else None
+        if found is not None:
+            return [row if isinstance(row, dict) else None for row in found]
+        if count > FEW:
+            middle, at = count // 2, int(places[count // 2])
+            return [
+                *self._together(number, data[:at], edges[: middle + 1]),
+                *self._together(number, data[at:], edges[middle:]),
+            ]
+        rows = (data[start:end] for start, end in pairwise(places.tolist()))
+        return [None if isinstance(row := self._parsed(number, each), str) else row for each in rows]
 
     def _parsed(self, number: int, data: bytes) -> Row | str:
         """A row, or what is wrong with it."""
@@ -134,7 +156,7 @@ def _lines(file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where every line that is not empty begins (and the last one ends), and its number."""
     found, at = [np.zeros(1, dtype=np.int64)], 0
     with file.open("rb") as opened:
-        while chunk := opened.read(CHUNK):
+        while chunk := opened.read(scans.CHUNK):
             found.append(np.flatnonzero(np.frombuffer(chunk, dtype=np.uint8) == ord("\n")) + at + 1)
             at += len(chunk)
     edges = np.concatenate(found)
@@ -147,41 +169,9 @@ def _lines(file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return edges.astype(np.int64), numbers.astype(np.int64)
 
 
-def _entries(file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _listed(file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where every entry of a JSON list begins; they are numbered by their place."""
-    decoder, starts, text, place, at = json.JSONDecoder(), list[int](), "", 0, 0
-    with file.open(encoding="utf-8-sig", newline="") as opened:
-        text = opened.read(CHUNK)
-        begin = len(text) - len(text.lstrip())
-        if text[begin : begin + 1] != "[":
-            raise InputError(
-                f"{file}: a JSON table is a list of objects; write [{{…}}, {{…}}], or one object a line as .jsonl"
-            )
-        place = begin + 1
-        at = _mark(file) + len(text[:place].encode())
-        while True:
-            while place < len(text) and text[place] in " \t\r\n,":
-                place, at = place + 1, at + 1
-            try:
-                if text[place : place + 1] == "]":
-                    break
-                end = decoder.raw_decode(text, place)[1]
-            except (ValueError, RecursionError) as error:
-                if more := opened.read(CHUNK):
-                    text, place = text[place:] + more, 0
-                    continue
-                raise InputError(
-                    f"{file}: the list is cut off or broken after entry {len(starts)} ({error})"
-                ) from error
-            starts.append(at)
-            at, place = at + len(text[place:end].encode()), end
-    return np.array([*starts, at], dtype=np.int64), np.zeros(0, dtype=np.int64)
-
-
-def _mark(file: Path) -> int:
-    """Bytes of the byte order mark that a file begins with."""
-    with file.open("rb") as opened:
-        return 3 if opened.read(3) == BOM_UTF8 else 0
+    return entries(file), np.zeros(0, dtype=np.int64)
 
 
 def _delimiter(file: Path) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import pytest
 import torch
 
 from dynaip_plugins.microworld.measuring.probes import accuracy, layers_of
-from dynaip_plugins.microworld.models.vision import LAYERS, WIDTH, create
+from dynaip_plugins.microworld.models import dino, vision
+from dynaip_plugins.microworld.models.pixels import signed
+from dynaip_plugins.microworld.world.render import owners, paint
 from dynaip_plugins.microworld.world.table import draw_table
 
 
@@ -19,9 +23,23 @@ def test_probe_reads_what_is_planted_and_nothing_else() -> None:
     assert accuracy(halves[0], hidden[:400], halves[1], hidden[400:], 4) == pytest.approx(0.25, abs=0.08)
 
 
-def test_every_layer_gives_one_normalised_row_a_scene() -> None:
+@pytest.mark.parametrize("tower", [vision, dino])
+def test_every_layer_gives_one_normalised_row_a_scene(tower: ModuleType) -> None:
     torch.manual_seed(0)
-    seen = layers_of(create().eval(), draw_table(0, 5, "test", {1: 1.0}))
-    assert seen.shape == (LAYERS + 1, 5, WIDTH)
-    torch.testing.assert_close(seen.mean(-1), torch.zeros(LAYERS + 1, 5), atol=1e-4, rtol=0)
-    torch.testing.assert_close(seen.var(-1, correction=0), torch.ones(LAYERS + 1, 5), atol=2e-2, rtol=0)
+    seen = layers_of(tower.create().eval(), draw_table(0, 5, "test", {1: 1.0}))
+    assert seen.shape == (tower.LAYERS + 1, 5, tower.WIDTH)
+    torch.testing.assert_close(seen.mean(-1), torch.zeros(tower.LAYERS + 1, 5), atol=1e-4, rtol=0)
+    torch.testing.assert_close(seen.var(-1, correction=0), torch.ones(tower.LAYERS + 1, 5), atol=2e-2, rtol=0)
+
+
+@torch.no_grad()
+def test_the_layers_of_dino_are_those_of_a_loop_by_hand() -> None:
+    torch.manual_seed(0)
+    tower, table = dino.create().eval(), draw_table(0, 2, "test", {1: 1.0})
+    tower.layernorm.weight.normal_()
+    tokens = tower.embeddings(signed(paint(table)))
+    for layer in tower.encoder.layer:
+        tokens = layer(tokens)
+    own = owners(table, 8)[0] == 0
+    last = tokens[0, 1:][own].mean(0)
+    torch.testing.assert_close(layers_of(tower, table)[-1, 0], torch.nn.functional.layer_norm(last, last.shape))
