@@ -12,7 +12,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export MPLBACKEND ?= Agg
 
-.PHONY: help install demo test check format bench gpu notebooks report docs release clean
+.PHONY: help install demo test check format bench gpu notebooks report docs pictures release clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make gpu        on an accelerator: its tests, the budgets on FLUX's true layout, the demo; eight minutes"
 	@echo "make notebooks  open the notebooks in JupyterLab (make test runs them from the top)"
 	@echo "make docs       run every block of the documentation and every notebook, and build site/"
+	@echo "make pictures   make the pictures of README and findings again, from the models that ship; takes long"
 	@echo "make release    build wheel and sdist, and use the wheel in an empty environment"
 
 install: $(STAMP)
@@ -71,6 +72,12 @@ notebooks: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
 	DYNAIP_DOCS_RUN=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The findings' figures with their tables lie in runs/pictures afterwards: the text quotes them.
+pictures: $(STAMP)
+	for what in decoupling attention routing granularity; do \
+		$(BIN)/dynaip analyze microworld $$what -o runs/pictures || exit 1; done
+	PYTHONPATH=docs $(BIN)/python -m dynaip_site.pictures runs/pictures
 
 # The wheel in an environment of its own: what is imported there comes from the wheel alone.
 release: $(STAMP)

@@ -22,6 +22,7 @@ from nbclient.exceptions import CellExecutionError
 from dynaip_site import generated, notebooks
 from dynaip_site.blocks import SHOWN, Block, blocks_of
 from dynaip_site.running import BlockFailed, run_page
+from dynaip_site.tables import plain_bars
 
 RUN = os.environ.get("DYNAIP_DOCS_RUN") == "1"
 LONGEST = 60
@@ -46,6 +47,11 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """The page as the site reads it, with what its blocks print."""
+    return plain_bars(as_run(markdown, page))
+
+
+def as_run(markdown: str, page: Any) -> str:
     """Run a page that is written by hand, and put what its blocks print and draw below them."""
     written = page.file.generated_by is None
     if not (RUN and written and any(block.runs for block in blocks_of(markdown))):

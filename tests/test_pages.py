@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dynaip_site import blocks, generated, running
+from dynaip_site import blocks, generated, running, tables
 
 ROOT = Path(__file__).parents[1]
 PAGES = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in blocks.pages(ROOT)}
@@ -55,6 +55,11 @@ def test_marks_that_mean_nothing_are_found() -> None:
     assert blocks.complaints("<!-- slow -->\n\n```bash\nls\n```\n")
     assert blocks.complaints("<!-- slwo -->\n```bash\nls\n```\n")
     assert not blocks.complaints("<!-- slow -->\n```bash\nls\n```\n<!-- shows: a.png | what -->\n")
+
+
+def test_bars_in_the_code_of_cells_are_shown_without_their_backslash() -> None:
+    written = "| `a\\|b` | c \\| d |\n\n`a\\|b`\n"
+    assert tables.plain_bars(written) == "| `a|b` | c \\| d |\n\n`a\\|b`\n"
 
 
 def test_generated_pages_have_every_command_component_and_key() -> None:

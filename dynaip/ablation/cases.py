@@ -9,12 +9,47 @@ from typing import Any
 import pandas as pd
 
 from dynaip.ablation.folder import AblationFolder
+from dynaip.ablation.plan import Arm
 from dynaip.atomic import write_table
+from dynaip.config import EvaluationConfig
+from dynaip.config.experiment import fingerprint
 from dynaip.contracts import Case
 from dynaip.errors import InputError
+from dynaip.evaluation.cases import benchmark_cases
 from dynaip.evaluation.generation import save_png
 from dynaip.notes import tell
 from dynaip.reading import check_picture, table
+
+
+def cases_of(arms: Sequence[Arm]) -> list[Case]:
+    """The cases of all arms, each once; an axis may vary the benchmark. What two arms do not mean alike is said."""
+    asked: dict[str, Arm] = {}
+    for arm in arms:
+        asked.setdefault(_asked(arm.config.evaluation), arm)
+    found: dict[str, tuple[Case, Arm]] = {}
+    for arm in asked.values():
+        for case in benchmark_cases(arm.config.evaluation) if arm.config.evaluation else ():
+            first, owner = found.setdefault(case.id, (case, arm))
+            if first is not case and not _alike(first, case):
+                told = (
+                    f"{arm.name} paints another case {case.id} than {owner.name}: the report shows that of {owner.name}"
+                )
+                tell(told, kind=f"cases of {arm.name}")
+    return [case for case, _ in found.values()]
+
+
+def _asked(evaluation: EvaluationConfig | None) -> str:
+    """What the cases of an evaluation depend on."""
+    return fingerprint(
+        evaluation and [evaluation.benchmark.dump(), evaluation.suites, evaluation.limit, evaluation.seed]
+    )
+
+
+def _alike(one: Case, other: Case) -> bool:
+    """Whether two cases ask for the same of the same references; the size may differ."""
+    alike = (one.suite, one.prompt, one.seed) == (other.suite, other.prompt, other.seed)
+    shown = [[(each.region, each.subject, each.image.tobytes()) for each in case.references] for case in (one, other)]
+    return alike and shown[0] == shown[1]
 
 
 def write_cases(cases: Sequence[Case], folder: AblationFolder) -> None:

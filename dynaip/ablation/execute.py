@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dynaip.ablation.cases import cases_of
 from dynaip.ablation.driver import drive
 from dynaip.ablation.folder import FAILED, FINISHED, AblationFolder
 from dynaip.ablation.plan import BASE, Arm, Plan, make_plan
@@ -20,7 +21,6 @@ from dynaip.config import AblationConfig, ComponentSpec, load_saved
 from dynaip.contracts import Executor, Job
 from dynaip.contracts.work import LOST
 from dynaip.errors import RESUME_ME, Interrupted
-from dynaip.evaluation.cases import benchmark_cases
 from dynaip.models import resolve
 from dynaip.notes import gathered
 from dynaip.reading import last_line
@@ -48,8 +48,7 @@ def ablate(
     """
     plan, started = make_plan(config, limit=limit), time.monotonic()
     _check_baselines(plan)
-    evaluation = plan.arms[0].config.evaluation
-    cases = benchmark_cases(evaluation) if evaluation else []
+    cases = cases_of(plan.arms)
     runner = _executor(plan, executor)
     folder = AblationFolder(Path(out))
     with Run(folder.path).locked():

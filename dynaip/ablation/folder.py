@@ -98,10 +98,13 @@ class ArmGroup:
 
     @classmethod
     def read(cls, path: Path) -> ArmGroup:
-        """Read what ``write`` wrote."""
+        """Read what ``write`` wrote; ``InputError`` if it is gone or damaged."""
         found = mapping(path)
-        arms = [GroupArm(**arm) for arm in found.pop("arms")]
-        return cls(arms=arms, **found)
+        try:
+            arms = [GroupArm(**arm) for arm in found.pop("arms")]
+            return cls(arms=arms, **found)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path} is gone or damaged: start the ablation again with --resume") from error
 
     def write(self, path: Path) -> None:
         """Write the group as JSON."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -60,13 +60,17 @@ def calibrate(judge: Sequence[Rating], people: Sequence[Rating], *, draws: int =
     """Compare ratings (0 to 4) on the cases that both rated; several ratings of one rater become their mean.
 
     Krippendorff's alpha (ordinal, values to the nearest quarter) and rank correlations come with intervals over cases. Raises
-    ``InputError`` if fewer than three cases are rated by both.
+    ``InputError`` if fewer than three cases are rated by both, or if only one side says which of several arms it rates.
     """
+    judge, people = _by_arm(judge, people)
     own, raters = _means(judge, by_rater=False), _means(people, by_rater=True)
     known = {case for _, case in own}
     cases = list(dict.fromkeys(case for _, case in raters if case in known))
     if len(cases) < FEWEST:
-        raise InputError(f"judge and people share {len(cases)} cases: their names must be the same in both")
+        shown = " and ".join(next((each.case for each in side), "none") for side in (judge, people))
+        raise InputError(
+            f"judge and people share {len(cases)} cases: their names must be the same in both, and are such as {shown}"
+        )
     names = list(dict.fromkeys(rater for rater, _ in raters))
     theirs = np.array([[raters.get((rater, case), np.nan) for case in cases] for rater in names])
     values = np.array([own["", case] for case in cases])
@@ -77,6 +81,21 @@ def calibrate(judge: Sequence[Rating], people: Sequence[Rating], *, draws: int =
     return Calibration(
         len(cases), len(names), figures, confusion(median, values, LEVELS), _bias(cases, values, mean, category, seed)
     )
+
+
+def _by_arm(*sides: Sequence[Rating]) -> list[list[Rating]]:
+    """Ratings whose cases are told apart by arm, where both sides name arms; one arm alone needs no name."""
+    arms = [sorted({each.arm for each in side}) for side in sides]
+    named = all(any(found) for found in arms)
+    if not named and (lacking := max(arms, key=len))[1:]:
+        raise InputError(
+            f"one side rates pictures of several arms ({', '.join(filter(None, lacking))}), and the other does not say whose it "
+            "rates: add a column arm, or give the scores of one arm, arms/NAME/scores.parquet"
+        )
+    return [
+        [replace(each, case=f"{each.arm}/{each.case}" if named and each.arm else each.case) for each in side]
+        for side in sides
+    ]
 
 
 def _means(ratings: Sequence[Rating], *, by_rater: bool) -> dict[tuple[str, str], float]:

@@ -46,8 +46,10 @@ class Question:
 
     def about(self) -> dict[str, Any]:
         """What people want to know of it."""
+        own = "image" if "image" in self.rubric.pictures else "second" if self.swapped else "first"
         return {
             "case": self.case,
+            "picture": self.digests[list(self.rubric.pictures).index(own)][:12],
             "rubric": self.rubric.name,
             "reference": self.reference,
             "repeat": self.repeat,

@@ -13,6 +13,7 @@ from PIL import Image
 from dynaip.ablation.folder import FINISHED, RUNNING, AblationFolder, ArmFolder, ArmGroup, GroupArm
 from dynaip.atomic import write_image, write_table, write_tensors
 from dynaip.contracts import Case, CaseReference
+from dynaip.errors import InputError
 
 
 @pytest.fixture
@@ -76,6 +77,14 @@ def test_a_group_comes_back_as_it_was_written(tmp_path: Path) -> None:
     group = ArmGroup("g", [GroupArm("a", "a-1", None), GroupArm("base", "base-2", "base")], "abc", 40, None, ["/x.py"])
     group.write(tmp_path / "g.json")
     assert ArmGroup.read(tmp_path / "g.json") == group
+
+
+@pytest.mark.parametrize("held", [None, "{}", '{"arms": [{"what": 1}]}', '{"arms": 3}'])
+def test_a_group_that_is_gone_or_damaged_is_one_line(tmp_path: Path, held: str | None) -> None:
+    if held is not None:
+        (tmp_path / "g.json").write_text(held)
+    with pytest.raises(InputError, match=r"g\.json is gone or damaged: start the ablation again"):
+        ArmGroup.read(tmp_path / "g.json")
 
 
 def test_cases_are_written_once_and_again_where_they_are_damaged(tmp_path: Path) -> None:

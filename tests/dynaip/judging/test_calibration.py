@@ -67,7 +67,7 @@ def test_dreambench_plus_files(tmp_path: Path) -> None:
     with pytest.warns(Note) as told:
         found = read_ratings(tmp_path / "human", "cp")
     assert len(found) == 120 and {each.rater for each in found} == {"anna", "ben"}
-    assert found[0].case.startswith("dreambooth-lora/animal-")
+    assert (found[0].arm, found[0].case) == ("dreambooth-lora", "animal-0-1")
     lines = " ".join(str(each.message) for each in told)
     assert "1 files are damaged" in lines and "1 of 121 ratings are no number" in lines
 
@@ -85,6 +85,42 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads((tmp_path / "out" / "cp.json").read_text())["figures"]["alpha, all people"]["value"] > 0.5
     assert main([*given, "--score", "beauty"]) == 2
     assert "needs the columns case and beauty" in capsys.readouterr().err
+
+
+def test_released_ratings_meet_our_own_scores(tmp_path: Path) -> None:
+    """Arms are told apart, each aspect has its own files, and a case is named as the benchmark names it."""
+    wanted = {"uno": [0, 1, 2], "kontext": [4, 3, 3]}
+    for aspect, twist in (("concept_preservation_full", 0), ("prompt_following_full", 1)):
+        for method, values in wanted.items():
+            for k, value in enumerate(values):
+                item = {"method": method, "collection_id": "object_00_mug", "prompt_index": k, "score": value ^ twist}
+                path = tmp_path / "human" / aspect / method / f"{k}.json"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(item))
+    cases = [
+        {"arm": arm, "case": f"object_00_mug-{k}", "cp": v / 4}
+        for arm, values in wanted.items()
+        for k, v in enumerate(values)
+    ]
+    pd.DataFrame(cases).to_parquet(tmp_path / "scores.parquet")
+    own, people = (read_ratings(tmp_path / name, "cp") for name in ("scores.parquet", "human"))
+    scaled = [Rating(each.case, each.rater, each.value * 4, arm=each.arm) for each in own]
+    found = calibrate(scaled, people, draws=20)
+    assert found.cases == 6 and found.confusion.diagonal().sum() == 6
+    assert found.figures["spearman, judge and the mean of people"].value == pytest.approx(1)
+    with pytest.raises(InputError, match=r"several arms .kontext, uno., and the other does not say whose"):
+        calibrate(scaled, ratings(PEOPLE[0], "p"), draws=20)
+    alone = [each for each in people if each.arm == "uno"]
+    plain = [Rating(each.case, "judge", each.value) for each in alone]
+    assert calibrate(plain, alone, draws=20).cases == 3
+
+
+def test_answers_about_several_arms_are_refused(tmp_path: Path) -> None:
+    about = [{"case": "x", "rubric": "cp", "picture": name} for name in ("aa", "bb")]
+    lines = [{"key": str(k), "state": "answered", "score": k, "about": each} for k, each in enumerate(about)]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(InputError, match="answers about 2 pictures of x"):
+        read_ratings(tmp_path / "m.jsonl", "cp")
 
 
 def test_answers_of_a_judge(tmp_path: Path) -> None:
