@@ -49,6 +49,11 @@ class Run:
         return self.path / "adapter"
 
     @property
+    def last(self) -> Run:
+        """A run of its own with the last weights, where the adapter is an average."""
+        return Run(self.path / "last")
+
+    @property
     def checkpoints(self) -> Path:
         """Checkpoints by step."""
         return self.path / "checkpoints"

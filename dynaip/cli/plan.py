@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +24,10 @@ def plan(
     gpu: Annotated[
         str | None, typer.Option("--gpu", metavar="NAME", help="Another machine than this one, e.g. h100-80gb.")
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", min=1, help="Processes that train together; those of a launcher by default."),
+    ] = None,
     as_json: AsJson = False,
     device: Device = "auto",
 ) -> None:
@@ -41,7 +46,8 @@ def plan(
     from dynaip.training.machines import here, named
     from dynaip.training.plan import make_plan
 
-    machine, made = named(gpu) if gpu else here(), make_plan(config)
+    machine = named(gpu) if gpu else here()
+    made = make_plan(config, processes or int(os.environ.get("WORLD_SIZE", "1"))).on(machine)
     found = _numbers(made, machine, trainings)
     if as_json:
         echo(json.dumps(found, indent=2))
@@ -70,6 +76,8 @@ def _numbers(plan: TrainingPlan, machine: Machine, trainings: int) -> dict[str, 
         "checkpointing": again,
         "fits": plan.fits(machine),
         "remedy": None if plan.fits(machine) else told(plan.remedy(machine)),
+        "processes": plan.processes,
+        "sharded": plan.sharded,
         "flops": plan.flops(checkpointing=again),
         "seconds": seconds,
         "hours": hours,
@@ -109,5 +117,7 @@ def _show(found: dict[str, Any], plan: TrainingPlan, machine: Machine) -> None:
     echo(
         f"{verdict}: {found['needed'] / GIB:.1f} of {machine.memory / GIB:.1f} GiB on {machine.name}, {how} checkpointing"
     )
+    if plan.sharded:
+        echo(f"the base is shared out among {plan.processes} processes, each with its part (training.shard_base)")
     if found["remedy"]:
         echo(found["remedy"])

@@ -106,6 +106,10 @@ class TrainingConfig(Strict):
     """Share of the steps, at the end, over which the learning rate falls to zero; 0 keeps it constant."""
     schedule: Literal["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"] = "constant"
     """Course of the learning rate: constant between ``warmup`` and ``decay``, or one of diffusers' after ``warmup``."""
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    """AdamW with moments in fp32, or in 8 bits (bitsandbytes: a quarter of the bytes)."""
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Decay of a moving average of the adapter, which is then what is saved and judged; the last weights lie in RUN/last."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Type of the frozen base; the adapter's master weights are fp32 in any case."""
     timestep: Literal["sigmoid_normal", "uniform", "shifted"] = "sigmoid_normal"
@@ -125,6 +129,8 @@ class TrainingConfig(Strict):
     """Batches that each process adds up in a step."""
     gradient_checkpointing: Annotated[bool | Literal["auto"], HABIT] = "auto"
     """Compute blocks again in the backward pass instead of keeping what they made; auto: where memory would not hold it."""
+    shard_base: Annotated[bool | Literal["auto"], HABIT] = "auto"
+    """Share the frozen base out among the processes (FSDP2); auto: where one device would not hold it otherwise."""
     compile: Annotated[bool, HABIT] = False
     """Compile the base's blocks."""
     deterministic: Annotated[bool, HABIT] = False

@@ -9,10 +9,11 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -23,6 +24,8 @@ from dynaip.errors import DynaIPError
 
 ADAPTER, OPTIMIZER, STATE, MANIFEST = "adapter.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
 FILES = (ADAPTER, OPTIMIZER, STATE)
+AVERAGE = "average.safetensors"
+"""There if an average of the adapter is kept."""
 _NAME = re.compile(r"step-(\d+)")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -35,6 +38,8 @@ class Checkpoint:
     adapter: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     state: dict[str, Any]
+    average: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """Averages of what is trained of the adapter; empty if none are kept."""
 
 
 def save(root: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
@@ -49,7 +54,7 @@ def save(root: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     except (OSError, SafetensorError) as error:
         if not _disk_is_full(error):
             raise
-        tensors = (*checkpoint.adapter.values(), *checkpoint.optimizer.values())
+        tensors = (*checkpoint.adapter.values(), *checkpoint.optimizer.values(), *checkpoint.average.values())
         needed = f"{sum(tensor.nbytes for tensor in tensors) / 1e6:.1f} MB"
         raise DynaIPError(f"{root}: the disk is full; a checkpoint needs {needed}: make room and --resume") from error
     prune(root, keep)
@@ -67,7 +72,9 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     save_file(checkpoint.adapter, folder / ADAPTER)
     save_file(checkpoint.optimizer, folder / OPTIMIZER)
     (folder / STATE).write_text(json.dumps(checkpoint.state | {"step": checkpoint.step}), encoding="utf-8")
-    sums = {name: digest(folder / name) for name in FILES}
+    if checkpoint.average:
+        save_file(checkpoint.average, folder / AVERAGE)
+    sums = {name: digest(folder / name) for name in (*FILES, *([AVERAGE] if checkpoint.average else []))}
     (folder / MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
 
 
@@ -130,29 +137,41 @@ def load(folder: Path) -> Checkpoint:
     """Load a checkpoint; ``DynaIPError`` says which file is missing or does not match its manifest."""
     try:
         sums: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        for name in FILES:
+        averaged = AVERAGE in sums
+        for name in (*FILES, *([AVERAGE] if averaged else [])):
             if digest(folder / name) != sums[name]:
                 raise DynaIPError(f"checkpoint {folder}: {name} is damaged")
         state = cast(dict[str, Any], json.loads((folder / STATE).read_text(encoding="utf-8")))
-        return Checkpoint(int(state["step"]), load_file(folder / ADAPTER), load_file(folder / OPTIMIZER), state)
+        average = load_file(folder / AVERAGE) if averaged else {}
+        return Checkpoint(
+            int(state["step"]), load_file(folder / ADAPTER), load_file(folder / OPTIMIZER), state, average
+        )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise DynaIPError(f"checkpoint {folder} cannot be read ({error})") from error
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """Flatten an optimizer's state into named tensors: ``{parameter}.{entry}``."""
-    state = cast(Mapping[int, Mapping[str, Tensor]], optimizer.state_dict()["state"])
-    return {
-        f"{number}.{name}": value.detach().cpu().contiguous()
-        for number, entries in state.items()
-        for name, value in entries.items()
-    }
+    """Flatten an optimizer's state into named tensors: ``{parameter}.{entry}``; whole numbers become int64 scalars."""
+    state = cast(Mapping[int, Mapping[str, Any]], optimizer.state_dict()["state"])
+    found: dict[str, Tensor] = {}
+    for number, entries in state.items():
+        # bitsandbytes lays what is quantised into a mapping of its own.
+        inner = [each for each in entries.values() if isinstance(each, Mapping)]
+        flat = {
+            name: each for part in (entries, *inner) for name, each in part.items() if not isinstance(each, Mapping)
+        }
+        for name, value in flat.items():
+            tensor = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.int64)
+            tensor = tensor.clone() if name.startswith("qmap") else tensor  # bitsandbytes has one for all parameters
+            found[f"{number}.{name}"] = tensor.detach().cpu().contiguous()
+    return found
 
 
 def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put back what ``optimizer_tensors`` gave; the groups' settings stay the optimizer's own."""
-    state: dict[int, dict[str, Tensor]] = {}
+    state: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():
         number, _, entry = name.partition(".")
-        state.setdefault(int(number), {})[entry] = value
+        plain = value.ndim == 0 and value.dtype == torch.int64
+        state.setdefault(int(number), {})[entry] = int(value) if plain else value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -15,6 +15,8 @@ from dynaip.errors import InputError
 from dynaip.sizes import check_size
 from dynaip.training.machines import Machine
 from dynaip.training.memory import CONTEXT
+from dynaip.training.optimizers import STATE_BYTES
+from dynaip.training.sharding import gathered_parameters, wants_shards
 from dynaip.training.sizes import settled
 from dynaip.training.traced import Traced, skeleton_of, trace
 
@@ -22,9 +24,7 @@ USE = 0.3
 """Share of a data sheet's speed that a training step reaches (FLUX.1 on an H100: 0.25 to 0.34)."""
 WEIGHT_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.02, "float8": 1.0, "nf4": 0.53}
 """Bytes of a weight; of quantised ones with their scales."""
-STATE_BYTES = 8
-"""Bytes that AdamW keeps for each weight."""
-QUANTISED = {"bitsandbytes_4bit": "nf4", "bitsandbytes_8bit": "int8", "torchao": "int8", "quanto": "int8"}
+QUANTISED = {"bitsandbytes_4bit": "nf4", "bitsandbytes_8bit": "int8", "quanto": "int8"}
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,19 @@ class TrainingPlan:
     """Height and width of the largest targets."""
     pair_bytes: int
     """What a pair's encodings take in a cache."""
+    gathered: int = 0
+    """Parameters of the base that are whole at once where it is shared out."""
+    processes: int = 1
+    sharded: bool = False
+    """Whether the base is shared out among the processes."""
+
+    def on(self, machine: Machine) -> TrainingPlan:
+        """The same training with its base shared out, if the config asks for it, or (auto) if nothing else fits it there."""
+        plain = replace(self, sharded=False)
+        needed = self.settings.shard_base == "auto" and not plain.fits(machine)
+        quantised = "transformer" in self.quantised
+        sharded = wants_shards(self.settings.shard_base, self.processes, needed=needed, quantised=quantised)
+        return replace(self, sharded=sharded)
 
     # -- memory --------------------------------------------------------------------------------------------------------
 
@@ -85,19 +98,25 @@ class TrainingPlan:
         )  # the adapter's weights in the base's type, kept once a batch
         kept = self.step.kept_again if checkpointing else self.step.kept - lowered
         return {
-            "base": self.base.bytes(kind, self.quantised.get("transformer")),
+            "base": self._base(),
             "encoders": 0 if leave else self.encoders.bytes(kind) + self.vision.bytes(self.vision_type),
             "adapter": self.trained * 4,
             "gradients": self.trained * 4,
-            "optimizer": self.trained * STATE_BYTES,
+            "optimizer": int(self.trained * STATE_BYTES[settings.optimizer]),
+            "average": self.trained * 4 if settings.ema else 0,
             "activations": kept * settings.batch_size + (0 if checkpointing else lowered),
             "context": CONTEXT,
         }
 
-    def loading(self) -> int:
-        """Bytes while pairs are encoded: all frozen models, and the adapter without gradients."""
+    def _base(self) -> int:
         kind = self.settings.precision
-        frozen = self.base.bytes(kind, self.quantised.get("transformer")) + self.encoders.bytes(kind)
+        whole = self.base.bytes(kind, self.quantised.get("transformer"))
+        return whole // self.processes + int(self.gathered * WEIGHT_BYTES[kind]) if self.sharded else whole
+
+    def loading(self) -> int:
+        """Bytes while pairs are encoded: all frozen models (but a base that is shared out later), and the adapter."""
+        kind = self.settings.precision
+        frozen = (0 if self.sharded else self._base()) + self.encoders.bytes(kind)
         return frozen + self.vision.bytes(self.vision_type) + self.trained * 4 + CONTEXT
 
     def training(self, *, checkpointing: bool) -> int:
@@ -137,7 +156,9 @@ class TrainingPlan:
         for name, value in self._savings():
             changes |= {name: value}
             if name == "backbone.quantization":
-                plan = replace(plan, quantised={"transformer": "nf4"})
+                plan = replace(plan, quantised={"transformer": "nf4"}, sharded=False)
+            elif name == "training.shard_base":
+                plan = replace(plan, sharded=True)
             else:
                 plan = replace(plan, settings=plan.settings.model_copy(update={name.partition(".")[2]: value}))
             yield dict(changes), plan
@@ -150,7 +171,9 @@ class TrainingPlan:
             yield "training.cache", "disk"
         if settings.batch_size > 1:
             yield "training.batch_size", 1
-        if not self.quantised:
+        if settings.shard_base is False and self.processes > 1 and not self.quantised:
+            yield "training.shard_base", "auto"
+        if not self.quantised and settings.shard_base is not True:
             yield "backbone.quantization", NF4
 
     def remedy(self, machine: Machine) -> dict[str, Any] | None:
@@ -165,8 +188,11 @@ class TrainingPlan:
 NF4 = "{backend: bitsandbytes_4bit, options: {load_in_4bit: true, bnb_4bit_quant_type: nf4}}"
 
 
-def make_plan(config: ExperimentConfig) -> TrainingPlan:
-    """Plan a training; nothing is loaded. Raises ``InputError`` where the layout of its models is not known here."""
+def make_plan(config: ExperimentConfig, processes: int = 1) -> TrainingPlan:
+    """Plan a training, as one of its processes has it; nothing is loaded.
+
+    Raises ``InputError`` where the layout of its models is not known here.
+    """
     skeleton, dyna = skeleton_of(config)
     try:
         size = largest_size(config, skeleton)
@@ -176,7 +202,7 @@ def make_plan(config: ExperimentConfig) -> TrainingPlan:
         dyna.detach()
     parts = {name: each for name, each in skeleton.pipe.components.items() if isinstance(each, nn.Module)}
     quantization = getattr(config.backbone.config, "quantization", None)
-    kind = QUANTISED.get(quantization.backend, "int8") if quantization else ""
+    kind = _kind_of(quantization) if quantization else ""
     return TrainingPlan(
         base=Weights.of(skeleton.pipe.transformer),
         encoders=Weights.of(*(each for name, each in parts.items() if name != "transformer")),
@@ -188,7 +214,18 @@ def make_plan(config: ExperimentConfig) -> TrainingPlan:
         step=step,
         size=size,
         pair_bytes=_pair_bytes(config, skeleton, dyna, size),
+        gathered=gathered_parameters(
+            skeleton.pipe.transformer, [site.block for site in dyna.backbone.blocks(skeleton.pipe.transformer)]
+        ),
+        processes=processes,
     )
+
+
+def _kind_of(quantization: Any) -> str:
+    named = str(quantization.options).lower()
+    if quantization.backend == "torchao":
+        return "float8" if "float8" in named else "nf4" if "int4" in named else "int8"
+    return QUANTISED.get(quantization.backend, "int8")
 
 
 def largest_size(config: ExperimentConfig, skeleton: Skeleton) -> tuple[int, int]:

@@ -63,7 +63,8 @@ def finished(run: Run, steps: int) -> bool:
             return True
         if newest < steps:
             return False
-        trained, stored = checkpoints.load(reached[-1]).adapter, read_weights(run.adapter / WEIGHTS)
+        last, stored = checkpoints.load(reached[-1]), read_weights(run.adapter / WEIGHTS)
+        trained = last.adapter | last.average
     except (DynaIPError, OSError, ValueError):
         return False
     return stored.keys() == trained.keys() and all(stored[name].equal(value) for name, value in trained.items())

@@ -13,6 +13,7 @@ from dynaip.config import ExperimentConfig
 from dynaip.errors import InputError
 from dynaip.training.machines import GIB, Machine
 from dynaip.training.plan import TrainingPlan, make_plan, told
+from dynaip.training.sharding import wants_shards
 
 LARGE = 100_000_000
 """Parameters of a base from which a step may fill the memory of a CPU: smaller ones are not planned there."""
@@ -25,19 +26,31 @@ class Room:
     config: ExperimentConfig
     machine: Machine
     plan: TrainingPlan | None
+    processes: int = 1
 
     @classmethod
-    def of(cls, config: ExperimentConfig, machine: Machine, base: nn.Module | None = None) -> Room:
+    def of(
+        cls, config: ExperimentConfig, machine: Machine, base: nn.Module | None = None, *, processes: int = 1
+    ) -> Room:
         """Plan a training before its models are there, or with its ``base``: then a layout may be known that was not before."""
         large = base is not None and sum(each.numel() for each in base.parameters()) > LARGE
         if not (machine.accelerator or large):
-            return cls(config, machine, None)
+            return cls(config, machine, None, processes)
         if not machine.accelerator:  # where the base lies in float32
             config = config.model_copy(update={"training": config.training.model_copy(update={"precision": "fp32"})})
         try:
-            return cls(config, machine, make_plan(config))
+            return cls(config, machine, make_plan(config, processes).on(machine), processes)
         except (InputError, NotImplementedError):
-            return cls(config, machine, None)
+            return cls(config, machine, None, processes)
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the base is shared out among the processes; ``InputError`` where that is asked for and cannot be done."""
+        parts = getattr(getattr(self.config.backbone.config, "quantization", None), "components", ())
+        needed = self.plan is not None and self.plan.sharded
+        return wants_shards(
+            self.config.training.shard_base, self.processes, needed=needed, quantised="transformer" in parts
+        )
 
     @property
     def fits(self) -> bool:

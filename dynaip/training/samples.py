@@ -19,8 +19,8 @@ from dynaip.registry import registry
 SHOWN = 6
 
 
-def sample_grid(dyna: DynaIP, pipe: Any, evaluation: EvaluationConfig, path: Path) -> Path:
-    """Paint the first cases of the benchmark's first suite and write one PNG."""
+def sample_grid(dyna: DynaIP, pipe: Any, evaluation: EvaluationConfig, path: Path | None) -> None:
+    """Paint the first cases of the benchmark's first suite and write one PNG, unless another process does."""
     benchmark: Benchmark = registry().build(evaluation.benchmark)
     cases = check_cases(
         f"benchmark {evaluation.benchmark.use}",
@@ -30,10 +30,11 @@ def sample_grid(dyna: DynaIP, pipe: Any, evaluation: EvaluationConfig, path: Pat
     with gathered():
         found = generate_cases(pipe, dyna.backbone, cases, dyna=dyna, batch_size=SHOWN, options=evaluation.options)
         painted = [image for _, image in found]
+    if path is None:
+        return
     width, height = painted[0].size
     canvas = Image.new("RGB", (width * len(cases), 2 * height), "white")
     for column, (case, image) in enumerate(zip(cases, painted, strict=True)):
         canvas.paste(case.references[0].image.resize((width, height)), (column * width, 0))
         canvas.paste(image, (column * width, height))
     write_image(path, canvas)
-    return path

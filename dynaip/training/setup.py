@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+import torch
 from accelerate import Accelerator, PartialState  # pyright: ignore[reportMissingTypeStubs]
 from accelerate.state import AcceleratorState  # pyright: ignore[reportMissingTypeStubs]
 
+from dynaip.adapter.files import start_from
 from dynaip.adapter.model import DynaIP
 from dynaip.config import ExperimentConfig, TrainingConfig
 from dynaip.contracts import Backbone
@@ -20,10 +22,11 @@ from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.sizes import check_size
 from dynaip.training.data import BatchOrder, PairDataset, Quarantine
-from dynaip.training.encoding import encode
+from dynaip.training.encoding import base_type, encode, freeze
 from dynaip.training.loader import PairLoader
 from dynaip.training.progress import Warn
 from dynaip.training.remarks import Remarks
+from dynaip.training.sharding import to_device_but_base
 from dynaip.training.sizes import settled
 from dynaip.training.stored import StoredLoader, store_for
 from dynaip.training.validation import Validation, held_out, spread
@@ -62,6 +65,24 @@ def validation_for(
         pairs = spread(len(loader.dataset), settings.pairs)
     training = config.training
     return Validation(settings, training.seed, loader, pairs, training.references, accelerator, training.batch_size)
+
+
+def models_for(config: ExperimentConfig, device: torch.device, *, sharded: bool) -> tuple[Any, Backbone, DynaIP]:
+    """The frozen pipeline, its backbone, and an adapter in it on the device; a base that is to be sharded stays on the host."""
+    settings, backbone = config.training, cast(Backbone, registry().build(config.backbone))
+    pipe = backbone.load(device="cpu" if sharded else device, dtype=base_type(settings.precision, device))
+    freeze(pipe)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        dyna = DynaIP.build(config, pipe.transformer)
+    if settings.initial:
+        start_from(dyna, settings.initial)
+    dyna.attach(pipe)
+    if sharded:
+        to_device_but_base(pipe, device)
+        dyna.encoder.to(device)
+    # The adapter's backbone has the clock that passes are read by: another one would ask the device in every step.
+    return pipe, dyna.backbone, dyna.to(device)
 
 
 def on_cpu() -> bool:

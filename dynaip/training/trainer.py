@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from math import isfinite, nan
 from pathlib import Path
@@ -14,20 +14,21 @@ import torch
 from accelerate import PartialState  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
-from dynaip.adapter.files import fill, start_from
+from dynaip.adapter.files import fill
 from dynaip.adapter.model import DynaIP, TrainingPass
+from dynaip.atomic import write_text
 from dynaip.config import ExperimentConfig
 from dynaip.contracts import Backbone
 from dynaip.device import to_device
 from dynaip.errors import DynaIPError, Interrupted
 from dynaip.paths import at_home
-from dynaip.registry import registry
 from dynaip.runs import Run
 from dynaip.signals import interruptible, noting
 from dynaip.training import checkpoints
+from dynaip.training.average import Average
 from dynaip.training.buckets import note_buckets
 from dynaip.training.data import PairDataset
-from dynaip.training.encoding import base_type, encode_text, freeze
+from dynaip.training.encoding import encode_text
 from dynaip.training.fingerprint import Fingerprint, check_pairs, fingerprint, write_pairs
 from dynaip.training.gauges import Gauges
 from dynaip.training.identity import Identity, check, identity
@@ -37,12 +38,14 @@ from dynaip.training.lodgers import Lodgers
 from dynaip.training.logs import append_log, cut_log
 from dynaip.training.machines import here
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
+from dynaip.training.optimizers import check_optimizer, optimizer_for
 from dynaip.training.processes import gathered_ids, losses_told, shared
 from dynaip.training.progress import OnProgress, Preparation, StepReport, Warn, to_stderr
 from dynaip.training.references import Drawn, drawn
 from dynaip.training.resume import check_folder, finished, note_trained
 from dynaip.training.room import Room
-from dynaip.training.setup import accelerator_for, loader_for, on_cpu, pairs_of, validation_for
+from dynaip.training.setup import accelerator_for, loader_for, models_for, on_cpu, pairs_of, validation_for
+from dynaip.training.sharding import apart, shard
 from dynaip.training.speed import (
     checkpoint,
     compiled_blocks,
@@ -95,6 +98,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.watch = Watch(self.config, self.run, self.accelerator)
+        self.average = Average(self.dyna, self.config.training.ema) if self.config.training.ema else None
 
     @classmethod
     def of(
@@ -107,31 +111,19 @@ class Trainer:
             torch.set_num_threads(settings.threads)
         reserve_workspace(settings.deterministic)
         check_trackers([*settings.trackers])
+        check_optimizer(settings.optimizer)
         accelerator = accelerator_for(settings, run)
-        device = accelerator.device
-        backbone: Backbone = registry().build(config.backbone)
-        pipe = backbone.load(device=device, dtype=base_type(settings.precision, device))
-        freeze(pipe)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            dyna = DynaIP.build(config, pipe.transformer)
-        if settings.initial:
-            start_from(dyna, settings.initial)
-        backbone = dyna.backbone  # whose clock the passes are read by: another one would ask the device in every step
-        dyna.attention.to(device)
-        dyna.attach(pipe)
-        optimizer = torch.optim.AdamW(
-            dyna.trainable_parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-        )
+        room = room or Room.of(config, here(), processes=accelerator.num_processes)
+        models = pipe, _, dyna = models_for(config, accelerator.device, sharded=room.sharded)
+        optimizer = optimizer_for(settings, dyna.trainable_parameters())
         optimizer = cast(torch.optim.Optimizer, accelerator.prepare(optimizer))
-        models = pipe, backbone, dyna
         loader = loader_for(config, run, accelerator, models, pairs or pairs_of(config), warn)
         validation = validation_for(config, run, accelerator, models, loader, warn)
-        marks = identity(config, pipe, dyna)
-        parts, lodgers = settings.gradient_accumulation, Lodgers.of(pipe, dyna, device)
-        room = room if room and room.plan else Room.of(config, here(), pipe.transformer)
+        marks, lodgers = identity(config, pipe, dyna), Lodgers.of(pipe, dyna, accelerator.device)
+        room = room if room.plan else Room.of(config, here(), pipe.transformer, processes=accelerator.num_processes)
         return cls(
-            config, run, accelerator, *models, loader, optimizer, marks, parts, lodgers, room, validation, warn,
+            config, run, accelerator, *models, loader, optimizer, marks, settings.gradient_accumulation, lodgers, room,
+            validation, warn,
         )  # fmt: skip
 
     # -- the loop ------------------------------------------------------------------------------------------------------
@@ -152,7 +144,7 @@ class Trainer:
         settings = self.config.training
         first, last = (step * self.parts for step in (self.step, settings.steps))
         transformer, waiting = self.pipe.transformer, list[Launched]()
-        with determinism(settings.deterministic):
+        with determinism(settings.deterministic), apart(self.pipe, self.room.sharded):
             self.loader.fill(first, last, on_progress=lambda done, total: self._prepared(tell, done, total))
             self.empty = encode_text([""], self.pipe, self.backbone)
             if self.validation:
@@ -160,6 +152,8 @@ class Trainer:
         if self.loader.complete:
             self.lodgers.leave()
             self.loader.encode = self.lodgers.around(self.loader.encode)
+        if self.room.sharded:
+            shard(transformer, [site.block for site in self.backbone.blocks(transformer)], self.accelerator.device)
         self.dyna.train()
         checkpoint(transformer, self.room.checkpointing)
         if not self.room.fits and self.accelerator.is_main_process:
@@ -202,6 +196,8 @@ class Trainer:
             ids.append(batch.ids)
         outcome = update.finish(stop=self.asked())
         self.step += 1
+        if self.average:
+            self.average.follow(self.step)
         return Launched(self.step, rate, ids, outcome, self.gauges.gauged() if self.gauges else None)
 
     @contextmanager
@@ -319,16 +315,16 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         weights = {name: value.detach().cpu().contiguous() for name, value in self.dyna.state_dict().items()}
-        scaler = self.accelerator.scaler
         state = {
             "skipped": self.skipped,
             "skipped_in_row": self.skipped_in_row,
             "seconds": time.monotonic() - self.started,
             "batches": self.parts * self.accelerator.num_processes,
-            "scaler": scaler.state_dict() if scaler is not None else {},
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else {},
             "identity": self.identity,
         }
-        made = checkpoints.Checkpoint(self.step, weights, checkpoints.optimizer_tensors(self._inner()), state)
+        average = self.average.weights() if self.average else {}
+        made = checkpoints.Checkpoint(self.step, weights, checkpoints.optimizer_tensors(self._inner()), state, average)
         checkpoints.save(self.run.checkpoints, made, keep=self.config.training.keep_checkpoints)
 
     def restore(self) -> bool:
@@ -351,12 +347,18 @@ class Trainer:
             return False
         self.parts = shared(found.state.get("batches"), self.parts, self.accelerator, self.run.path, self.warn)
         checkpoints.restore_optimizer(self._inner(), found.optimizer)
+        if self.average:
+            self.average.restore(found.average)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(found.state["scaler"])
         self.step = self.saved = found.step
         self.skipped, self.skipped_in_row = int(found.state["skipped"]), int(found.state["skipped_in_row"])
         self.started -= float(found.state["seconds"])
         return True
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Have what is saved and judged in the adapter while the context is open: its average, if one is kept."""
+        return self.average.in_place() if self.average else nullcontext()
 
     def _inner(self) -> torch.optim.Optimizer:
         return cast(torch.optim.Optimizer, getattr(self.optimizer, "optimizer", self.optimizer))
@@ -365,14 +367,15 @@ class Trainer:
         """A few samples of the adapter as it is, in one picture."""
         from dynaip.training.samples import sample_grid
 
-        if not self.accelerator.is_main_process or self.config.evaluation is None:
+        main = self.accelerator.is_main_process
+        if not (main or self.room.sharded) or self.config.evaluation is None:
             return
+        file = self.run.samples / f"step-{self.step:06d}.png"
         self.dyna.eval()
         try:
-            with torch.random.fork_rng(devices=[]), self.lodgers.back():
-                sample_grid(
-                    self.dyna, self.pipe, self.config.evaluation, self.run.samples / f"step-{self.step:06d}.png"
-                )
+            # No process computes without the others where the base is shared out; one of them writes.
+            with torch.random.fork_rng(devices=[]), self.lodgers.back(), self.averaged():
+                sample_grid(self.dyna, self.pipe, self.config.evaluation, file if main else None)
         finally:
             self.dyna.train()
 
@@ -401,7 +404,7 @@ def train(
         if resume and finished(target, config.training.steps):
             warn(f"{target.path} has its {config.training.steps} steps already: nothing to do")
             return target.path
-        room = Room.of(config, here())
+        room = Room.of(config, here(), processes=state.num_processes)
         if config.training.check_memory:
             room.refuse()
         pairs, known = pairs_of(config), None
@@ -435,7 +438,11 @@ def _carry_out(trainer: Trainer, pairs: Fingerprint | None, *, resume: bool, on_
     finally:
         trainer.watch.end()
     if main:
-        trainer.dyna.save_pretrained(run.adapter)
+        if trainer.average:
+            trainer.dyna.save_pretrained(run.last.adapter)
+            write_text(run.last.config, config.to_yaml())
+        with trainer.averaged():
+            trainer.dyna.save_pretrained(run.adapter)
         note_trained(run, trainer.step)
 
 

@@ -16,7 +16,8 @@ def test_analyses_run_on_the_device(device: torch.device, what: str, tmp_path: P
     if on_cuda:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.max_memory_allocated()
-    assert main(["analyze", "microworld", what, "-o", str(tmp_path), "-s", "cases=4", "--device", device.type]) == 0
+    less = ["-s", "cases=4", *(["-s", "probed=60"] if what == "granularity" else [])]
+    assert main(["analyze", "microworld", what, "-o", str(tmp_path), *less, "--device", device.type]) == 0
     assert list(tmp_path.rglob("*.png"))
     assert not on_cuda or torch.cuda.max_memory_allocated() > before + 2**20
 

@@ -29,6 +29,10 @@ from .config import PipelineConfig, QuantizationConfig
 from .skeleton import declared_length, layout_of, models_of, pipeline_of
 
 Options = TypeVar("Options", bound=PipelineConfig)
+TORCHAO = {
+    "int8wo": "Int8WeightOnlyConfig", "float8wo": "Float8WeightOnlyConfig", "int4wo": "Int4WeightOnlyConfig",
+}  # fmt: skip
+"""Name of a type of weights -> torchao's config for it."""
 
 
 class PipelineBackbone(Backbone, Generic[Options]):
@@ -83,6 +87,10 @@ class PipelineBackbone(Backbone, Generic[Options]):
             raise InputError(
                 f"backbone.model: {config.model} cannot be loaded as a {self.title} pipeline ({one_line(error)})"
             ) from error
+        except RuntimeError as error:  # so bitsandbytes says that it needs a GPU
+            if config.quantization is None or isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise InputError(f"backbone.quantization: {one_line(error)}") from error
         self._check(getattr(pipe, "transformer", pipe))
         check_complete(pipe, warned, config.model)
         return pipe if config.device_map else pipe.to(device)
@@ -216,16 +224,38 @@ def quantization(config: QuantizationConfig) -> Any:
     """Diffusers' config for weights in fewer bits; one plain line if the backend is unknown or not installed."""
     from diffusers import PipelineQuantizationConfig
 
+    parts: dict[str, Any]
     try:
-        return PipelineQuantizationConfig(
-            quant_backend=config.backend,
-            quant_kwargs=dict(config.options),
-            components_to_quantize=list(config.components),
-        )
+        if config.backend == "torchao":
+            parts = {"quant_mapping": {part: torchao_config(config, part) for part in config.components}}
+        else:
+            parts = {
+                "quant_backend": config.backend,
+                "quant_kwargs": dict(config.options),
+                "components_to_quantize": list(config.components),
+            }
+        return PipelineQuantizationConfig(**parts)
     except ImportError as error:
         raise MissingDependency(f"backbone.quantization: {one_line(error)}") from error
     except (ValueError, TypeError) as error:
         raise InputError(f"backbone.quantization: {one_line(error)}") from error
+
+
+def torchao_config(config: QuantizationConfig, part: str) -> Any:
+    """Torchao's config of one part, from the name of a type: both libraries take objects alone, which YAML does not have.
+
+    Raises ``ValueError`` for another name, ``ImportError`` without torchao.
+    """
+    import diffusers
+    import torchao.quantization as kinds
+    import transformers
+
+    options = dict(config.options)
+    name = str(options.pop("quant_type", ""))
+    if name not in TORCHAO:
+        raise ValueError(f"options.quant_type: {name or 'nothing'} is no type of torchao; give {', '.join(TORCHAO)}")
+    library: Any = transformers if part.startswith("text_encoder") else diffusers
+    return library.TorchAoConfig(getattr(kinds, TORCHAO[name])(), **options)
 
 
 def _diffusers_class(name: str) -> Any:

@@ -19,7 +19,8 @@ class QuantizationConfig(Strict):
     backend: str
     """Backend by diffusers' name, e.g. bitsandbytes_4bit, bitsandbytes_8bit, torchao, quanto."""
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Arguments of the backend's config, e.g. {load_in_4bit: true, bnb_4bit_quant_type: nf4}."""
+    """Arguments of the backend's config, e.g. {load_in_4bit: true, bnb_4bit_quant_type: nf4}, or (torchao)
+    {quant_type: int8wo}, float8wo or int4wo."""
     components: tuple[str, ...] = ("transformer",)
     """Parts of the pipeline that are quantised."""
 

@@ -85,12 +85,17 @@ def test_killed_resumed_stopped_resumed_and_with_workers(
 LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
+@pytest.mark.parametrize("sharded", [False, True])
 def test_two_processes_train_the_adapter_that_one_trains(
-    command: Any, train: Callable[..., Path], weights: Any, lines: Any, tmp_path: Path
+    command: Any, train: Callable[..., Path], weights: Any, lines: Any, tmp_path: Path, sharded: bool
 ) -> None:
-    """Two take a batch of each step; one goes on alone, and has both: all is as if one had trained from the start."""
+    """Two take a batch of each step; one goes on alone, and has both: all is as if one had trained from the start.
+
+    Each may hold half of the base: blocks, whole again for their passes, find their references as others do.
+    """
     run, settings = tmp_path / "run", {"batch_size": 2, "gradient_accumulation": 1, "log_every": 1}
-    arguments = command("-o", str(run), steps=2, **settings)
+    settings |= {"ema": 0.5, "gradient_checkpointing": sharded}
+    arguments = command("-o", str(run), steps=2, shard_base=sharded, **settings)
     made = done([arguments[0], *LAUNCHER, *arguments[1:]])
     assert made.returncode == 0, made.stderr[-3000:]
     assert made.stdout.count("adapter: ") == 1, "one process speaks"

@@ -69,7 +69,7 @@ def test_a_full_memory_says_what_takes_less(on: Any, settings: dict[str, Any], l
 def test_without_a_layout_an_accelerator_computes_again_and_nothing_is_refused(
     experiment: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unknown(config: Any) -> Any:
+    def unknown(config: Any, processes: int) -> Any:
         raise InputError("the layout is not known here")
 
     monkeypatch.setattr(room, "make_plan", unknown)
@@ -82,7 +82,12 @@ def test_on_a_cpu_large_bases_alone_are_planned_and_in_float32(
     experiment: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned: list[str] = []
-    monkeypatch.setattr(room, "make_plan", lambda config: planned.append(config.training.precision))
+
+    def note(config: Any, processes: int) -> Any:
+        planned.append(config.training.precision)
+        raise InputError("that is all")
+
+    monkeypatch.setattr(room, "make_plan", note)
     cpu = Machine("cpu", GIB, None, accelerator=False)
     config = experiment(training={"steps": 1, "batch_size": 1, "precision": "bf16"})
     assert not Room.of(config, cpu, nn.Linear(100, 100)).checkpointing

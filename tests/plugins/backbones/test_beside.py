@@ -152,7 +152,7 @@ def test_options_of_loading_reach_diffusers(monkeypatch: pytest.MonkeyPatch, use
     monkeypatch.setattr(diffusers, "PipelineQuantizationConfig", dict)
     backbone = backbone_of(
         use, model="some/model", revision="v2", variant="fp16", device_map="balanced",
-        quantization={"backend": "torchao", "options": {"quant_type": "int8wo"}},
+        quantization={"backend": "quanto", "options": {"weights_dtype": "int8"}},
     )  # fmt: skip
     with pytest.raises(Asked):
         backbone.load(device="cpu", dtype=torch.bfloat16)
@@ -164,15 +164,18 @@ def test_options_of_loading_reach_diffusers(monkeypatch: pytest.MonkeyPatch, use
         "device_map": "balanced",
         "use_safetensors": True,
         "quantization_config": {
-            "quant_backend": "torchao",
-            "quant_kwargs": {"quant_type": "int8wo"},
+            "quant_backend": "quanto",
+            "quant_kwargs": {"weights_dtype": "int8"},
             "components_to_quantize": ["transformer"],
         },
     }
 
 
 @pytest.mark.parametrize("quantizer", ["bitsandbytes_4bit", "nonsense"])
-def test_quantisation_that_cannot_be_had_is_one_line(tiny_folder: Callable[[str], Path], quantizer: str) -> None:
+def test_quantisation_that_cannot_be_had_is_one_line(
+    tiny_folder: Callable[[str], Path], quantizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffusers.quantizers.bitsandbytes.bnb_quantizer.is_bitsandbytes_available", lambda: False)
     backbone = backbone_of("flux", model=str(tiny_folder("flux")), quantization={"backend": quantizer})
     with pytest.raises((InputError, MissingDependency)) as caught:
         backbone.load(device="cpu", dtype=torch.float32)

@@ -16,6 +16,7 @@ from dynaip.atomic import make_folder
 from dynaip.contracts import Job
 from dynaip.contracts.work import LOST
 from dynaip.errors import DynaIPError
+from dynaip.suggest import one_line
 from dynaip_plugins.shared.commands import RemoteCommand, command_of, note_of, told
 
 from .config import RayConfig
@@ -48,8 +49,10 @@ class RayExecutor(DrivenExecutor):
                     self.config.address, include_dashboard=False if local else None, log_to_driver=False,
                     logging_level=logging.ERROR, **offers,
                 )  # fmt: skip
-            except (ConnectionError, RuntimeError) as error:
-                raise DynaIPError(f"executor.address {self.config.address}: no Ray cluster there ({error})") from error
+            except Exception as error:  # a bare one where Ray does not start in time
+                raise DynaIPError(
+                    f"executor.address {self.config.address}: no Ray cluster there ({one_line(error)})"
+                ) from error
             self.begun = True
         return ray
 
