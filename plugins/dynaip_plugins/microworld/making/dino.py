@@ -23,7 +23,8 @@ from ..world.table import draw_table
 from ..world.vocabulary import PROMPTED
 from .loop import Progress, Schedule, Size, Training
 from .pool import halves
-from .vision import COLDNESS, MIXTURE, alike, attention, contrast, crop
+from .views import crop
+from .vision import COLDNESS, MIXTURE, alike, attention, contrast
 
 SMALL = Size(
     Schedule(steps=9000, batch_size=64, learning_rate=1.5e-3, hold=0.4, weight_decay=0.05, ema=0.998), pool=8192
@@ -69,7 +70,7 @@ class Learner(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Match of two crops of images [B,3,128,128] in [-1, 1], and the error in the pixels that the first of them hides."""
-        crops = crop(torch.cat([images, images]))
+        crops = crop(torch.cat([images, images])).images
         order = torch.rand(len(crops), PATCHES, device=images.device).argsort(1)
         with halves(images.device), attention(images.device):
             seen = self.seen(crops, order[:, :VISIBLE])

@@ -1,12 +1,14 @@
 """Training of the tiny CLIP, as real ones are trained: whole images against captions as people write them.
 
 Captions always name category and ground, at times a colour, rarely texture, emblem or form (`words.CAPTIONED`). Both the class
-token and the mean of the patches are matched with the caption, by a projection that stays the identity: what captions do not
-say cannot be hidden behind it and is noise in the match, so the last layer has a reason to drop it.
+token and the mean of the patches are matched with the caption, by a projection that stays the identity.
 
-What real towers learn of strokes and surfaces from billions of pictures, a million cannot teach from captions that hardly name
-them. So the layer half-way also tells each image from all others by another crop of it (SimCLR; that a CLIP learns both: Mu et
-al. 2022, "SLIP"; half-way, and among images of like captions: ours). No region has a label, and no identity.
+What real towers learn of strokes and surfaces from billions of pictures, and what capacity makes them drop, a million pictures
+cannot teach. Two terms stand for that, and neither knows a label. At two thirds of the depth patches know themselves in a crop
+in other colours, among patches of images alike (SimCLR's idea, by patches as DenseCL, Wang et al. 2021; that a CLIP learns both:
+Mu et al. 2022, "SLIP"; there, and among images of like captions: ours). At the last layer an image looks as it does without
+detail and in other colours: what blur removes shall not be told by any linear reader (the invariance that self-supervised
+towers learn at their end; the whitened distance, after Ermolov et al. 2021, "W-MSE").
 """
 
 from __future__ import annotations
@@ -25,12 +27,13 @@ from dynaip.adapter.differentiable import differentiable_attention
 
 from ..models.flux import causal_mask
 from ..models.pixels import signed
-from ..models.vision import LAYERS, WIDTH, create
+from ..models.vision import LAYERS, PATCH, WIDTH, create
 from ..world.render import paint
 from ..world.table import draw_table
 from ..world.vocabulary import PROMPTED
 from .loop import Progress, Schedule, Size, Training
 from .pool import halves, some
+from .views import augment, blur, crop, tint
 from .words import caption_ids
 
 SMALL = Size(Schedule(steps=9000, batch_size=96, learning_rate=1e-3, hold=0.3, weight_decay=0.1), pool=24_576)
@@ -44,8 +47,13 @@ TELLINGS = 4
 """Captions of every image of the pool."""
 ALIKE = 12
 """How many images of a batch show the same category on the same ground: these are told apart by detail alone."""
-HALF_WAY, CROP_WEIGHT, COLDNESS, SMALLEST = LAYERS // 2, 0.5, 10.0, 0.6
-"""The layer that tells crops, the weight of that, its inverse temperature, and the side of the smallest crop."""
+DETAILED = round(17 / 24 * LAYERS)
+"""Layers up to the one whose patches are told apart."""
+DETAIL_WEIGHT, COLDNESS, PATCHES, RECOLOURED = 1.0, 10.0, 3, 0.7
+"""The weight of that, its inverse temperature, patches of each image, and the share of crops in other colours."""
+DULL_WEIGHT, DULL_SHARE, DULL_RECOLOURED, FLOOR = 2.0, 0.5, 0.8, 1e-4
+"""The weight of looking alike without detail, the share of a batch that is asked, of it in other colours, and what is added
+to the variance of each direction."""
 AGAIN = 0.6
 """Share of the rate with which a tower that is there already goes on."""
 
@@ -58,24 +66,6 @@ def contrast(images: Tensor, texts: Tensor, ids: Tensor, scale: Tensor | float) 
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def augment(images: Tensor) -> Tensor:
-    """A little noise and a little gain. [B,3,128,128] in [-1, 1] -> the same."""
-    size = (len(images), 1, 1, 1)
-    shown = images / 2 + 0.5
-    gain = 1 + 0.05 * torch.randn(size, device=images.device)
-    strength = 0.04 * torch.rand(size, device=images.device)
-    return (shown * gain + strength * torch.randn_like(shown)).clamp(0, 1) * 2 - 1
-
-
-def crop(images: Tensor) -> Tensor:
-    """A part of each image by chance, SMALLEST of its side at least, as large as the image. [B,3,128,128] -> the same."""
-    side = SMALLEST + (1 - SMALLEST) * torch.rand(len(images), 1, device=images.device)
-    centre = (1 - side) * (2 * torch.rand(len(images), 2, device=images.device) - 1)
-    frame = torch.diag_embed(side.expand(-1, 2))
-    window = F.affine_grid(torch.cat([frame, centre[..., None]], 2), list(images.shape), align_corners=False)
-    return F.grid_sample(images, window, padding_mode="border", align_corners=False)
-
-
 def alike(groups: Tensor, size: int) -> Tensor:
     """Rows of a batch, ALIKE of each group drawn, by chance; groups [N] number what rows show. [size]."""
     order = groups.argsort(stable=True)
@@ -85,8 +75,27 @@ def alike(groups: Tensor, size: int) -> Tensor:
     return order[(starts[:, None] + place.long()).flatten()[:size]]
 
 
+def told(one: Tensor, other: Tensor) -> Tensor:
+    """How far apart pairs of features lie, in units of the variance of each direction: 0 for equal ones, 2 for strangers.
+    Both [N,d]."""
+    one, other = (F.layer_norm(each.float(), each.shape[-1:]) for each in (one, other))
+    both, apart = torch.cat([one, other]), one - other
+    spread = torch.cov(both.T, correction=0)
+    spread = spread + FLOOR * spread.diagonal().mean() * torch.eye(len(spread), device=spread.device)
+    return torch.linalg.solve(spread, apart.T @ apart / len(apart)).diagonal().mean()
+
+
+def itself(one: Tensor, other: Tensor, owner: Tensor) -> Tensor:
+    """Cross entropy of finding each row's partner among the partners of rows of other owners. Both [N,d], owners [N]."""
+    logits = COLDNESS * F.normalize(one.float(), dim=-1) @ F.normalize(other.float(), dim=-1).T
+    right = torch.arange(len(owner), device=owner.device)
+    near = (owner[:, None] == owner) & (right[:, None] != right)
+    logits = logits.masked_fill(near, -torch.inf)
+    return (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2
+
+
 class Learner(nn.Module):
-    """CLIP, whose images are matched by class token and by mean patch, and whose layer half-way knows crops of one image."""
+    """CLIP, whose images are matched by class token and by mean patch, with the two terms on detail."""
 
     def __init__(self, start: CLIPModel | None = None) -> None:
         super().__init__()
@@ -97,26 +106,56 @@ class Learner(nn.Module):
         self.register_buffer("causal", causal_mask(), persistent=False)
 
     def forward(self, images: Tensor, ids: Tensor) -> Tensor:
-        """Contrast of images [B,3,128,128] in [-1, 1] with captions `ids` [B,24], and of crops half-way with each other."""
-        clip = self.clip
+        """The whole loss of images [B,3,128,128] in [-1, 1] with captions `ids` [B,24]."""
+        some = max(1, round(DULL_SHARE * len(images)))
         with halves(images.device), attention(images.device):
-            seen = clip.vision_model(pixel_values=augment(images), output_hidden_states=True)
-            texts = clip.text_projection(clip.text_model(input_ids=ids, attention_mask=self.causal).pooler_output)
-            patches = clip.vision_model.post_layernorm(seen.last_hidden_state[:, 1:].mean(1))
-            whole, parts = (clip.visual_projection(each) for each in (seen.pooler_output, patches))
-            look, other = (
-                self.look(each[:, 1:].mean(1)) for each in (seen.hidden_states[HALF_WAY], self.half_way(crop(images)))
-            )
-        scale = clip.logit_scale.clamp(max=4.6052).exp()
-        match = (contrast(whole, texts, ids, scale) + contrast(parts, texts, ids, scale)) / 2
-        own = torch.arange(len(images), device=images.device)[:, None]
-        return match + CROP_WEIGHT * contrast(look, other, own, COLDNESS)
+            detailed = self.trunk(images)
+            last = self.top(detailed)
+            with torch.no_grad():
+                dull = self.trunk(tint(blur(images[:some]), DULL_RECOLOURED))
+            dull = self.top(dull)
+            match = self.match(last, ids)
+            pairs = self.pairs(detailed, images)
+        alike = told(last[:some, 1:].flatten(0, 1), dull[:, 1:].flatten(0, 1))
+        return match + DETAIL_WEIGHT * itself(*pairs) + DULL_WEIGHT * alike
 
-    def half_way(self, images: Tensor) -> Tensor:
-        """Tokens after the layer half-way, of images that nothing after it sees. [B,3,128,128] -> [B,65,96]."""
+    def match(self, last: Tensor, ids: Tensor) -> Tensor:
+        """Contrast of images, as the last layer [B,65,96] shows them, with captions."""
+        clip, norm = self.clip, self.clip.vision_model.post_layernorm
+        texts = clip.text_projection(clip.text_model(input_ids=ids, attention_mask=self.causal).pooler_output)
+        scale = clip.logit_scale.clamp(max=4.6052).exp()
+        seen = (clip.visual_projection(norm(each)) for each in (last[:, 0], last[:, 1:].mean(1)))
+        return sum((contrast(each, texts, ids, scale) for each in seen), torch.zeros((), device=ids.device)) / 2
+
+    def pairs(self, detailed: Tensor, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Some patches of each image and the same in a crop, as `look` sees them, and whose they are. [B*K,96] twice, [B*K].
+
+        Patches are drawn by how much their pixels vary, so that most show a subject.
+        """
+        part = crop(images)
+        seen = tint(part.images, RECOLOURED)
+        varied = F.unfold(seen, PATCH, stride=PATCH).unflatten(1, (3, -1)).std(2).mean(1)
+        chosen = torch.multinomial(varied + 0.02, PATCHES)
+        there = self.trunk(seen)[:, 1:]
+        here = part.patches(chosen, round(varied.shape[1] ** 0.5))
+        rows = torch.arange(len(images), device=images.device)[:, None]
+        return (
+            self.look(detailed[:, 1:][rows, here].flatten(0, 1)),
+            self.look(there[rows, chosen].flatten(0, 1)),
+            rows.expand(-1, PATCHES).flatten(),
+        )
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """Tokens after the layer whose patches are told apart. [B,3,128,128] -> [B,65,96]."""
         vision = self.clip.vision_model
         tokens = vision.pre_layrnorm(vision.embeddings(augment(images)))
-        for layer in vision.encoder.layers[:HALF_WAY]:
+        for layer in vision.encoder.layers[:DETAILED]:
+            tokens = layer(tokens, attention_mask=None)
+        return tokens
+
+    def top(self, tokens: Tensor) -> Tensor:
+        """The layers after that. [B,65,96] -> [B,65,96]."""
+        for layer in self.clip.vision_model.encoder.layers[DETAILED:]:
             tokens = layer(tokens, attention_mask=None)
         return tokens
 
