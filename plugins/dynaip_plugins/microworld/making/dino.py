@@ -79,7 +79,8 @@ class Learner(nn.Module):
         own = torch.arange(len(images), device=images.device)[:, None]
         asked = order[: len(images), VISIBLE:]
         error = told.float() - picked(patches(crops[: len(images)]), asked)
-        return contrast(*looks.chunk(2), own, COLDNESS) + PIXEL_WEIGHT * error.square().mean()
+        one, other = looks.chunk(2)
+        return contrast(one, other, own, COLDNESS) + PIXEL_WEIGHT * error.square().mean()
 
     def seen(self, images: Tensor, places: Tensor) -> Tensor:
         """Normed tokens of the tower, which is shown the patches at `places` [B,n] alone. [B,1+n,96]."""
