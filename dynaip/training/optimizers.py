@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Sequence
 from typing import Any
@@ -30,6 +31,5 @@ def optimizer_for(settings: TrainingConfig, parameters: Sequence[nn.Parameter]) 
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(parameters, fused=True, **options)
     check_optimizer(settings.optimizer)
-    from bitsandbytes.optim.adamw import AdamW8bit
-
-    return AdamW8bit(parameters, **options)
+    bitsandbytes: Any = importlib.import_module("bitsandbytes.optim")
+    return bitsandbytes.AdamW8bit(parameters, **options)
