@@ -94,7 +94,8 @@ def test_a_prompt_that_is_cut_is_told(folder: Path) -> None:
     ) as told:
         scores = build(folder).score(cases, [picture(10)] * 3)
     assert len([one for one in told if one.category is Note]) == 1
-    assert scores[0]["clip_t"] == scores[2]["clip_t"] != scores[1]["clip_t"]
+    assert scores[0]["clip_t"] == pytest.approx(scores[2]["clip_t"], abs=1e-3)
+    assert abs(scores[0]["clip_t"] - scores[1]["clip_t"]) > 0.01
 
 
 def test_a_vision_tower_alone_is_refused(folder: Path, tmp_path: Path) -> None:
