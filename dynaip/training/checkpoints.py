@@ -68,13 +68,17 @@ def _disk_is_full(error: Exception) -> bool:
     return any(f"os error {number})" in str(error) for number in _FULL)
 
 
+def _files(*, averaged: bool) -> tuple[str, ...]:
+    return (*FILES, AVERAGE) if averaged else FILES
+
+
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
     save_file(checkpoint.adapter, folder / ADAPTER)
     save_file(checkpoint.optimizer, folder / OPTIMIZER)
     (folder / STATE).write_text(json.dumps(checkpoint.state | {"step": checkpoint.step}), encoding="utf-8")
     if checkpoint.average:
         save_file(checkpoint.average, folder / AVERAGE)
-    sums = {name: digest(folder / name) for name in (*FILES, *([AVERAGE] if checkpoint.average else []))}
+    sums = {name: digest(folder / name) for name in _files(averaged=bool(checkpoint.average))}
     (folder / MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
 
 
@@ -138,7 +142,7 @@ def load(folder: Path) -> Checkpoint:
     try:
         sums: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         averaged = AVERAGE in sums
-        for name in (*FILES, *([AVERAGE] if averaged else [])):
+        for name in _files(averaged=averaged):
             if digest(folder / name) != sums[name]:
                 raise DynaIPError(f"checkpoint {folder}: {name} is damaged")
         state = cast(dict[str, Any], json.loads((folder / STATE).read_text(encoding="utf-8")))

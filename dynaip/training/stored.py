@@ -136,8 +136,7 @@ class StoredLoader(PairLoader):
     def some(self, indices: Sequence[int]) -> Batch:
         """A batch of these pairs, out of turn; what nobody has encoded yet is made."""
         self._fill(list(dict.fromkeys(index // BLOCK for index in indices)), lambda done, total: None)
-        self.kept = {}
-        return stacked([self._good(index, indices) for index in indices])
+        return super().some(indices)
 
     def _fill(self, blocks: list[int], tell: Callable[[int, int], None]) -> None:
         self.store.open()

@@ -47,9 +47,8 @@ class HeldOut:
 def held_out(source: PairSource, count: int) -> HeldOut:
     """Put ``count`` pairs aside with their kin, evenly spread over a source; ``InputError`` if none would be left."""
     size, pairs, kin = len(source), list[int](), set[int]()
-    for number in range(count):
-        place = (2 * number + 1) * size // (2 * count)
-        if place < size and place not in kin:
+    for place in spread(size, count):
+        if place not in kin:
             pairs.append(place)
             kin.update(source.kin(place))
     if len(kin) >= size:

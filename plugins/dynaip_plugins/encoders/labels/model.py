@@ -30,8 +30,9 @@ KINDS = {**BANDS, "context": tuple(UNPROMPTED)}
 """Attributes of each level."""
 TOKENS = max(len(names) for names in KINDS.values())
 """Tokens of every level; one with fewer attributes says them again."""
-_ENDS = dict(zip(ATTRIBUTES, accumulate(len(values) for values in ATTRIBUTES.values()), strict=True))
-WIDTH = max(_ENDS.values())
+*_STARTS, WIDTH = accumulate((len(values) for values in ATTRIBUTES.values()), initial=0)
+STARTS = dict(zip(ATTRIBUTES, _STARTS, strict=True))
+"""Where each attribute's values begin among all."""
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
@@ -61,7 +62,7 @@ class LabelEncoder(VisualEncoder):
 
     def _spelt(self, level: str, read: dict[str, Tensor]) -> Tensor:
         names = [KINDS[level][place % len(KINDS[level])] for place in range(TOKENS)]
-        places = [read[name] + _ENDS[name] - len(ATTRIBUTES[name]) for name in names]
+        places = [read[name] + STARTS[name] for name in names]
         return F.one_hot(torch.stack(places, 1), WIDTH)
 
     def signature(self) -> dict[str, Any]:

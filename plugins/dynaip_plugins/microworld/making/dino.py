@@ -20,11 +20,10 @@ from ..models.dino import HEADS, PATCH, WIDTH, create
 from ..models.pixels import signed
 from ..world.render import SIZE, paint
 from ..world.table import draw_table
-from ..world.vocabulary import PROMPTED
 from .loop import Progress, Schedule, Size, Training
 from .pool import halves
 from .views import crop
-from .vision import COLDNESS, MIXTURE, alike, attention, contrast
+from .vision import COLDNESS, MIXTURE, alike, attention, contrast, kinds
 
 SMALL = Size(
     Schedule(steps=9000, batch_size=64, learning_rate=1.5e-3, hold=0.4, weight_decay=0.05, ema=0.998), pool=8192
@@ -111,7 +110,7 @@ def train(
     torch.manual_seed(schedule.seed + 41)
     learner = Learner().to(device)
     table = draw_table(schedule.seed + 42, pool, mixture=MIXTURE).to(device)
-    groups = table.column("category")[:, 0] * len(PROMPTED["background"]) + table.column("background")[:, 0]
+    groups = kinds(table)
     images = paint(table)
 
     def step() -> Tensor:

@@ -26,8 +26,8 @@ from dynaip.errors import DynaIPError, InputError
 
 from ..measuring import figures, sheet
 from ..models import pipeline
-from ..models.dino import save as save_dino
 from ..models.vision import save as save_vision
+from ..models.vision import save_tower
 from . import adapter, autoencoder, dino, flux, oracle, vision
 from .loop import Progress as Report
 from .loop import Schedule, Size
@@ -130,7 +130,7 @@ def _clip(order: Order) -> None:
 
 def _dino(order: Order) -> None:
     size = order.size("dino")
-    save_dino(dino.train(order.work, size.schedule, size.pool, order.report, order.device), order.out / "dino")
+    save_tower(dino.train(order.work, size.schedule, size.pool, order.report, order.device), order.out / "dino")
 
 
 def _base(order: Order) -> None:

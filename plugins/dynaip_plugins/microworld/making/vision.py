@@ -29,7 +29,7 @@ from ..models.flux import causal_mask
 from ..models.pixels import signed
 from ..models.vision import LAYERS, PATCH, WIDTH, create
 from ..world.render import paint
-from ..world.table import draw_table
+from ..world.table import Table, draw_table
 from ..world.vocabulary import PROMPTED
 from .loop import Progress, Schedule, Size, Training
 from .pool import halves, some
@@ -64,6 +64,11 @@ def contrast(images: Tensor, texts: Tensor, ids: Tensor, scale: Tensor | float) 
     same = (ids[:, None] == ids[None]).all(-1).float()
     target = same / same.sum(1, keepdim=True)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def kinds(table: Table) -> Tensor:
+    """A number for the first subject's category and the ground of every scene. [N]."""
+    return table.column("category")[:, 0] * len(PROMPTED["background"]) + table.column("background")[:, 0]
 
 
 def alike(groups: Tensor, size: int) -> Tensor:
@@ -179,7 +184,7 @@ def train(
         schedule = replace(schedule, learning_rate=AGAIN * schedule.learning_rate)
     learner = Learner(start).to(device)
     table = draw_table(schedule.seed + 32, pool, mixture=MIXTURE).to(device)
-    groups = table.column("category")[:, 0] * len(PROMPTED["background"]) + table.column("background")[:, 0]
+    groups = kinds(table)
     images, captions = paint(table), torch.stack([caption_ids(table).to(torch.int16) for _ in range(TELLINGS)])
 
     def step() -> Tensor:

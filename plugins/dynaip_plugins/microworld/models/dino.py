@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from transformers import Dinov2Config, Dinov2Model
 
 from ..world.render import SIZE
-from .vision import processor
 
 WIDTH, LAYERS, HEADS, PATCH = 96, 6, 3, 16
 
@@ -24,10 +21,3 @@ def create() -> Dinov2Model:
             use_mask_token=False,
         )
     )
-
-
-def save(model: Dinov2Model, folder: Path) -> None:
-    """Write the model in half precision with its image processor."""
-    model.half().save_pretrained(folder)
-    model.float()
-    processor().save_pretrained(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, PreTrainedModel
 
 from ..world.render import SIZE
 from ..world.vocabulary import MAX_TOKENS
@@ -39,9 +39,14 @@ def processor() -> CLIPImageProcessor:
     )
 
 
-def save(model: CLIPModel, folder: Path) -> None:
-    """Write the model in half precision with its image processor and tokenizer."""
+def save_tower(model: PreTrainedModel, folder: Path) -> None:
+    """Write a model in half precision with its image processor."""
     model.half().save_pretrained(folder)
     model.float()
     processor().save_pretrained(folder)
+
+
+def save(model: CLIPModel, folder: Path) -> None:
+    """Write the model in half precision with its image processor and tokenizer."""
+    save_tower(model, folder)
     tokens.create().save_pretrained(folder)

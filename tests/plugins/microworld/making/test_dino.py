@@ -70,11 +70,12 @@ def test_both_questions_teach_the_tower(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_trained_tower_is_read_as_any_other(tmp_path: Path) -> None:
-    from dynaip_plugins.microworld.models.dino import LAYERS, save
+    from dynaip_plugins.microworld.models.dino import LAYERS
+    from dynaip_plugins.microworld.models.vision import save_tower
 
     schedule = Schedule(steps=2, batch_size=4, learning_rate=1e-3, warmup=1)
     model = dino.train(tmp_path, schedule, pool=8)
-    save(model, tmp_path / "dino")
+    save_tower(model, tmp_path / "dino")
     tower = load_tower(str(tmp_path / "dino"), families=["dinov2"])
     assert (tower.depth, tower.width, tower.edge, tower.prefix) == (LAYERS, dino.WIDTH, 8, 1)
     assert list(tower.preprocessing.mean) == [0.5] * 3
