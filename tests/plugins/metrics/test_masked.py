@@ -23,7 +23,6 @@ class NoOptions(ComponentConfig):
     """None."""
 
 
-@dynaip.register("segmenter", "test_bright", config=NoOptions)
 class Bright(Segmenter):
     """What is bright."""
 
@@ -76,6 +75,7 @@ def test_equals_a_loop_by_hand(tmp_path: Path) -> None:
 
     truth = float(torch.cosine_similarity(mean(reference, SHOWN), mean(image, PAINTED), dim=0)) * 100
     assert found[0]["masked"] == pytest.approx(truth, abs=1e-2)
+    dynaip.register("segmenter", "test_bright", config=NoOptions)(Bright)
     segmented = build(tmp_path / "model", segmenter="test_bright").score(
         [Case("one", "s", "", (CaseReference(reference, subject="star"),), 0)], [image]
     )
