@@ -20,3 +20,5 @@ class RayConfig(ComponentConfig):
     """With ``local``: CPUs that Ray may give out; None: all."""
     machine_gpus: NonNegativeInt | None = None
     """With ``local``: GPUs that Ray may give out; None: all that this process sees."""
+    start_seconds: PositiveFloat = 300
+    """With ``local``: how long Ray may take to start; it gives up by itself after 30 seconds and is started again until then."""

@@ -5,21 +5,42 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from importlib import import_module
+from math import ceil
 from typing import Any
 from uuid import uuid4
+
+import psutil
 
 from dynaip.ablation.driver import DrivenExecutor, State
 from dynaip.atomic import make_folder
 from dynaip.contracts import Job
 from dynaip.contracts.work import LOST
 from dynaip.errors import DynaIPError
+from dynaip.notes import tell
 from dynaip.suggest import one_line
 from dynaip_plugins.shared.commands import RemoteCommand, command_of, note_of, told
 
 from .config import RayConfig
+
+TIMED_OUT = 20.0
+"""Seconds: an attempt to start Ray that failed sooner had another reason than a busy machine."""
+
+
+def children() -> set[psutil.Process]:
+    """Processes that this one started, and theirs."""
+    return {*psutil.Process().children(recursive=True)}
+
+
+def end(processes: Iterable[psutil.Process]) -> None:
+    """What a start that failed leaves behind would take its time from the next one."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def carry_out(command: RemoteCommand) -> int:
@@ -42,19 +63,48 @@ class RayExecutor(DrivenExecutor):
         os.environ.setdefault("RAY_worker_niceness", "0")
         ray: Any = import_module("ray")
         if not ray.is_initialized():
-            local = self.config.address == "local"
-            offers = {"num_cpus": self.config.machine_cpus, "num_gpus": self.config.machine_gpus} if local else {}
-            try:
-                ray.init(
-                    self.config.address, include_dashboard=False if local else None, log_to_driver=False,
-                    logging_level=logging.ERROR, **offers,
-                )  # fmt: skip
-            except Exception as error:  # a bare one where Ray does not start in time
-                raise DynaIPError(
-                    f"executor.address {self.config.address}: no Ray cluster there ({one_line(error)})"
-                ) from error
+            self._begin(ray)
             self.begun = True
         return ray
+
+    def _begin(self, ray: Any) -> None:
+        """Find the cluster; or start one on this machine, as often as Ray's own patience is too short while ours lasts."""
+        began = time.monotonic()
+        while True:
+            tried, others = time.monotonic(), children()
+            try:
+                return self._attempt(ray)
+            except Exception as error:  # a bare one where Ray does not start in time
+                ray.shutdown()
+                end(children() - others)
+                now = time.monotonic()
+                if reason := self._final(one_line(error), tries=now - tried, waited=now - began):
+                    raise DynaIPError(reason) from error
+                patience = self.config.start_seconds
+                tell(f"Ray did not start within {now - began:.0f} s and is started again, for up to {patience:.0f} s")
+
+    def _attempt(self, ray: Any) -> None:
+        local, patience = self.config.address == "local", str(ceil(self.config.start_seconds))
+        offers = {"num_cpus": self.config.machine_cpus, "num_gpus": self.config.machine_gpus} if local else {}
+        if local:
+            os.environ.setdefault("RAY_gcs_server_port_wait_time_s", patience)
+        ray.init(
+            self.config.address, include_dashboard=False if local else None, log_to_driver=False,
+            logging_level=logging.ERROR, **offers,
+        )  # fmt: skip
+
+    def _final(self, said: str, *, tries: float, waited: float) -> str | None:
+        """Why Ray is not tried again after it said that, in an attempt of so many seconds; None if it is."""
+        if self.config.address != "local":
+            return f"executor.address {self.config.address}: no Ray cluster there ({said})"
+        if tries < TIMED_OUT:
+            return f"executor ray: Ray does not start on this machine ({said})"
+        if waited < self.config.start_seconds:
+            return None
+        return (
+            f"executor.start_seconds: Ray did not start on this machine within {waited:.0f} s ({said}): raise it, try again "
+            "when the machine is less busy, or take --executor local"
+        )
 
     def start(self, jobs: Sequence[Job]) -> list[Job]:
         """Hand tasks over; Ray lets them wait for CPUs and GPUs."""
