@@ -50,6 +50,14 @@ class PluginError(InputError):
     """A plugin raised while it was imported, listed or built; the message names plugin, stage and cause."""
 
 
+class ArmFailed(DynaIPError):
+    """Arms of an ablation have no scores; the message has a line for each, with the log that says more."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows in the place of a traceback, which would tell of the reader, not of the arm."""
+        return [str(self)]
+
+
 class Interrupted(DynaIPError):
     """A training or an ablation was asked to stop (SIGTERM); what is done is saved, and it can be resumed."""
 

@@ -14,7 +14,7 @@ from dynaip.ablation.driver import drive
 from dynaip.ablation.folder import FAILED, FINISHED, AblationFolder
 from dynaip.ablation.plan import BASE, Arm, Plan, make_plan
 from dynaip.ablation.prepare import prepare
-from dynaip.ablation.results import AblationResult, collect, failed, timings
+from dynaip.ablation.results import AblationResult, collect, failed, logs, timings
 from dynaip.ablation.worker import work
 from dynaip.atomic import write_json, write_text
 from dynaip.config import AblationConfig, ComponentSpec, load_saved
@@ -58,7 +58,7 @@ def ablate(
         results = collect(plan, folder)
         write_text(folder.results, to_csv(results))
         write_json(folder.timings, timings(plan, folder, time.monotonic() - started), indent=1)
-    return AblationResult(folder.path, results, failed(plan, folder))
+    return AblationResult(folder.path, results, failed(plan, folder), logs(plan, folder))
 
 
 def _check_baselines(plan: Plan) -> None:

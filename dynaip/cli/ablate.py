@@ -50,10 +50,10 @@ def ablate(
         prepare_sections(folder)
     say(f"results: {folder / 'results.csv'}")
     say(f"report:  {build_report(folder)}")
-    for name, why in result.failed.items():
-        echo(f"failed:  {name}: {why}", err=True)
+    for line in result.complaints():
+        echo(f"failed:  {line}", err=True)
     if result.failed:
-        echo(f"logs are in {folder / 'logs'}; --resume runs what failed again", err=True)
+        echo("--resume runs what failed again", err=True)
         raise typer.Exit(1)
 
 

@@ -158,22 +158,23 @@ def _values(studio: Studio, setting: PictureSetting) -> tuple[Any, ...]:
 
 def _results(studio: Studio, inputs: list[Any]) -> None:
     said = gr.Textbox(label="Says", interactive=False, elem_id="said", lines=1, max_lines=4)
-    history = gr.State(list[str]())
+    gallery = gr.Gallery(label="Pictures of this visit", columns=4, elem_id="history", format="png",
+                         type="filepath", allow_preview=False, render=False)  # fmt: skip
+    kept = [gr.State(list[str]()), gallery, said]
     with gr.Tabs():
         with gr.Tab("Paint"):
             painting = _painting()
         with gr.Tab("Compare"):
-            _comparing(studio, inputs, said)
+            _comparing(studio, inputs, kept)
         with gr.Tab("Grid"):
-            _varying(studio, inputs, said)
+            _varying(studio, inputs, kept)
         with gr.Tab("Look inside"):
             _looking(studio, inputs, said)
         with gr.Tab("History"):
             gr.Markdown("Click a picture: the page takes its setting again. `dynaip reproduce` reads it from the file.")
-            gallery = gr.Gallery(label="Pictures of this visit", columns=4, elem_id="history", format="png",
-                                 type="filepath", allow_preview=False)  # fmt: skip
-    _recalls(studio, inputs, [*painting[2:], said], history, gallery)
-    _paints(studio, inputs, painting, history, [gallery, said])
+            gallery.render()
+    _recalls(studio, inputs, [*painting[2:], said], *kept[:2])
+    _paints(studio, inputs, painting, kept)
 
 
 def _painting() -> list[Any]:
@@ -188,18 +189,24 @@ def _painting() -> list[Any]:
     return [paint, at_once, painted, command, python]
 
 
-def _paints(studio: Studio, inputs: list[Any], painting: list[Any], history: Any, rest: list[Any]) -> None:
+def _kept(past: list[str], painted: Sequence[Painted]) -> tuple[Any, ...]:
+    """The history with the pictures before it, the last first; the same for the gallery; what is said of them."""
+    past[:0] = [str(one.path) for one in reversed(painted)]  # in place: what a visitor paints meanwhile is not lost
+    del past[LONGEST_HISTORY:]
+    return past, past, _told(painted)
+
+
+def _paints(studio: Studio, inputs: list[Any], painting: list[Any], kept: list[Any]) -> None:
     paint, at_once, *shown = painting
 
     def show(past: list[str], *values: Any) -> tuple[Any, ...]:
         one = studio.paint(_setting(studio, values))
-        past = [str(one.path), *past][:LONGEST_HISTORY]
-        return str(one.path), one.setting.command(), one.setting.python(), past, past, _told([one])
+        return str(one.path), one.setting.command(), one.setting.python(), *_kept(past, [one])
 
     def show_if(wanted: bool, past: list[str], *values: Any) -> tuple[Any, ...]:
         return show(past, *values) if wanted and str(values[0] or "").strip() else (gr.skip(),) * 6
 
-    outputs = [*shown, history, *rest]
+    history, outputs = kept[0], [*shown, *kept]
     paint.click(_plainly(show, 6), [history, *inputs], outputs, api_visibility="private")
     for each in inputs[6 : 7 + len(studio.levels) + studio.most_references]:
         event = each.release if isinstance(each, gr.Slider) else each.input
@@ -221,9 +228,9 @@ def _recalls(studio: Studio, inputs: list[Any], shown: list[Any], history: Any, 
     asked.success(None, inputs[1], None, js=redraw)
 
 
-def _comparing(studio: Studio, inputs: list[Any], said: Any) -> None:
+def _comparing(studio: Studio, inputs: list[Any], kept: list[Any]) -> None:
     gr.Markdown("Keep a setting, change something, and see both on the seed of the second.")
-    kept = gr.State(None)
+    first = gr.State(None)
     with gr.Row():
         keep = gr.Button("Keep this setting", elem_id="keep")
         compare = gr.Button("Compare with it", variant="primary", elem_id="compare")
@@ -235,17 +242,17 @@ def _comparing(studio: Studio, inputs: list[Any], said: Any) -> None:
         setting = _setting(studio, values)
         return setting, f"kept: {setting.prompt}"
 
-    def both(before: Any, *values: Any) -> tuple[Any, ...]:
+    def both(past: list[str], before: Any, *values: Any) -> tuple[Any, ...]:
         if before is None:
             raise InputError("there is nothing to compare with: keep a setting first")
         one, other = studio.side_by_side(before, _setting(studio, values))
-        return str(one.path), str(other.path), _told([one, other])
+        return str(one.path), str(other.path), *_kept(past, [one, other])
 
-    keep.click(_plainly(keep_it, 2), inputs, [kept, said], api_visibility="private")
-    compare.click(_plainly(both, 3), [kept, *inputs], [*pair, said], api_visibility="private")
+    keep.click(_plainly(keep_it, 2), inputs, [first, kept[-1]], api_visibility="private")
+    compare.click(_plainly(both, 5), [kept[0], first, *inputs], [*pair, *kept], api_visibility="private")
 
 
-def _varying(studio: Studio, inputs: list[Any], said: Any) -> None:
+def _varying(studio: Studio, inputs: list[Any], kept: list[Any]) -> None:
     with gr.Row():
         across = gr.Dropdown(studio.options(), value="seed", label="Columns", elem_id="across")
         columns = gr.Textbox("0, 1, 2", label="their values", elem_id="columns")
@@ -255,12 +262,12 @@ def _varying(studio: Studio, inputs: list[Any], said: Any) -> None:
     grid = gr.Button("Paint the grid", variant="primary", elem_id="grid")
     sheet = gr.Image(label="Grid", type="filepath", interactive=False, elem_id="sheet", format="png")
 
-    def paint_grid(*values: Any) -> tuple[Any, ...]:
+    def paint_grid(past: list[str], *values: Any) -> tuple[Any, ...]:
         path, cells = studio.grid(_setting(studio, values[4:]), *map(str, values[:4]))
-        return str(path), _told(cells)
+        return str(path), *_kept(past, cells)
 
-    asked = [across, columns, down, rows, *inputs]
-    grid.click(_plainly(paint_grid, 2), asked, [sheet, said], api_visibility="private")
+    asked = [kept[0], across, columns, down, rows, *inputs]
+    grid.click(_plainly(paint_grid, 4), asked, [sheet, *kept], api_visibility="private")
 
 
 def _looking(studio: Studio, inputs: list[Any], said: Any) -> None:

@@ -20,7 +20,7 @@ from dynaip.ablation.execute import ablate
 from dynaip.ablation.folder import AblationFolder
 from dynaip.ablation.plan import make_plan
 from dynaip.config import load_ablation
-from dynaip.errors import InputError
+from dynaip.errors import ArmFailed, InputError
 from dynaip.runs import Run
 
 Write = Callable[..., Path]
@@ -41,6 +41,8 @@ def test_components_of_ones_own_take_part(ablation_file: Write, tmp_path: Path) 
     assert len(list((tmp_path / "out" / "trainings").glob("*.yaml"))) == 3
     again = ablate(config, tmp_path / "out")
     pd.testing.assert_frame_equal(again.results, result.results)
+    means = again.scores().groupby(["arm", "suite"])["cp"].mean()
+    assert means.to_dict() == pytest.approx(result.results.set_index(["arm", "suite"])["cp"].to_dict())
 
 
 def test_a_failed_arm_does_not_stop_the_others(ablation_file: Write, tmp_path: Path) -> None:
@@ -50,7 +52,13 @@ def test_a_failed_arm_does_not_stop_the_others(ablation_file: Write, tmp_path: P
     assert [name.rpartition("-")[0] for name in result.failed] == ["broken"]
     assert set(result.results["arm"]) == {"fine"}
     [(name, why)] = result.failed.items()
-    assert f"<p>failed: {name}: {escape(why)}</p>" in result._repr_html_()
+    log = tmp_path / "out" / "logs" / f"{make_plan(config).arms[1].training}.txt"
+    assert log.is_file()
+    said = f"{name}: {why} (its log: {log})"
+    assert f"<p>failed: {escape(said)}</p>" in result._repr_html_()
+    with pytest.raises(ArmFailed) as raised:
+        result.scores()
+    assert str(raised.value) == f"arm failed: {said}" == "".join(raised.value._render_traceback_())
     status = next((tmp_path / "out" / "arms").glob("broken-*")) / "status.json"
     assert "does not fit the 2 double-stream blocks" in json.loads(status.read_text())["error"]
 
