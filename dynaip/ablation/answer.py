@@ -63,7 +63,8 @@ def find(
     details = [f"Nor can it be told apart from {_list(close)}."] if close else []
     if reference in ranking and reference not in (winner, ranking[1]):
         against = boot.difference(winner, reference, metric)
-        details.append(f"Against {reference}, the first arm: {_verdict(against, reference, '')}")
+        verdict = _verdict(against, reference, "the first arm, ")
+        details.append(verdict[0].upper() + verdict[1:])
     return Finding(suite, headline, tuple(details), winner, gap.decided, metric)
 
 

@@ -42,7 +42,8 @@ STYLE = """
 #canvas select, #canvas button { font: inherit; padding: 4px 8px; margin-right: 6px;
   border: 1px solid var(--border-color-primary); border-radius: 6px; background: var(--background-fill-primary); color: inherit; }
 #canvas p { margin: 8px 0 0; }
-#painted img, #pair-0 img, #pair-1 img { image-rendering: pixelated; min-width: min(256px, 100%); }
+#painted img, #pair-0 img, #pair-1 img { image-rendering: pixelated; min-width: 256px; }
+#maps .grid-wrap, #history .grid-wrap { max-height: none; }
 #maps .caption-label { white-space: normal; max-width: 100%; left: 0; right: 0; font-size: 12px; line-height: 1.25; }
 footer { display: none !important; }
 @media (max-width: 720px) { .gradio-container .row { flex-direction: column; } }
