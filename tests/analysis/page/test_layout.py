@@ -77,14 +77,6 @@ def test_a_reference_with_a_box_is_painted_and_taken_along(
 ) -> None:
     address, folder = served
     page, asked = opened(browser, address)
-    (tmp_path / "words.png").write_text("no picture")
-    page.set_input_files("#reference-1 input[type=file]", tmp_path / "words.png")
-    page.wait_for_selector("#reference-1 img", state="attached")
-    page.fill("#prompt textarea", "a star")
-    page.click("#paint")
-    page.wait_for_function("() => document.querySelector('#said textarea').value.startsWith('dynaip')")
-    assert page.input_value("#said textarea").startswith("dynaip: words.png")
-    page.click("#reference-1 button[aria-label*='lear']")
     Image.effect_noise((40, 40), 90).convert("RGB").save(tmp_path / "ref.png")
     page.set_input_files("#reference-1 input[type=file]", tmp_path / "ref.png")
     page.wait_for_selector("#reference-1 img")
@@ -153,6 +145,17 @@ def test_a_hostile_prompt_on_a_phone_and_another_visitor(served: tuple[str, Path
     assert asked.steps is None and asked.guidance is None, "what nobody filled in is the run's own"
     assert page.title() == "DynaIP: microworld"
     assert page.locator("#painted img").count() == 1 and other.locator("#painted img").count() == 0
+
+
+def test_what_is_wrong_with_a_file_is_said_in_our_words(served: tuple[str, Path], browser: Any, tmp_path: Path) -> None:
+    page, _ = opened(browser, served[0])
+    (tmp_path / "words.png").write_text("no picture")
+    page.set_input_files("#reference-1 input[type=file]", tmp_path / "words.png")
+    page.wait_for_selector("#reference-1 img", state="attached")
+    page.fill("#prompt textarea", "a star")
+    page.click("#paint")
+    page.wait_for_function("() => document.querySelector('#said textarea').value.startsWith('dynaip')")
+    assert page.input_value("#said textarea").startswith("dynaip: words.png")
 
 
 def test_no_file_outside_is_served(served: tuple[str, Path], tmp_path: Path) -> None:
