@@ -59,8 +59,8 @@ def table(path: Path) -> list[Row]:
     if not path.exists():
         return []
     try:
-        if path.suffix == ".csv":
-            return _read_csv(path)
+        if path.suffix.lower() == ".csv":
+            return [{key: _value(text) for key, text in row.items()} for row in _read_csv(path)]
         return _parquet(path).to_pylist()
     except Exception as error:  # readers of tables raise whatever the bytes make of them
         raise InputError(f"{path} is damaged: {_why(error)}") from error
@@ -77,13 +77,12 @@ def rows_of(path: Path) -> list[Row]:
         if path.suffix.lower() == ".parquet":
             found: Any = _parquet(path).to_pylist()
         elif path.suffix.lower() == ".csv":
-            with path.open(newline="", encoding="utf-8-sig") as lines:
-                found = list(csv.DictReader(lines))
+            found = _read_csv(path)
         elif path.suffix.lower() == ".jsonl":
-            lines_read = path.read_text(encoding="utf-8").splitlines()
+            lines_read = path.read_text(encoding="utf-8-sig").splitlines()
             found = [json.loads(line) for line in lines_read if line.strip()]
         else:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8-sig"))
     except Exception as error:  # readers of tables raise whatever the bytes make of them
         raise InputError(f"{path} is damaged: {_why(error)}") from error
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
@@ -105,8 +104,13 @@ def _parquet(path: Path) -> Any:
 
 
 def _read_csv(path: Path) -> list[Row]:
-    with path.open(newline="", encoding="utf-8") as lines:
-        return [{key: _value(text) for key, text in row.items()} for row in csv.DictReader(lines)]
+    """Rows of text; a mark of byte order, as spreadsheets write it, is no part of the first name."""
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        rows: list[dict[Any, Any]] = list(csv.DictReader(lines))
+    for number, row in enumerate(rows, start=1):
+        if None in row:
+            raise ValueError(f"row {number} has more values than there are columns: put text with commas in quotes")
+    return rows
 
 
 def _value(text: str) -> str | int | float:

@@ -41,7 +41,7 @@ def named_folders(given: Sequence[str]) -> dict[str, Path]:
     return arms
 
 
-def pictures_of(config: EvaluationConfig, arms: Mapping[str, Path]) -> tuple[list[Case], dict[str, list[Path]]]:
+def pictures_of(config: EvaluationConfig, arms: Mapping[str, Path]) -> tuple[list[Case], dict[str, Pictures]]:
     """The cases and, by arm, the picture of each; ``InputError`` where an arm lacks a picture or has two for a case."""
     cases, benchmark = benchmark_cases(config), benchmark_of(config)
     return cases, {name: find_pictures(place, cases, benchmark.places) for name, place in arms.items()}
@@ -56,7 +56,7 @@ def score_pictures(
     """Score the pictures of every arm and write what ``evaluate`` and a report need; give all scores, by arm.
 
     ``out`` gets ``scores.parquet`` (with a column arm), ``results.csv``, ``cases.parquet`` and an ablation's folders: plan,
-    cases, ``arms/NAME/scores.parquet``. Nothing is scored before every arm has every picture.
+    cases, ``arms/NAME/scores.parquet``. Nothing is scored before every picture of every arm was found and read.
     """
     with gathered():
         cases, found = pictures_of(config, arms)
@@ -64,9 +64,11 @@ def score_pictures(
         write_cases(cases, folder)
         write_table(out / "cases.parquet", case_table(cases))
         write_text(folder.plan, dump(_plan(config, arms)))
-        for name, paths in found.items():
+        for name, pictures in found.items():
+            _keep_shown(cases, pictures, folder.arm(name).samples)
+        for name, pictures in found.items():
             on_arm(name)
-            tables.append(_score_arm(config, cases, Pictures(paths), folder, name))
+            tables.append(_score_arm(config, cases, pictures, folder, name))
     joined = pd.concat(tables, ignore_index=True)
     joined.attrs = tables[0].attrs
     write_table(out / "scores.parquet", joined)
@@ -77,14 +79,18 @@ def score_pictures(
     return joined
 
 
+def _keep_shown(cases: Sequence[Case], pictures: Pictures, samples: Path) -> None:
+    """Keep small pictures for the page; each is decoded for it, so that a damaged one ends the command before any scoring."""
+    for case, image in zip(cases, pictures, strict=True):
+        shown = image.copy()
+        shown.thumbnail((SHOWN, SHOWN))
+        save_png(shown, sample_path(samples, case))
+
+
 def _score_arm(
     config: EvaluationConfig, cases: Sequence[Case], pictures: Pictures, folder: AblationFolder, name: str
 ) -> pd.DataFrame:
     began, made = time.monotonic(), folder.arm(name)
-    for case, image in zip(cases, pictures, strict=True):
-        shown = image.copy()
-        shown.thumbnail((SHOWN, SHOWN))
-        save_png(shown, sample_path(made.samples, case))
     scores = score(config, cases, pictures)
     write_table(made.scores, scores)
     made.mark(FINISHED, seconds=round(time.monotonic() - began, 1))

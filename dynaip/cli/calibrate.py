@@ -61,6 +61,9 @@ def _show(found: Calibration) -> None:
     echo(f"{found.cases} cases rated by the judge and by {found.raters} people")
     rows = [(name, _number(it.value), f"{_number(it.low)} … {_number(it.high)}") for name, it in found.figures.items()]
     show_table(("agreement", "value", "95 % interval"), rows)
+    if found.means:
+        means = [(it.arm, str(it.cases), _number(it.judge), _number(it.people)) for it in found.means]
+        show_table(("arm", "cases", "judge (0 to 1)", "people (0 to 1)"), means)
     levels = [str(level) for level in range(len(found.confusion))]
     counts = [(f"people {level}", *map(str, row)) for level, row in zip(levels, found.confusion.tolist())]
     show_table(("median", *(f"judge {level}" for level in levels)), counts)

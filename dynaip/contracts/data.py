@@ -149,7 +149,11 @@ class Benchmark(ABC):
         """The cases of one suite; the same seed always gives the same cases."""
 
     def places(self, case: Case) -> Sequence[str]:
-        """Where other people's programs leave the picture of a case: paths in their folder, without the ending."""
+        """Where other people's programs leave the picture of a case: paths in their folder, without the ending.
+
+        In a path's last part ``*`` stands for whatever follows; ``#N`` (1 to 4) behind it takes a quarter (rows first) of a
+        picture that holds four in a square.
+        """
         return (case.id, f"{case.id}/{case.seed}")
 
 

@@ -45,6 +45,8 @@ def benchmark_cases(config: EvaluationConfig, shard: tuple[int, int] | None = No
     for suite in wanted:
         cases += check_cases(who, suite, benchmark.cases(suite, seed=config.seed))[: config.limit]
     check_different(who, cases)
+    if not cases:
+        raise InputError(f"{config.benchmark.name} has no cases in {', '.join(wanted)}: there is nothing to score")
     if shard is None:
         return cases
     if len(cases) < shard[0]:

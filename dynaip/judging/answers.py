@@ -14,7 +14,6 @@ STATES: tuple[State, ...] = ("answered", "refused", "malformed", "failed")
 _SORRY = re.compile(
     r"^\W*(i'?m sorry|i am sorry|sorry|i can'?t|i cannot|i'?m unable|i am unable|i won'?t)\b", re.IGNORECASE
 )
-_FENCE = re.compile(r"^\s*```(?:json)?\s*(.*?)\s*```\s*$", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,13 @@ def understood(reply: Reply, kind: Kind, swapped: bool = False) -> tuple[State, 
     text = reply.text.strip()
     if reply.finish == "length":
         return "malformed", None, "cut off: more tokens than max_tokens"
-    fenced = _FENCE.match(text)
-    try:
-        found: Any = json.loads(fenced[1] if fenced else text)
-    except (ValueError, RecursionError):
-        return ("refused", None, text[:200]) if _SORRY.match(text) else ("malformed", None, "no JSON")
-    if not isinstance(found, dict) or kind not in found:
-        return "malformed", None, f"JSON without {kind}"
-    fields = cast("dict[str, Any]", found)
+    every = _objects(text)
+    verdicts = [each for each in every if kind in each]
+    if len(verdicts) != 1:
+        if not every and _SORRY.match(text):
+            return "refused", None, text[:200]
+        return "malformed", None, f"{len(verdicts)} JSON objects with {kind}" if every else "no JSON"
+    fields = verdicts[0]
     value, why = fields[kind], str(fields.get("reason", ""))[:2000]
     if kind == "choice":
         if value not in CHOICES:
@@ -79,3 +77,27 @@ def understood(reply: Reply, kind: Kind, swapped: bool = False) -> tuple[State, 
     if type(value) is not int or not 0 <= value <= HIGHEST:
         return "malformed", None, f"score {str(value)[:40]!r} is no whole number from 0 to {HIGHEST}"
     return "answered", float(value), why
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    """The JSON objects in a text, in order: models that nothing holds to a form write words or a fence around theirs.
+
+    None where braces are not in pairs: an object that was cut off may hold a whole one that says something else.
+    """
+    found: list[dict[str, Any]] = []
+    at = text.find("{") if text.count("{") == text.count("}") or _whole(text) else -1
+    while at >= 0:
+        try:
+            value, end = json.JSONDecoder().raw_decode(text, at)
+            found.append(cast("dict[str, Any]", value))
+        except (ValueError, RecursionError):
+            end = at + 1
+        at = text.find("{", end)
+    return found
+
+
+def _whole(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -15,6 +15,9 @@ from dynaip.judging.answers import Answer, Reply, understood
 from dynaip.judging.ledger import Ledger
 from dynaip.judging.questions import Question
 
+LONGEST_ASKED = 600.0
+"""Seconds that a server may ask to wait and be obeyed."""
+
 
 class Judge(Protocol):
     """A model that can be asked."""
@@ -57,6 +60,7 @@ class Manner:
     pause: float = 1.0
     """Seconds before the second try, doubled from there; a random part of it, so that threads do not come back together."""
     longest_pause: float = 60.0
+    """Of pauses that are doubled; a server that asks for more gets it, up to ``LONGEST_ASKED``."""
     give_up: int = 8
     """Questions in a row that fail before asking stops: a server that is down is not asked thousands of times."""
     seed: int = 0
@@ -185,7 +189,7 @@ class _Asking:
     def _pause(self, tries: int, after: float) -> float:
         longest = self.manner.longest_pause
         backing_off = min(longest, self.manner.pause * 2 ** (tries - 1)) * random.uniform(0.5, 1)
-        return max(min(after, longest), backing_off)
+        return max(min(after, LONGEST_ASKED), backing_off)
 
     def _failed(self, why: str) -> None:
         self.in_a_row += 1

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dynaip.errors import InputError
 from dynaip.judging.ratings import Rating
+from dynaip.notes import tell
 from dynaip.statistics.agreement import DRAWS, Figure, alpha, confusion, kendall, over_units, spearman
 from dynaip.statistics.hierarchical import Hierarchy
 from dynaip.statistics.intervals import Floats
@@ -35,6 +36,16 @@ class Bias:
 
 
 @dataclass(frozen=True)
+class Means:
+    """An arm's score from 0 to 1 as DreamBench++ computes it: the mean of its cases by each rater, then over raters."""
+
+    arm: str
+    cases: int
+    judge: float
+    people: float
+
+
+@dataclass(frozen=True)
 class Calibration:
     """Agreement of a judge with people, on the scale of 0 to 4."""
 
@@ -44,6 +55,8 @@ class Calibration:
     confusion: NDArray[np.int64]
     """People's median (rows) against the judge (columns), levels 0 to 4."""
     bias: list[Bias]
+    means: list[Means]
+    """Of the arms that both sides name, over the cases that both rated."""
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -53,6 +66,7 @@ class Calibration:
             "figures": {name: asdict(figure) for name, figure in self.figures.items()},
             "confusion": self.confusion.tolist(),
             "bias": [asdict(each) for each in self.bias],
+            "means": [asdict(each) for each in self.means],
         }
 
 
@@ -71,6 +85,10 @@ def calibrate(judge: Sequence[Rating], people: Sequence[Rating], *, draws: int =
         raise InputError(
             f"judge and people share {len(cases)} cases: their names must be the same in both, and are such as {shown}"
         )
+    rated = {case for _, case in raters}
+    for who, alone in (("people rated", rated - known), ("the judge rated", known - rated)):
+        if alone:
+            tell(f"{len(alone)} cases that {who} alone are left out, {min(alone)} for one")
     names = list(dict.fromkeys(rater for rater, _ in raters))
     theirs = np.array([[raters.get((rater, case), np.nan) for case in cases] for rater in names])
     values = np.array([own["", case] for case in cases])
@@ -79,8 +97,9 @@ def calibrate(judge: Sequence[Rating], people: Sequence[Rating], *, draws: int =
     category = {each.case: each.category for each in (*judge, *people) if each.category}
     median = np.nanmedian(theirs, axis=0)
     return Calibration(
-        len(cases), len(names), figures, confusion(median, values, LEVELS), _bias(cases, values, mean, category, seed)
-    )
+        len(cases), len(names), figures, confusion(median, values, LEVELS), _bias(cases, values, mean, category, seed),
+        _arm_means(cases, values, theirs, {each.case: each.arm for each in people if each.arm}),
+    )  # fmt: skip
 
 
 def _by_arm(*sides: Sequence[Rating]) -> list[list[Rating]]:
@@ -125,6 +144,17 @@ def _figures(values: Floats, theirs: Floats, mean: Floats, draws: int, seed: int
 def _mean(values: Sequence[float]) -> float:
     known = [value for value in values if value == value]
     return sum(known) / len(known) if known else float("nan")
+
+
+def _arm_means(cases: Sequence[str], values: Floats, theirs: Floats, arms: Mapping[str, str]) -> list[Means]:
+    found: list[Means] = []
+    for name in sorted(set(arms.values())):
+        at = np.array([arms.get(case) == name for case in cases])
+        if at.any():
+            rated = theirs[np.isfinite(theirs[:, at]).any(axis=1)][:, at]
+            people = float(np.nanmean(rated, axis=1).mean()) / LEVELS[-1]
+            found.append(Means(name, int(at.sum()), float(values[at].mean()) / LEVELS[-1], people))
+    return found
 
 
 def _bias(cases: Sequence[str], values: Floats, mean: Floats, category: Mapping[str, str], seed: int) -> list[Bias]:

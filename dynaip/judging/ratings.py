@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any, cast
 from dynaip.errors import InputError
 from dynaip.notes import tell
 from dynaip.plain import name_from
-from dynaip.reading import table
+from dynaip.reading import rows_of, table
 
 ITEM = ("method", "collection_id", "prompt_index")
 """What says which picture a file of DreamBench++ rates; names of files break on hyphens."""
 ASPECTS = {"cp": "concept_preservation", "pf": "prompt_following"}
 """How DreamBench++'s folders of a score begin."""
+TABLES = (".csv", ".parquet", ".json")
 ARMS = ("arm", "method")
 """Columns that say whose picture it is, in a table of several arms."""
 
@@ -34,56 +36,91 @@ class Rating:
 
 
 def read_ratings(path: Path, score: str) -> list[Rating]:
-    """Read ratings; what is no number is told and left out.
+    """Read ratings; what is no number or of no case is told and left out; what a rater lacks or rated twice is told.
 
-    A table (csv, parquet) has columns ``case``, ``score``'s name (or ``score``), and perhaps ``rater``, ``category`` and
-    ``arm``. A file of ``vlm``'s answers (jsonl) gives those of the rubric ``score``, 0 to 4. A folder holds DreamBench++'s files,
-    one a rater; its cases are named as the benchmark ``dreambench_plus`` names them, its methods are arms. Raises ``InputError``
-    in one line if nothing can be read.
+    A table (csv, parquet, a list in json) has columns ``case``, ``score``'s name (or ``score``), and perhaps ``rater``,
+    ``category`` and ``arm``. A file of ``vlm``'s answers (jsonl) gives those of the rubric ``score``, 0 to 4. A folder holds
+    DreamBench++'s files, in a folder for each rater or run; its cases are named as the benchmark ``dreambench_plus`` names them,
+    its methods are arms. Raises ``InputError`` in one line if nothing can be read.
     """
     if path.is_dir():
         rows = _items(path, score)
     elif path.suffix == ".jsonl":
         rows = _answers(path, score)
     elif path.is_file():
-        rows = table(path)
+        if path.suffix.lower() not in TABLES:
+            raise InputError(
+                f"{path}: ratings are read from {', '.join(TABLES)}, jsonl answers or a folder: save them as one"
+            )
+        rows = rows_of(path) if path.suffix.lower() == ".json" else table(path)
     else:
         raise InputError(f"{path}: no such file or folder: name a table, a judge's answers or a folder of ratings")
     column = next((name for name in (score, "score") if rows and name in rows[0]), None)
     if column is None or "case" not in rows[0]:
-        raise InputError(f"{path} needs the columns case and {score} (or score)")
+        there = f"it has {', '.join(map(str, rows[0]))}" if rows else "it has no rows"
+        raise InputError(f"{path} needs the columns case and {score} (or score); {there}")
+    if nameless := sum(not _text(row, "case") for row in rows):
+        tell(f"{path}: {nameless} of {len(rows)} ratings name no case and are left out")
+        rows = [row for row in rows if _text(row, "case")]
     found = [(_number(row.get(column)), row) for row in rows]
-    lost = sum(value is None for value, _ in found)
-    if lost:
+    if lost := sum(value is None for value, _ in found):
         tell(f"{path}: {lost} of {len(rows)} ratings are no number and are left out")
-    return [
-        Rating(str(row["case"]), str(row.get("rater") or path.stem), value, str(row.get("category") or ""), _arm(row))
+    ratings = [
+        Rating(_text(row, "case"), _text(row, "rater") or path.stem, value, _text(row, "category"), _arm(row))
         for value, row in found
         if value is not None
     ]
+    _tell_gaps(path, rows, ratings)
+    return ratings
+
+
+def _tell_gaps(path: Path, rows: Sequence[Mapping[str, Any]], ratings: Sequence[Rating]) -> None:
+    """What is not as one rating of every picture by every rater would be: it changes means, and nobody sees it in them."""
+    unnamed = sum(not _text(row, "rater") for row in rows)
+    if 0 < unnamed < len(rows):
+        tell(f"{path}: {unnamed} of {len(rows)} ratings name no rater: they count as one rater more, {path.stem}")
+    given = Counter((each.rater, each.arm, each.case) for each in ratings)
+    raters, pictures = ({key[:1] for key in given}, {key[1:] for key in given})
+    if twice := sum(count > 1 for count in given.values()):
+        tell(f"{path}: {twice} pictures are rated more than once by one rater: the mean of these counts")
+    if len(raters) > 1 and (lacking := len(raters) * len(pictures) - len(given)):
+        tell(
+            f"{path}: {lacking} of {len(raters)} x {len(pictures)} ratings are not there; means are over those that are"
+        )
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name)
+    return "" if value is None or value != value else str(value).strip()
 
 
 def _arm(row: Mapping[str, Any]) -> str:
-    given = (row.get(name) for name in ARMS)
-    return next((str(value) for value in given if value and value == value), "")
+    return next(filter(None, (_text(row, name) for name in ARMS)), "")
 
 
 def _items(folder: Path, score: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    damaged, others = 0, tuple(begin for name, begin in ASPECTS.items() if name != score)
+    damaged, passed_over, others = 0, 0, tuple(begin for name, begin in ASPECTS.items() if name != score)
     for path in sorted(folder.rglob("*.json")):
-        inner = path.relative_to(folder).parts
-        if score in ASPECTS and any(part.startswith(others) for part in inner[:-1]):
+        inner = path.relative_to(folder).parts[:-1]
+        if score in ASPECTS and any(part.startswith(others) for part in (folder.name, *inner)):
+            passed_over += 1
             continue
         item = _mapping(path.read_bytes())
         if item is None or not set(ITEM) <= item.keys():
             damaged += 1
             continue
         method, collection, number = (str(item[name]) for name in ITEM)
-        rater = inner[0] if len(inner) > 1 else folder.name
+        run = inner[:-1] if inner and inner[-1] == method else inner
+        rater = "/".join(part for part in run if part not in ASPECTS.values()) or "/".join(run) or folder.name
         rows.append({**item, "case": name_from(f"{collection}-{number}", "case"), "arm": method, "rater": rater})
     if damaged:
         tell(f"{folder}: {damaged} files are damaged or rate nothing, and are left out")
+    if not rows:
+        more = f"; {passed_over} files are of another score" if passed_over else ""
+        raise InputError(
+            f"{folder} holds no ratings of {score} as DreamBench++ writes them, one JSON file a picture{more}"
+        )
     return [{"score": None, **row} for row in rows]
 
 

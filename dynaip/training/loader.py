@@ -137,6 +137,9 @@ class PairLoader:
                     self.remarks.tell()
                 yield self._stacked(indices, None if self.caching else loaded)
 
+    def together(self, indices: Sequence[int]) -> None:
+        """Encode these pairs once for all processes, where what is encoded is kept for all; all of them call it."""
+
     def some(self, indices: Sequence[int]) -> Batch:
         """A batch of these pairs, out of turn; for one that cannot be used the next good one of them stands in."""
         if not self.caching:
@@ -163,10 +166,11 @@ class PairLoader:
             self.warn(self.quarantine.told())
         self.remarks.tell()
 
-    def _blocks(self, start: int, end: int) -> list[int]:
+    def _blocks(self, start: int, end: int, order: BatchOrder | None = None) -> list[int]:
+        """Blocks of these batches, in the order in which they are asked for."""
         blocks: dict[int, None] = {}
         for number in range(start, end):
-            blocks |= dict.fromkeys(index // BLOCK for index in self.order.at(number))
+            blocks |= dict.fromkeys(index // BLOCK for index in (order or self.order).at(number))
             if len(blocks) * BLOCK >= len(self.dataset):
                 break
         return list(blocks)

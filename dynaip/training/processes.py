@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+from dynaip.atomic import make_folder
 from dynaip.errors import DynaIPError, MismatchError
 from dynaip.training.progress import Warn
 
@@ -31,6 +34,29 @@ def shared(batches: int | None, parts: int, accelerator: Any, run: Path, warn: W
             f"a step of this run holds {batches} batches: each of the {processes} processes takes {batches // processes}"
         )
     return batches // processes
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of many pieces of work a process does: every ``count``-th, beginning with the one numbered ``index``."""
+
+    index: int = 0
+    count: int = 1
+
+
+def share_of(folder: Path, accelerator: Any) -> Share:
+    """The share of this process among those that see one folder: machines may each have their own. All processes call it."""
+    if accelerator.num_processes == 1:
+        return Share()
+    from accelerate.utils import gather_object  # pyright: ignore[reportMissingTypeStubs]
+
+    make_folder(folder)
+    mine = folder / f".seen-{uuid4().hex}"
+    mine.touch()
+    seen = [name for name in gather_object([mine.name]) if (folder / name).exists()]
+    accelerator.wait_for_everyone()
+    mine.unlink()
+    return Share(seen.index(mine.name), len(seen))
 
 
 def in_order(of_processes: Sequence[Sequence[Sequence[str]]]) -> list[str]:

@@ -24,6 +24,7 @@ from dynaip.sizes import check_size
 from dynaip.training.data import BatchOrder, PairDataset, Quarantine
 from dynaip.training.encoding import base_type, encode, freeze
 from dynaip.training.loader import PairLoader
+from dynaip.training.processes import share_of
 from dynaip.training.progress import Warn
 from dynaip.training.remarks import Remarks
 from dynaip.training.sharding import to_device_but_base
@@ -123,7 +124,7 @@ def loader_for(
         folder = at_home(settings.cache_folder or default_folder()).absolute()
         store = store_for(config, folder, pairs.source, pairs.spec or config.source, models)
         limit = None if settings.cache_limit is None else settings.cache_limit * 1e9
-        kind, stored = StoredLoader, {"store": store, "limit": limit}
+        kind, stored = StoredLoader, {"store": store, "limit": limit, "share": share_of(folder, accelerator)}
     return kind(
         pairs,
         partial(encode, pipe=pipe, backbone=backbone, dyna=models[2], levels=settings.cache_levels),

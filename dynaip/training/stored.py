@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +27,7 @@ from dynaip.training.data import Bad
 from dynaip.training.fingerprint import fingerprint
 from dynaip.training.identity import digest
 from dynaip.training.loader import BLOCK, EARLY, Batch, Encoded, PairLoader, deaths_told, stacked
+from dynaip.training.processes import Share
 
 FORMAT = 1
 """Of what is stored: another one is another collection."""
@@ -33,6 +35,11 @@ PART_OF = {"features": "levels", "text": "text"}
 """Field of ``Encoded`` -> part that holds it; everything else belongs to the target."""
 PLACES = ("model", "revision", "variant", "device_map")
 """Options of a backbone that say where its weights lie: their digest stands for them."""
+
+LOOK = 0.5
+"""Seconds between two looks at what other processes have encoded."""
+PATIENCE = 120.0
+"""Seconds without a block from another process after which this one encodes what that one owes."""
 
 
 def store_for(
@@ -109,13 +116,17 @@ class StoredPairs(Dataset[Any]):
 class StoredLoader(PairLoader):
     """A loader that keeps what is encoded on disk; ``limit`` is what the whole folder may take, in bytes."""
 
-    def __init__(self, *given: Any, store: EncodingStore, limit: float | None = None, **options: Any) -> None:
+    def __init__(
+        self, *given: Any, store: EncodingStore, limit: float | None = None, share: Share = Share(), **options: Any
+    ) -> None:
         super().__init__(*given, **options)
-        self.store, self.limit, self.caching = store, limit, False
+        self.store, self.limit, self.share, self.caching = store, limit, share, False
         self.made = 0
         """Blocks that this process encoded."""
         self.found = 0
         """Blocks that were there."""
+        self.slowest = 0.0
+        """Seconds of the slowest block that this process encoded."""
 
     @property
     def complete(self) -> bool:
@@ -123,34 +134,61 @@ class StoredLoader(PairLoader):
         return True
 
     def fill(self, start: int, end: int, *, on_progress: Callable[[int, int], None] | None = None) -> None:
-        """Encode what these batches will ask for and nobody has encoded yet; other processes may do the same meanwhile."""
-        self._fill(self._blocks(start, end), on_progress or (lambda done, total: None))
+        """Encode what these batches will ask for and nobody has encoded yet: of what all processes ask for, a share each."""
+        together = replace(self.order, rank=0, world=1)
+        common = self._blocks(start * self.order.world, end * self.order.world, together)
+        self._fill(self._blocks(start, end), on_progress or _untold, common)
 
     def fill_all(self, *, on_progress: Callable[[int, int], None] | None = None) -> None:
         """Encode every pair that nobody has encoded yet, from anywhere, so that processes do not meet at once."""
         number = len(self.store.blocks)
         first = random.SystemRandom().randrange(number)
-        blocks = [*range(first, number), *range(first)]
-        self._fill(blocks, on_progress or (lambda done, total: None))
+        self._fill([*range(first, number), *range(first)], on_progress or _untold)
+
+    def together(self, indices: Sequence[int]) -> None:
+        """Encode these pairs, a share in each process; all of them call it."""
+        blocks = _blocks_of(indices)
+        self._fill(blocks, _untold, blocks)
 
     def some(self, indices: Sequence[int]) -> Batch:
         """A batch of these pairs, out of turn; what nobody has encoded yet is made."""
-        self._fill(list(dict.fromkeys(index // BLOCK for index in indices)), lambda done, total: None)
+        self._fill(_blocks_of(indices), _untold)
         return super().some(indices)
 
-    def _fill(self, blocks: list[int], tell: Callable[[int, int], None]) -> None:
+    def _fill(
+        self, blocks: Sequence[int], tell: Callable[[int, int], None], common: Sequence[int] | None = None
+    ) -> None:
+        """Have these blocks; of ``common``, which every process that shares the folder is given alike, make a share first."""
         self.store.open()
         self.filling = True
+        own = blocks if common is None else common[self.share.index :: self.share.count]
+        others = sorted({*blocks} - {*own})
+        total = len(own) + len(others)
         try:
-            left = [number for number in blocks if not self._known(number)]
-            self.found += len(blocks) - len(left)
-            tell(len(blocks) - len(left), len(blocks))
-            self._make_all(left, lambda done: tell(len(blocks) - len(left) + done, len(blocks)))
+            left = [number for number in own if not self._known(number)]
+            there = len(own) - len(left)
+            self.found += there
+            tell(there, total)
+            self._make_all(left, lambda done: tell(there + done, total), 1 if common is None else self.share.count)
+            self._wait(others, lambda done: tell(len(own) + done, total))
+            left = [number for number in others if not self._known(number)]
+            self._make_all(left, lambda done: tell(total - len(left) + done, total))
         finally:
             self.filling = False
         if self.quarantine.bad:
             self.warn(self.quarantine.told())
         self.remarks.tell()
+
+    def _wait(self, blocks: Sequence[int], tell: Callable[[int], None]) -> None:
+        """Wait for what other processes make, as long as any of it comes."""
+        missing, last = [*blocks], time.monotonic()
+        while missing and time.monotonic() - last < max(PATIENCE, 5 * self.slowest):
+            left = [number for number in missing if self.store.missing(number)]
+            last = last if len(left) == len(missing) else time.monotonic()
+            missing = left
+            tell(len(blocks) - len(missing))
+            if missing:
+                time.sleep(LOOK)
 
     def batches(self, start: int, end: int) -> Generator[Batch]:
         """Yield the batches with the numbers ``start`` to ``end`` (excluded)."""
@@ -206,13 +244,13 @@ class StoredLoader(PairLoader):
         for each in details:
             self.remarks.prompts.update(dict.fromkeys(each.get("prompts", ())))
 
-    def _make_all(self, left: list[int], tell: Callable[[int], None]) -> None:
+    def _make_all(self, left: list[int], tell: Callable[[int], None], sharers: int = 1) -> None:
         plan = _Missing(self, left)
         with closing(self._read(plan)) as loaded:
             for done, items in enumerate(loaded, 1):
                 written = self._make(plan.asked.pop(0), items)
                 if done == 1:
-                    self._make_room(written * len(left))
+                    self._make_room(written * len(left) * sharers)
                 tell(done)
         for number in plan.skipped:
             self._known(number)
@@ -221,14 +259,16 @@ class StoredLoader(PairLoader):
     def _make(self, block: int, items: Sequence[Pair | Bad], *, again: bool = False) -> int:
         """Encode and write the parts of a block that are missing (all of them ``again``); give their bytes."""
         indices, parts = self._block(block), list(self.store.depends) if again else self.store.missing(block)
-        self.kept = {}
+        self.kept, began = {}, time.monotonic()
         notes = self._keep(indices, items, partial(self.encode, parts=parts))
         apart = {index: taken_apart(pair) for index, pair in self.kept.items()}
         rows = {part: {index: each[part] for index, each in apart.items()} for part in parts}
         prompts = sorted({item.prompt for item in items if isinstance(item, Pair)})
         self.kept = {}
         self.made += 1
-        return self.store.write(block, rows, {"notes": notes, "prompts": prompts})
+        written = self.store.write(block, rows, {"notes": notes, "prompts": prompts})
+        self.slowest = max(self.slowest, time.monotonic() - began)
+        return written
 
     def _make_room(self, needed: int) -> None:
         """Let go of what was not used for longest where the folder would grow beyond its limit."""
@@ -267,6 +307,14 @@ class _Missing:
                 yield list(range(number * BLOCK, min((number + 1) * BLOCK, len(self.loader.dataset))))
             else:
                 self.skipped.append(number)
+
+
+def _blocks_of(indices: Sequence[int]) -> list[int]:
+    return list(dict.fromkeys(index // BLOCK for index in indices))
+
+
+def _untold(done: int, total: int) -> None:
+    return None
 
 
 def _whole(items: list[Encoded | None]) -> Batch | list[Encoded | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from math import isfinite, nan
 from pathlib import Path
@@ -14,7 +14,6 @@ import torch
 from accelerate import PartialState  # pyright: ignore[reportMissingTypeStubs]
 from torch import Tensor
 
-from dynaip.adapter.files import fill
 from dynaip.adapter.model import DynaIP, TrainingPass
 from dynaip.atomic import write_text
 from dynaip.config import ExperimentConfig
@@ -25,17 +24,17 @@ from dynaip.paths import at_home
 from dynaip.runs import Run
 from dynaip.signals import interruptible, noting
 from dynaip.training import checkpoints
-from dynaip.training.average import Average
 from dynaip.training.buckets import note_buckets
 from dynaip.training.data import PairDataset
 from dynaip.training.encoding import encode_text
 from dynaip.training.fingerprint import Fingerprint, check_pairs, fingerprint, write_pairs
 from dynaip.training.gauges import Gauges
-from dynaip.training.identity import Identity, check, identity
+from dynaip.training.identity import Identity, identity
+from dynaip.training.keeping import Keeper
 from dynaip.training.levels import unpacked
 from dynaip.training.loader import Batch, LoaderDied, PairLoader, deaths_told
 from dynaip.training.lodgers import Lodgers
-from dynaip.training.logs import append_log, cut_log
+from dynaip.training.logs import append_log
 from dynaip.training.machines import here
 from dynaip.training.objective import Draw, draw, flow_matching_loss, learning_rate, mixed, noisy
 from dynaip.training.optimizers import check_optimizer, optimizer_for
@@ -92,13 +91,14 @@ class Trainer:
     skipped_in_row: int = 0
     asked: Callable[[], bool] = lambda: False
     """Whether somebody wants the training to stop after the step at hand."""
-    saved: int = -1
-    """Step of the newest checkpoint of this process."""
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.watch = Watch(self.config, self.run, self.accelerator)
-        self.average = Average(self.dyna, self.config.training.ema) if self.config.training.ema else None
+        self.keeper = Keeper(
+            self.config, self.run, self.accelerator, self.pipe, self.dyna, self.optimizer, self.identity, self.lodgers,
+            self.room.sharded, self.warn,
+        )  # fmt: skip
 
     @classmethod
     def of(
@@ -196,8 +196,8 @@ class Trainer:
             ids.append(batch.ids)
         outcome = update.finish(stop=self.asked())
         self.step += 1
-        if self.average:
-            self.average.follow(self.step)
+        if self.keeper.average:
+            self.keeper.average.follow(self.step)
         return Launched(self.step, rate, ids, outcome, self.gauges.gauged() if self.gauges else None)
 
     @contextmanager
@@ -302,82 +302,32 @@ class Trainer:
         if report.step % settings.checkpoint_every == 0 and self.skipped_in_row == 0:
             self.save()
         if settings.sample_every and report.step % settings.sample_every == 0:
-            self._paint()
+            self.keeper.paint(report.step)
 
     def save(self) -> None:
-        """Commit a checkpoint of adapter, optimizer and counters, once a step.
-
-        Chance is no part of it: everything random is drawn from the seed and the number of the step.
-        """
-        if self.saved == self.step:
-            return
-        self.saved = self.step
-        if not self.accelerator.is_main_process:
-            return
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.dyna.state_dict().items()}
-        state = {
+        """Commit a checkpoint of adapter, optimizer and counters, once a step."""
+        counters = {
             "skipped": self.skipped,
             "skipped_in_row": self.skipped_in_row,
             "seconds": time.monotonic() - self.started,
             "batches": self.parts * self.accelerator.num_processes,
-            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else {},
-            "identity": self.identity,
         }
-        average = self.average.weights() if self.average else {}
-        made = checkpoints.Checkpoint(self.step, weights, checkpoints.optimizer_tensors(self._inner()), state, average)
-        checkpoints.save(self.run.checkpoints, made, keep=self.config.training.keep_checkpoints)
+        self.keeper.save(self.step, counters)
 
     def restore(self) -> bool:
         """Go back to the newest complete checkpoint; False if there is none. Logs are cut to its step.
 
         Raises ``MismatchError`` naming the field if the checkpoint belongs to other models or parts.
         """
-        main = self.accelerator.is_main_process
-        found = checkpoints.latest(self.run.checkpoints, warn=self.warn if main else _silent)
-        if found:
-            place = f"{self.run.checkpoints}, step {found.step}"
-            check(found.state.get("identity", {}), self.identity, place)
-            fill(self.dyna, found.adapter, place)
-        self.accelerator.wait_for_everyone()
-        if main:
-            checkpoints.set_aside(self.run.checkpoints, found.step if found else 0)
-            for log in (self.run.order, self.run.metrics):
-                cut_log(log, found.step if found else 0)
+        found = self.keeper.newest()
         if found is None:
             return False
         self.parts = shared(found.state.get("batches"), self.parts, self.accelerator, self.run.path, self.warn)
-        checkpoints.restore_optimizer(self._inner(), found.optimizer)
-        if self.average:
-            self.average.restore(found.average)
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(found.state["scaler"])
-        self.step = self.saved = found.step
+        self.keeper.take_up(found)
+        self.step = found.step
         self.skipped, self.skipped_in_row = int(found.state["skipped"]), int(found.state["skipped_in_row"])
         self.started -= float(found.state["seconds"])
         return True
-
-    def averaged(self) -> AbstractContextManager[None]:
-        """Have what is saved and judged in the adapter while the context is open: its average, if one is kept."""
-        return self.average.in_place() if self.average else nullcontext()
-
-    def _inner(self) -> torch.optim.Optimizer:
-        return cast(torch.optim.Optimizer, getattr(self.optimizer, "optimizer", self.optimizer))
-
-    def _paint(self) -> None:
-        """A few samples of the adapter as it is, in one picture."""
-        from dynaip.training.samples import sample_grid
-
-        main = self.accelerator.is_main_process
-        if not (main or self.room.sharded) or self.config.evaluation is None:
-            return
-        file = self.run.samples / f"step-{self.step:06d}.png"
-        self.dyna.eval()
-        try:
-            # No process computes without the others where the base is shared out; one of them writes.
-            with torch.random.fork_rng(devices=[]), self.lodgers.back(), self.averaged():
-                sample_grid(self.dyna, self.pipe, self.config.evaluation, file if main else None)
-        finally:
-            self.dyna.train()
 
 
 def train(
@@ -438,10 +388,10 @@ def _carry_out(trainer: Trainer, pairs: Fingerprint | None, *, resume: bool, on_
     finally:
         trainer.watch.end()
     if main:
-        if trainer.average:
+        if trainer.keeper.average:
             trainer.dyna.save_pretrained(run.last.adapter)
             write_text(run.last.config, config.to_yaml())
-        with trainer.averaged():
+        with trainer.keeper.averaged():
             trainer.dyna.save_pretrained(run.adapter)
         note_trained(run, trainer.step)
 

@@ -102,6 +102,7 @@ class Validation:
         if self.kept:
             return
         self.count = len(batches)
+        self.loader.together(self.pairs)
         for turn in range(ceil(self.count / world)):
             # In the last turn some repeat the last batch: with a base in shards all processes have to run as often.
             number = turn * world + self.accelerator.process_index

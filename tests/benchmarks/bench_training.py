@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,37 +23,52 @@ WARM, STEPS, WORKERS, BATCH = 6, 20, 4, 8
 FLUX_PAIRS = 48
 
 
-def steps_of(folder: Path, **cache: Any) -> Callable[[], float]:
-    """Train some more steps of an adapter of microworld; gives the seconds of a step, those after the first few."""
-    changes = [f"training.{name}={value}" for name, value in cache.items()]
-    config = load_experiment("microworld/dynaip", ["source.size=256", f"training.batch_size={BATCH}", *changes])
-    trainer = Trainer.of(config, Run(folder), warn=lambda line: None)
-    trainer.run.prepare(config.to_yaml())
+class Steps:
+    """More and more steps of one adapter of microworld; those after the first few are timed by both clocks."""
 
-    def run() -> float:
+    def __init__(self, folder: Path, **cache: Any) -> None:
+        changes = [f"training.{name}={value}" for name, value in cache.items()]
+        config = load_experiment("microworld/dynaip", ["source.size=256", f"training.batch_size={BATCH}", *changes])
+        self.trainer = Trainer.of(config, Run(folder), warn=lambda line: None)
+        self.trainer.run.prepare(config.to_yaml())
+        self.walls = list[float]()
+        """Seconds of a step by the clock on the wall, a value a round."""
+
+    def __call__(self) -> float:
+        """Seconds of the processor that a step takes in this process: what workers do beside it is not counted."""
+        trainer, ticks = self.trainer, list[tuple[float, float]]()
         settings = trainer.config.training.model_copy(update={"steps": trainer.step + WARM + STEPS})
         trainer.config = trainer.config.model_copy(update={"training": settings})
-        first, ticks = trainer.step, list[float]()
-        trainer.fit(lambda report: ticks.append(time.perf_counter()) if isinstance(report, StepReport) else None)
-        assert trainer.step == first + WARM + STEPS
-        return (ticks[-1] - ticks[WARM - 1]) / STEPS
+        first = trainer.step
 
-    return run
+        def tick(report: Any) -> None:
+            if isinstance(report, StepReport):
+                ticks.append((time.process_time(), time.perf_counter()))
+
+        trainer.fit(tick)
+        assert trainer.step == first + WARM + STEPS
+        processor, wall = ((last - warm) / STEPS for warm, last in zip(ticks[WARM - 1], ticks[-1], strict=True))
+        self.walls.append(wall)
+        return processor
 
 
 @pytest.mark.skipif(not (ASSETS / "adapter").is_dir(), reason="no trained models in this checkout")
 def test_steps_with_encodings_from_everywhere(tmp_path: Path, machine: str) -> None:
     disk = {"cache": "disk", "cache_folder": tmp_path / "encodings"}
-    print(f"\ntraining steps of microworld, batches of {BATCH}, on {machine}")
-    found = measured({
-        "from memory": steps_of(tmp_path / "memory"),
-        f"from disk by {WORKERS} workers": steps_of(tmp_path / "disk", **disk, workers=WORKERS),
-        "from disk by none": steps_of(tmp_path / "alone", **disk),
-        "encoded anew": steps_of(tmp_path / "anew", cache=False),
-    })  # fmt: skip
-    told(found, f"from disk by {WORKERS} workers", "from memory", 1.03)
-    told(found, "from disk by none", "from memory", 1.03)
-    told(found, f"from disk by {WORKERS} workers", "encoded anew", 1.0)
+    memory, workers = "from memory", f"from disk by {WORKERS} workers"
+    sides = {
+        memory: Steps(tmp_path / "memory"),
+        workers: Steps(tmp_path / "disk", **disk, workers=WORKERS),
+        "from disk by none": Steps(tmp_path / "alone", **disk),
+        "encoded anew": Steps(tmp_path / "anew", cache=False),
+    }
+    found = measured(sides)
+    walls = {name: side.walls[1:] for name, side in sides.items()}
+    for clock, seconds in (("seconds of the training's process", found), ("seconds by the clock", walls)):
+        print(f"\ntraining steps of microworld, batches of {BATCH}, {clock}, on {machine}")
+        told(seconds, workers, memory, 1.03)
+        told(seconds, "from disk by none", memory, 1.1)
+        told(seconds, workers, "encoded anew", 1.0)
 
 
 def flux_pair(number: int) -> Encoded:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from dynaip.atomic import write_table, write_tensors
 from dynaip.errors import InputError
-from dynaip.reading import check_picture, check_tensors, last_entry, mapping, read_mapping, read_rows, table
+from dynaip.reading import check_picture, check_tensors, last_entry, mapping, read_mapping, read_rows, rows_of, table
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
@@ -100,3 +100,15 @@ def test_a_safetensors_file_that_was_cut_off_is_damaged(tmp_path: Path) -> None:
         file.write_bytes(content)
         with pytest.raises(InputError, match=r"adapter.safetensors is damaged"):
             check_tensors(file)
+
+
+def test_tables_of_spreadsheets_are_read_and_rows_that_are_too_long_named(tmp_path: Path) -> None:
+    words = {"a.csv": "case,cp\nx-1,3\n", "b.CSV": "case,cp\nx-1,3\n", "c.jsonl": '{"case": "x-1", "cp": "3"}\n'}
+    for name, text in {**words, "d.json": '[{"case": "x-1", "cp": "3"}]'}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8-sig")
+        assert rows_of(tmp_path / name) == [{"case": "x-1", "cp": "3"}]
+    assert table(tmp_path / "a.csv") == table(tmp_path / "b.CSV") == [{"case": "x-1", "cp": 3}]
+    (tmp_path / "a.csv").write_text("case,cp\nx-1,3\nx,2,4\n")
+    for read in (rows_of, table):
+        with pytest.raises(InputError, match=r"a\.csv is damaged: row 2 has more values than there are columns"):
+            read(tmp_path / "a.csv")

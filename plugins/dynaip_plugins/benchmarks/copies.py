@@ -98,6 +98,8 @@ class CopiedBenchmark(Benchmark):
     ) -> Case:
         """A case with a seed and a size of its own; ``places`` is where others leave its picture."""
         wanted = name_from(name, "case")
+        if not prompt.strip():
+            raise InputError(f"{self.root}: the prompt of {wanted} is empty; get {self.where}")
         return Case(
             id=wanted,
             suite=suite,
@@ -122,11 +124,13 @@ def case_seed(seed: int, name: str) -> int:
 def text_lines(path: Path) -> list[str]:
     """Lines with content of a text file; ``InputError`` in one line if it cannot be read."""
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {type(error).__name__}") from error
+        why = "it is no UTF-8: save it as that" if isinstance(error, UnicodeDecodeError) else type(error).__name__
+        raise InputError(f"{path} cannot be read: {why}") from error
 
 
 def pictures_in(folder: Path) -> Iterator[Path]:
-    """Pictures below a folder, in the order of their names."""
-    return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
+    """Pictures below a folder, in the order of their names; hidden files (``._00.jpg`` of an archive) are none."""
+    every = (path for path in sorted(folder.rglob("*")) if not path.name.startswith("."))
+    return (path for path in every if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))

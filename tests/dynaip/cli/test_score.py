@@ -100,6 +100,16 @@ def test_missing_pictures_end_before_anything_is_written(world: Path, capsys: py
     assert len(pd.read_parquet(world / "out" / "scores.parquet")) == 4
 
 
+def test_a_damaged_picture_of_the_last_arm_ends_before_the_first_is_scored(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = world / "kontext" / "c-3.png"
+    damaged.write_bytes(damaged.read_bytes()[:45])
+    assert run("uno", "kontext") == 2
+    assert "c-3.png is damaged or truncated" in capsys.readouterr().err
+    assert not list(world.rglob("scores.parquet"))
+
+
 def test_a_dry_run_looks_for_the_pictures_and_scores_nothing(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("uno", "flux=kontext", "--dry-run") == 0
     shown = capsys.readouterr().out.splitlines()

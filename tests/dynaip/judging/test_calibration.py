@@ -139,3 +139,60 @@ def test_answers_of_a_judge(tmp_path: Path) -> None:
 def test_nothing_in_common_is_one_line() -> None:
     with pytest.raises(InputError, match="share 0 cases"):
         calibrate([Rating("a", "j", 1)], [Rating("b", "p", 1)])
+
+
+def test_scores_are_those_of_dreambench_plus_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three runs of its files for two methods, one item of one run failed: the sum over N by 4, then the mean of the runs."""
+    rng = np.random.default_rng(3)
+    runs: dict[str, list[list[int]]] = {"lora-sd": [], "ip-adapter": []}
+    for number in ("", "2", "3"):
+        for method, means in runs.items():
+            folder = tmp_path / "ratings" / f"concept_preservation_full{number}" / method
+            folder.mkdir(parents=True)
+            means.append([])
+            for k in range(12):
+                if (number, method, k) == ("2", "lora-sd", 5):
+                    continue
+                means[-1].append(int(rng.integers(0, 5)))
+                item = {
+                    "method": method,
+                    "collection_id": "object_12_t-shirt",
+                    "prompt_index": k,
+                    "score": means[-1][-1],
+                }
+                (folder / f"{method}-object_12_t-shirt-{k}.json").write_text(json.dumps(item))
+    rows = [{"arm": arm, "case": f"object_12_t-shirt-{k}", "cp": (k % 5) / 4} for arm in runs for k in range(12)]
+    pd.DataFrame(rows).to_parquet(tmp_path / "scores.parquet")
+    given = [str(tmp_path / "scores.parquet"), str(tmp_path / "ratings"), "-o", str(tmp_path / "out"), "--draws", "20"]
+    assert main(["calibrate", *given]) == 0
+    shown = capsys.readouterr()
+    assert (
+        "1 of 3 x 24 ratings are not there" in shown.err and "24 cases rated by the judge and by 3 people" in shown.out
+    )
+    found = {each["arm"]: each for each in json.loads((tmp_path / "out" / "cp.json").read_text())["means"]}
+    for method, means in runs.items():
+        by_hand = sum(sum(run) / len(run) / 4 for run in means) / 3
+        assert found[method]["people"] == pytest.approx(by_hand) and f"{by_hand:.3f}" in shown.out
+        assert found[method]["judge"] == pytest.approx(np.mean([(k % 5) / 4 for k in range(12)]))
+    one = read_ratings(tmp_path / "ratings" / "concept_preservation_full2", "cp")
+    assert {each.rater for each in one} == {"concept_preservation_full2"} and len(one) == 23
+    with pytest.raises(InputError, match=r"holds no ratings of pf as .* 71 files are of another score"):
+        read_ratings(tmp_path / "ratings", "pf")
+
+
+def test_what_changes_means_unseen_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    rows = [{"case": f"c-{k}", "rater": rater, "cp": k % 5} for k in range(6) for rater in "ab"]
+    rows[0]["rater"], rows[2]["case"] = "", ""
+    pd.DataFrame([*rows, rows[5]]).to_csv(path, index=False, encoding="utf-8-sig")
+    with pytest.warns(Note) as told:
+        found = read_ratings(path, "cp")
+    lines = " ".join(str(each.message) for each in told)
+    for line in ("1 of 13 ratings name no case", "1 of 12 ratings name no rater", "1 pictures are rated more than once",
+                 "7 of 3 x 6 ratings are not there"):  # fmt: skip
+        assert line in lines
+    with pytest.warns(Note, match="2 cases that the judge rated alone are left out, c-7 for one"):
+        calibrate([*found, Rating("c-7", "j", 1), Rating("c-8", "j", 1)], found, draws=20)
+    (tmp_path / "people.xlsx").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"read from \.csv, \.parquet, \.json, jsonl answers or a folder"):
+        read_ratings(tmp_path / "people.xlsx", "cp")

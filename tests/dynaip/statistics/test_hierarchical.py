@@ -38,6 +38,17 @@ def test_it_covers_where_seeds_subjects_and_cases_all_vary() -> None:
     assert naive / trials < 0.7
 
 
+def test_it_covers_where_three_seeds_bring_most_of_the_chance() -> None:
+    """Draws of three seeds never leave their range, which holds the truth in three worlds of four."""
+    rng, hits, trials = np.random.default_rng(4), 0, 200
+    for trial in range(trials):
+        one = 0.1 + rng.normal(0, 0.08, (3, 1)) + rng.normal(0, 0.02, (3, 30))
+        gap = Hierarchy(3, 30, draws=200, seed=trial).gap([one], [np.zeros((3, 30))])
+        hits += gap.low <= 0.1 <= gap.high
+        assert (gap.low > 0 or gap.high < 0) <= (gap.p < 0.05)  # the interval and the p-value say the same
+    assert 0.91 <= hits / trials <= 0.98
+
+
 def test_subjects_keep_their_cases() -> None:
     """Ten copies of a subject's case say no more than one."""
     values = np.random.default_rng(2).normal(0.2, 0.1, 12)

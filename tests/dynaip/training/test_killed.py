@@ -85,20 +85,50 @@ def test_killed_resumed_stopped_resumed_and_with_workers(
 LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
+COUNTED = """
+import os, sys
+from dynaip.training import setup
+real = setup.encode
+def counted(pairs, **named):
+    with open({log!r}, "a") as log:
+        log.write("".join(f"{{os.environ['RANK']}} {{pair.id}} {{pair.prompt}}\\n" for pair in pairs))
+    return real(pairs, **named)
+setup.encode = counted
+from dynaip.cli.app import main
+sys.exit(main())
+"""
+"""The command line, and a line for every pair that a process encodes."""
+
+
 @pytest.mark.parametrize("sharded", [False, True])
 def test_two_processes_train_the_adapter_that_one_trains(
     command: Any, train: Callable[..., Path], weights: Any, lines: Any, tmp_path: Path, sharded: bool
 ) -> None:
     """Two take a batch of each step; one goes on alone, and has both: all is as if one had trained from the start.
 
-    Each may hold half of the base: blocks, whole again for their passes, find their references as others do.
+    Each may hold half of the base: blocks, whole again for their passes, find their references as others do. What lies on disk
+    is encoded once, a share in each; the loss on held-out pairs, a share in each, is that of one process.
     """
     run, settings = tmp_path / "run", {"batch_size": 2, "gradient_accumulation": 1, "log_every": 1}
+    other = {"use": "microworld", "size": 20, "pixels": 64, "seed": 5}
     settings |= {"ema": 0.5, "gradient_checkpointing": sharded}
+    settings |= {"validation": {"pairs": 5, "every": 1, "timesteps": [0.5]} | ({} if sharded else {"source": other})}
+    settings |= {} if sharded else {"cache": "disk", "cache_folder": str(tmp_path / "encodings")}
     arguments = command("-o", str(run), steps=2, shard_base=sharded, **settings)
-    made = done([arguments[0], *LAUNCHER, *arguments[1:]])
+    encoded, script = tmp_path / "encoded.txt", tmp_path / "counted.py"
+    script.write_text(COUNTED.format(log=str(encoded)))
+    made = done([arguments[0], *LAUNCHER, str(script), *arguments[3:]])
     assert made.returncode == 0, made.stderr[-3000:]
     assert made.stdout.count("adapter: ") == 1, "one process speaks"
+    if not sharded:
+        ranks, pairs = zip(*(line.split(" ", 1) for line in encoded.read_text().splitlines()), strict=True)
+        assert len(pairs) == len({*pairs}) == 24 + 20, "no pair twice"
+        assert [ranks.count(rank) for rank in "01"] in (
+            [16 + 16, 8 + 4],
+            [8 + 16, 16 + 4],
+            [16 + 4, 8 + 16],
+            [8 + 4, 16 + 16],
+        )
     straight = train(tmp_path / "straight", training={**settings, "steps": 4, "gradient_accumulation": 2})
     halfway = train(tmp_path / "half", training={**settings, "steps": 2, "gradient_accumulation": 2})
     close(weights(run), weights(halfway))
@@ -107,8 +137,9 @@ def test_two_processes_train_the_adapter_that_one_trains(
     assert "a step of this run holds 2 batches: each of the 1 processes takes 2" in said
     close(weights(run), weights(straight))
     assert lines(run / "samples.jsonl") == lines(straight / "samples.jsonl"), "those of both processes, in order"
-    one, other = ([line["loss"] for line in lines(folder / "metrics.jsonl")] for folder in (run, straight))
-    assert one == pytest.approx(other, abs=1e-6)
+    for name in ("loss", "validation_loss"):
+        one, alone = ([line[name] for line in lines(folder / "metrics.jsonl")] for folder in (run, straight))
+        assert one == pytest.approx(alone, abs=1e-6)
 
 
 def test_a_process_that_dies_ends_the_training_which_goes_on_later(command: Any, lines: Any, tmp_path: Path) -> None:

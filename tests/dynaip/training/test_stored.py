@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from dynaip.encodings.store import EncodingStore
 from dynaip.errors import BadSample, InputError
 from dynaip.training.data import BatchOrder, PairDataset, Quarantine
 from dynaip.training.loader import BLOCK, Encoded, PairLoader
+from dynaip.training.processes import Share
 from dynaip.training.stored import StoredLoader, block_digests
 
 SIZE = 40
@@ -162,6 +164,30 @@ def test_what_the_source_says_of_a_block_names_it() -> None:
     after = block_digests(known | {"row 20": {"prompt": "other"}, "row 40": {"prompt": "40"}}, 41)
     assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, False]
     assert len(set(block_digests({"probe": {"prompt": "a"}}, 40))) == 1
+
+
+def test_processes_share_what_is_missing_and_none_waits_for_one_that_is_gone(
+    loader: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each makes every second block, waits for the rest while it comes, and makes it where it does not."""
+    expected = batches(loader(Numbers(), Encoder(), kind=PairLoader, warn=lambda line: None))
+    encoders = [Encoder(), Encoder()]
+    first, second = (
+        loader(Numbers(), each, share=Share(place, 2), warn=lambda line: None) for place, each in enumerate(encoders)
+    )
+    monkeypatch.setattr("dynaip.training.stored.LOOK", 0.01)
+    with ThreadPoolExecutor() as pool:
+        working = pool.submit(first.fill, 0, 25)
+        second.fill(0, 25)
+        working.result()
+    assert [sum(count for count, _ in each.asked) for each in encoders] in ([24, 16], [32, 8]), "no pair twice"
+    assert same(list(first.batches(0, 25)), expected)
+
+    monkeypatch.setattr("dynaip.training.stored.PATIENCE", 0.05)
+    alone = Encoder()
+    made = loader(Numbers(), alone, levels="two", share=Share(0, 2), warn=lambda line: None)
+    made.fill(0, 25)
+    assert sum(count for count, _ in alone.asked) == SIZE, "the other's share, too"
 
 
 # -- trainings --------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import torch
 from dynaip.errors import DynaIPError, InputError, Interrupted, MismatchError
 from dynaip.runs import Run
 from dynaip.training import trainer as trainer_module
+from dynaip.training.keeping import Keeper
 from dynaip.training.loader import PairLoader
 from dynaip.training.trainer import StepReport, Trainer
 from tests.tiny_models import FAMILIES, save
@@ -451,18 +452,18 @@ def test_painting_leaves_training_as_it_was(experiment: Any, tmp_path: Path, mon
         config = experiment(fusion="moody", training={"steps": 4, "batch_size": 4, "sample_every": 1}, **sections)
         trainer = Trainer.of(config, Run(tmp_path / name))
         trainer.run.prepare(config.to_yaml())
-        real = trainer._paint
+        real = trainer.keeper.paint
 
-        def watched() -> None:
+        def watched(step: int) -> None:
             torch.manual_seed(1)
             expected = torch.rand(2)
             torch.manual_seed(1)
-            real()
+            real(step)
             assert torch.equal(torch.rand(2), expected), "painting draws nothing from training's generator"
             assert trainer.dyna.training
             assert trainer.dyna.fusion.training
 
-        trainer._paint = watched
+        trainer.keeper.paint = watched
         trainer.fit()
         trainer.dyna.detach()
         return trainer, list(modes)
@@ -480,7 +481,7 @@ def test_painting_leaves_training_as_it_was(experiment: Any, tmp_path: Path, mon
 
     monkeypatch.setattr("dynaip.training.samples.sample_grid", broken)
     with pytest.raises(RuntimeError, match="no room"):
-        Trainer._paint(painting)
+        Keeper.paint(painting.keeper, 4)
     assert painting.dyna.training, "also when painting fails"
 
 

@@ -14,6 +14,8 @@ from PIL import Image
 
 from dynaip.config import ComponentSpec
 from dynaip.errors import InputError
+from dynaip.evaluation.pictures import find_pictures
+from dynaip.notes import Note
 from dynaip.promises import check_cases, check_different
 from dynaip.registry import registry
 
@@ -127,6 +129,22 @@ def test_xverse(tmp_path: Path) -> None:
     assert [each.subject for each in case.references] == ["old man", "motorcycle"] and "4" in benchmark.places(case)
 
 
+def test_the_squares_that_programs_of_xverse_write_are_cut(tmp_path: Path) -> None:
+    benchmark, found = cases("xverse", tmp_path, "multi", images=4)
+    square = Image.new("RGB", (8, 6))
+    for k, corner in enumerate(((0, 0), (4, 0), (0, 3), (4, 3))):
+        square.paste((50 * k, 0, 0), (*corner, corner[0] + 4, corner[1] + 3))
+    (tmp_path / "made").mkdir()
+    square.save(tmp_path / "made" / "4_An_old_man_rides..png")
+    with pytest.warns(Note, match="4 pictures are quarters of squares of four"):
+        pictures = find_pictures(tmp_path / "made", found, benchmark.places)
+    assert [(image.size, image.getpixel((2, 1))[0]) for image in pictures] == [((4, 3), 50 * k) for k in range(4)]
+    assert [case.id for case in found[:2]] == ["multi-004", "multi-004-1"] and len({case.seed for case in found}) == 4
+    paint(tmp_path / "made" / "4_again.png")
+    with pytest.raises(InputError, match=r"two pictures or more, such as multi-004: 4_A.*png and 4_again"):
+        find_pictures(tmp_path / "made", found, benchmark.places)
+
+
 def test_multibanana(tmp_path: Path) -> None:
     benchmark, found = cases("multibanana", tmp_path, "3_back")
     assert benchmark.suites == ("3_back",)
@@ -146,6 +164,28 @@ def test_omnicontext(tmp_path: Path) -> None:
     assert "fullset/multi_character/b-2" in benchmark.places(case)
 
 
+def entries(root: Path, rows: Any) -> None:
+    (root / "dreambench_singleip.json").write_text(json.dumps(rows))
+
+
+def text(root: Path, words: str) -> None:
+    (root / "dataset" / "prompts_and_classes.txt").write_text(words)
+
+
+def spoil_list(root: Path, change: Callable[[Any], Any]) -> None:
+    path = root / "eval/tools/XVerseBench_multi.json"
+    path.write_text(json.dumps([change(json.loads(path.read_text())[0])]))
+
+
+def test_classes_are_words_of_any_kind_and_folders_without_one_are_told(tmp_path: Path) -> None:
+    dreambench(tmp_path)
+    text(tmp_path, "\ufeff" + PROMPTS.replace("cat2,cat", "cat2,tabby-cat"))
+    paint(tmp_path / "dataset" / "robot" / "00.jpg")
+    with pytest.warns(Note, match="robot have no class"):
+        found = build("dreambench", tmp_path).cases("single")
+    assert [case.references[0].subject for case in found] == ["backpack", "backpack", "tabby-cat", "tabby-cat"]
+
+
 FAULTS: list[tuple[str, str, Callable[[Path], Any], str]] = [
     ("dreambench", "pairs", lambda root: None, r"there is no dreambench_multiip\.json; get DreamBooth"),
     ("dreambench", "single", lambda root: (root / "dataset" / "cat2" / "01.jpg").unlink(), "no pictures of cat2; get"),
@@ -158,6 +198,19 @@ FAULTS: list[tuple[str, str, Callable[[Path], Any], str]] = [
     (
         "xverse", "multi", lambda root: (root / "eval/tools/XVerseBench_multi.json").write_text('[{"prompt": "a"}]'),
         "entry 0 is not as the benchmark writes it",
+    ),
+    ("dreambench", "single", lambda root: entries(root, [{"prompt": "a", "image_paths": ["01.jpg"]}]), "01.jpg names no folder"),
+    ("dreambench", "single", lambda root: entries(root, [{"prompt": "a", "image_paths": "cat2/01.jpg"}]), "a list image_paths"),
+    ("dreambench", "single", lambda root: entries(root, [{"prompt": " ", "image_paths": ["cat2/01.jpg"]}]), "cat2 is empty"),
+    ("dreambench", "single", lambda root: text(root, PROMPTS.replace("'a red", "a red")), r"no prompt can be read from .a red"),
+    (
+        "xverse", "multi",
+        lambda root: spoil_list(root, lambda entry: entry | {"prompt": None}), "entry 0 has no prompt; get XVerseBench",
+    ),
+    ("multibanana", "3_back", lambda root: (root / "data/3_back/006_prompt.txt").unlink(), "the prompt of 006_0.jpg is missing"),
+    (
+        "omnicontext", "single_object", lambda root: pd.DataFrame([{"x": 1}]).to_parquet(root / "z.parquet"),
+        "z.parquet: there is no column key",
     ),
     ("multibanana", "3_back", lambda root: (root / "data/3_back/006_1.jpg").unlink(), r"references 006_0, 006_1, … are not"),
     ("multibanana", "3_back", lambda root: (root / "data/3_back/014_prompt.txt").write_text(" \n"), "014_prompt.txt is empty"),

@@ -12,6 +12,7 @@ from PIL import Image
 
 from dynaip.config import ComponentSpec
 from dynaip.errors import InputError
+from dynaip.notes import Note
 from dynaip.promises import check_cases, check_different
 from dynaip.registry import registry
 
@@ -92,6 +93,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         "holds 8 prompts behind the subject, not 9",
     ),
     "empty text": (lambda copy: (copy / "captions/style/01.txt").write_text(""), "holds 0 prompts"),
+    "no picture of prompts": (
+        lambda copy: (copy / "images/object/12.jpg").unlink(),
+        r"images/object/12.jpg: the picture of 12.txt is missing",
+    ),
     "truncated picture": (lambda copy: cut(copy / "images/object/12.jpg"), r"object/12.jpg is (damaged|no picture)"),
     "no captions": (lambda copy: (copy / "captions").rename(copy / "texts"), "there is no captions"),
     "no images": (lambda copy: (copy / "images").rename(copy / "pictures"), "there is no images"),
@@ -110,6 +115,18 @@ def test_faults_name_what_is_missing(fault: str, copy: Path) -> None:
         build(copy).cases("full")
     assert "\n" not in str(caught.value)
     assert "dreambenchplus" in str(caught.value) or "picture" in fault
+
+
+def test_marks_and_hidden_files_change_no_name_and_spare_prompts_are_told(copy: Path) -> None:
+    names = [case.id for case in build(copy).cases("full")]
+    text = copy / "captions/object/12.txt"
+    text.write_text(text.read_text() + "one more\n", encoding="utf-8-sig")
+    (copy / "images/object/._12.jpg").write_bytes(b"of an archive")
+    with pytest.warns(Note, match="holds 10 prompts behind the subject: the first 9 are read"):
+        assert [case.id for case in build(copy).cases("full")] == names
+    text.write_text("Café", encoding="latin-1")
+    with pytest.raises(InputError, match="it is no UTF-8: save it as that"):
+        build(copy).cases("full")
 
 
 def test_a_missing_copy_says_where_to_get_one(tmp_path: Path) -> None:

@@ -11,18 +11,22 @@ import ast
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 
 from PIL import Image
 
 from dynaip.contracts import Case, CaseReference
 from dynaip.errors import InputError
+from dynaip.notes import tell
 from dynaip.reading import rows_of
 
 from ..copies import CopiedBenchmark, pictures_in, text_lines
 from .config import DreamBenchConfig
 
 LISTS = {"single": "dreambench_singleip.json", "pairs": "dreambench_multiip.json"}
+HEAD = "subject_name,class"
+"""Of the classes, in the text."""
 LIVE = ("cat", "dog")
 """Classes with prompts of their own."""
 
@@ -65,9 +69,12 @@ class DreamBench(CopiedBenchmark):
             yield from self._protocol()
             return
         for number, row in enumerate(rows_of(listed), start=1):
-            if not isinstance(row.get("prompt"), str) or not row.get("image_paths"):
-                raise InputError(f"{listed}: entry {number} needs prompt and image_paths; get {self.where}")
-            yield row["prompt"], [self._place(str(path)) for path in row["image_paths"]]
+            prompt, paths = row.get("prompt"), row.get("image_paths")
+            if not isinstance(prompt, str) or not isinstance(paths, list) or not paths:
+                raise InputError(f"{listed}: entry {number} needs prompt and a list image_paths; get {self.where}")
+            if short := [path for path in paths if len(Path(str(path)).parts) < 2]:
+                raise InputError(f"{listed}: entry {number}: {short[0]} names no folder of a subject; get {self.where}")
+            yield prompt, [self._place(str(path)) for path in paths]
 
     def _place(self, path: str) -> Path:
         """A picture of the list, which names it from its own repository on: its last two parts say which it is."""
@@ -93,14 +100,21 @@ class DreamBench(CopiedBenchmark):
 
     @cached_property
     def _classes(self) -> dict[str, str]:
+        """Subject -> class: the lines below ``subject_name,class``, up to the first without a comma."""
         lines = text_lines(self._text) if self._text.is_file() else []
-        pairs = [line.split(",") for line in lines if re.fullmatch(r"\w+,[\w ]+", line)]
-        return {name: kind for name, kind in pairs if name != "subject_name"}
+        below = lines[lines.index(HEAD) + 1 :] if HEAD in lines else []
+        pairs = (line.partition(",") for line in takewhile(lambda line: "," in line, below))
+        return {name.strip(): kind.strip() for name, _, kind in pairs}
 
     def _protocol(self) -> Iterator[tuple[str, Sequence[Path]]]:
         if not self._text.is_file() or not self._classes:
             raise InputError(f"{self._text}: there are no prompts and classes; get {self.where}")
         prompts = self._prompts()
+        spare = [
+            each.name for each in sorted(self._pictures.iterdir()) if each.is_dir() and each.name not in self._classes
+        ]
+        if spare:
+            tell(f"{self._pictures}: {', '.join(spare[:3])} have no class in {self._text.name}; they are left out")
         for subject, kind in self._classes.items():
             picture = next(pictures_in(self._pictures / subject), None)
             if picture is None:
@@ -111,10 +125,17 @@ class DreamBench(CopiedBenchmark):
     def _prompts(self) -> dict[str, list[str]]:
         """The two lists of prompts of the text, objects first: their lines are literals with two gaps."""
         found: list[list[str]] = []
+        inside = False
         for line in text_lines(self._text):
             if line.startswith("prompt_list"):
                 found.append([])
-            elif found and (match := re.match(r"('[^']*'|\"[^\"]*\")\.format", line)):
+                inside = True
+            elif line.startswith("]"):
+                inside = False
+            elif inside:
+                match = re.match(r"('[^']*'|\"[^\"]*\")\.format", line)
+                if match is None:
+                    raise InputError(f"{self._text}: no prompt can be read from {line[:80]!r}; get {self.where}")
                 found[-1].append(str(ast.literal_eval(match[1])))
         if len(found) != 2 or not all(found):
             raise InputError(

@@ -16,6 +16,7 @@ from PIL import Image
 
 from dynaip.contracts import Case, CaseReference
 from dynaip.errors import InputError
+from dynaip.notes import tell
 
 from ..copies import CopiedBenchmark, pictures_in, text_lines
 from .config import Category, DreamBenchPlusConfig
@@ -90,6 +91,17 @@ class DreamBenchPlus(CopiedBenchmark):
                 raise InputError(
                     f"{text} holds {len(prompts)} prompts behind the subject, not {len(KINDS)}; get {self.where}"
                 )
+            if len(prompts) > len(KINDS):
+                tell(f"{text} holds {len(prompts)} prompts behind the subject: the first {len(KINDS)} are read")
             kind = f"live_subject_{category}" if category in LIVE else category
             name = "_".join([kind, picture.stem, subject.lower().replace(" ", "_")])
             yield PromptedPicture(name, category, subject, prompts, picture, self.picture(picture))
+        self._check_texts(images, captions)
+
+    def _check_texts(self, images: Path, captions: Path) -> None:
+        """Prompts without a picture are a part of the copy that is missing, not a smaller benchmark."""
+        shown = {path.relative_to(images).with_suffix("") for path in pictures_in(images)}
+        for text in sorted(captions.rglob("*.txt")):
+            place = text.relative_to(captions).with_suffix("")
+            if text.parent.name in self.config.categories and place not in shown:
+                raise InputError(f"{images / place}.jpg: the picture of {text.name} is missing; get {self.where}")

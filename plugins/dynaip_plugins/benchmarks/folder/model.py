@@ -66,6 +66,10 @@ class FolderBenchmark(CopiedBenchmark):
         if unknown := [name for name in names if name not in COLUMNS]:
             hint = did_you_mean(unknown[0], COLUMNS)
             tell(f"{self.file}: the columns {', '.join(unknown)} are not read.{hint}")
+        if "references" in names and (
+            bare := [number for number, row in enumerate(rows, 1) if not row.get("references")]
+        ):
+            tell(f"{self.file}: {len(bare)} of {len(rows)} rows have no references, row {bare[0]} for one")
         return rows
 
     def cases(self, suite: str, *, seed: int = 0) -> Sequence[Case]:

@@ -46,6 +46,11 @@ class MultiBanana(CopiedBenchmark):
         folder = self._base / suite
         kinds = mapping(folder / "types.json")
         texts = sorted(folder.glob(f"*{PROMPT}"))
+        prompted = {text.name.removesuffix(PROMPT) for text in texts}
+        for path in pictures_in(folder):
+            number, _, place = path.stem.rpartition("_")
+            if place.isdigit() and number not in prompted:
+                raise InputError(f"{folder / number}{PROMPT}: the prompt of {path.name} is missing; get {self.where}")
         return [self._case(suite, text, str(kinds.get(text.name.removesuffix(PROMPT), "")), seed) for text in texts]
 
     def _case(self, suite: str, text: Path, kind: str, seed: int) -> Case:

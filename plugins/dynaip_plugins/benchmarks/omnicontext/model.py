@@ -33,11 +33,11 @@ class OmniContext(CopiedBenchmark):
         files = sorted(self.root.rglob("*.parquet"))
         if not files:
             raise InputError(f"{self.root}: there are no parquet files; get {self.where}")
-        found = [row for file in files for row in rows_of(file)]
-        lacking = [name for name in COLUMNS if not found or name not in found[0]]
-        if lacking:
-            raise InputError(f"{files[0]}: there is no column {lacking[0]}; get {self.where}")
-        return found
+        found = {file: rows_of(file) for file in files}
+        for file, rows in found.items():
+            if lacking := [name for name in COLUMNS if not rows or name not in rows[0]]:
+                raise InputError(f"{file}: there is no column {lacking[0]}; get {self.where}")
+        return [row for rows in found.values() for row in rows]
 
     @cached_property
     def suites(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -50,8 +50,10 @@ class OmniContext(CopiedBenchmark):
         return [self._case(suite, row, seed) for row in self.rows if str(row["task_type"]) == suite]
 
     def _case(self, suite: str, row: Mapping[str, Any], seed: int) -> Case:
-        key, given = str(row["key"]), row["input_images"] or []
+        key, given = str(row["key"] or ""), row["input_images"] or []
         what = f"{self.where}: {key}"
+        if not key:
+            raise InputError(f"{self.where}: a row of {suite} has no key")
         references = [CaseReference(_decoded(each, f"{what}, picture {k}")) for k, each in enumerate(given, start=1)]
         if not references or not row["instruction"]:
             raise InputError(f"{what} has no instruction or no pictures")

@@ -31,23 +31,31 @@ class XVerseBench(CopiedBenchmark):
         """Read a list; ``InputError`` names the entry, or the picture that is missing."""
         self.check_suite(suite)
         listed = self.part(f"eval/tools/{LISTS[suite]}", LISTS[suite])
-        return [self._case(suite, listed, number, row, seed) for number, row in enumerate(rows_of(listed))]
+        rows = list(enumerate(rows_of(listed)))
+        return [
+            self._case(suite, listed, number, row, image, seed)
+            for image in range(self.config.images)
+            for number, row in rows
+        ]
 
-    def _case(self, suite: str, listed: Path, number: int, row: Mapping[str, Any], seed: int) -> Case:
+    def _case(self, suite: str, listed: Path, number: int, row: Mapping[str, Any], image: int, seed: int) -> Case:
         try:
-            prompt, index = str(row["prompt"]), int(row.get("index", number))
+            prompt, index = row["prompt"], int(row.get("index", number))
             inputs = [each for part in row["modulation"] for each in part.get("src_inputs", ())]
             asked = [(str(each["image_path"]), str(each["caption"])) for each in inputs]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{listed}: entry {number} is not as the benchmark writes it; get {self.where}") from error
-        if not asked:
-            raise InputError(f"{listed}: entry {number} has no reference; get {self.where}")
+        if not asked or not isinstance(prompt, str):
+            lacking = "reference" if not asked else "prompt"
+            raise InputError(f"{listed}: entry {number} has no {lacking}; get {self.where}")
         references = [CaseReference(self.picture(self.root / path), subject=_word(caption)) for path, caption in asked]
         kinds = sorted({Path(path).parent.name for path, _ in asked})
-        # Its programs write NUMBER_PROMPT.png, with the prompt shortened in ways of their own: the number is enough.
+        # Its programs write NUMBER_PROMPT.png, a square of four, with the prompt shortened in ways of their own.
+        places = [*([f"{index}"] if not image else []), f"{index}_*#{image + 1}"]
         return self.case(
-            f"{suite}-{index:03d}", suite, prompt, references, seed, category="+".join(kinds), places=[f"{index}"]
-        )
+            f"{suite}-{index:03d}" + (f"-{image}" if image else ""), suite, prompt, references, seed,
+            category="+".join(kinds), places=places,
+        )  # fmt: skip
 
 
 def _word(caption: str) -> str:

@@ -6,6 +6,8 @@ import base64
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from email.utils import mktime_tz, parsedate_tz
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -75,7 +77,8 @@ class Endpoint:
         start = time.monotonic()
         try:
             found = self._client.chat.completions.create(**self._call(question))
-            return _reply(found, time.monotonic() - start)
+            reply = _reply(found, time.monotonic() - start)
+            return replace(reply, text=self._keyless(reply.text), refusal=self._keyless(reply.refusal))
         except openai.APIStatusError as error:
             if str(error.code or "") in REFUSED:
                 return Reply("", "content_filter", self._safe(error), seconds=time.monotonic() - start)
@@ -112,20 +115,25 @@ class Endpoint:
         if status in POINTLESS or code == "insufficient_quota":
             return InputError(f"metric vlm: {self.address} answers {status}: {why}")
         if status in (408, 409, 425, 429) or status >= 500:
-            return Passing(f"{status}: {why}", _after(error.response.headers.get("retry-after")))
+            return Passing(f"{status}: {why}", _after(error.response.headers))
         return Lasting(f"{status}: {why}")
 
     def _safe(self, error: BaseException) -> str:
-        """The message of an error, without the key that some servers repeat in theirs."""
-        text = one_line(error)[:300]
+        """The message of an error, without the key that some servers repeat in theirs; it is taken out before the text is cut."""
+        return self._keyless(one_line(error))[:300]
+
+    def _keyless(self, text: str) -> str:
         return text.replace(self._key, "…") if self._key else text
 
 
-def _after(value: str | None) -> float:
+def _after(headers: Mapping[str, str]) -> float:
+    """Seconds that a server asks to wait: milliseconds as OpenAI writes them, seconds or a date (RFC 9110, 10.2.3)."""
+    milliseconds, given = headers.get("retry-after-ms", ""), headers.get("retry-after", "")
     try:
-        return max(0.0, float(value or 0))
-    except ValueError:  # a date; backing off takes its place
-        return 0.0
+        return max(0.0, float(milliseconds) / 1000 if milliseconds else float(given or 0))
+    except ValueError:
+        date = parsedate_tz(given)
+        return max(0.0, mktime_tz(date) - time.time()) if date else 0.0
 
 
 def _reply(found: Any, seconds: float) -> Reply:

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 
 from dynaip.errors import DynaIPError, InputError
 from dynaip.judging.answers import Reply, understood
+from dynaip.judging.asking import ask_all
 from dynaip.notes import Note
 
 pytest.importorskip("openai", reason="the extra judges is not installed")
@@ -86,6 +89,24 @@ def test_what_passes_is_asked_again(
     assert row["state"] == "answered" and row["tries"] == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Retry-After", "30"), ("retry-after-ms", "30000"), ("Retry-After", "300"),
+        ("Retry-After", formatdate(time.time() + 3600 * 24 * 365, usegmt=True)),
+    ],
+)  # fmt: skip
+def test_a_server_that_asks_to_wait_is_obeyed(
+    name: str, value: str, server: Any, build: Any, cases: Any, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("dynaip_plugins.metrics.vlm.model.ask_all", partial(ask_all, sleep=waited.append))
+    limited = 429, {name: value}, {"error": {"message": "slow down"}}
+    server.behave = lambda number, body: said({"reason": "", "score": 2}) if number else limited
+    (row,) = build(rubrics=["pf"], concurrency=1).score(cases[:1], images[:1])
+    assert row["pf"] == 0.5 and waited == [{"30": 30, "30000": 30, "300": 300}.get(value, 600)]
+
+
 def test_a_slow_server_is_left_and_asked_again(server: Any, build: Any, cases: Any, images: Any) -> None:
     def behave(number: int, body: dict[str, Any]) -> Any:
         if number == 0:
@@ -101,7 +122,8 @@ STATES = {
     "refused": [said(None, refusal="no"), said("I'm sorry, I can't help with that."), said("", "content_filter")],
     "malformed": [
         said({"reason": "", "score": 7}), said({"reason": "", "score": 2.5}), said({"reason": "", "score": "3"}),
-        said({"reason": "", "score": True}), said("four"), said({"reason": ""}), said('{"reason": "th', "length"), said("[3]"),
+        said({"reason": "", "score": True}), said("four"), said({"reason": ""}), said('Was {"score": 1}, is {"score": 2}.'),
+        said('{"reason": {"score": 2}, "score": 4'), said('{"reason": "th', "length"), said("[3]"),
     ],
 }  # fmt: skip
 
@@ -147,12 +169,25 @@ def test_a_server_that_is_down_is_not_asked_for_ever(server: Any, build: Any, im
 def test_a_wrong_key_ends_it_at_once_and_is_never_written(
     status: int, server: Any, build: Any, cases: Any, images: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    server.behave = lambda number, body: (status, {}, {"error": {"message": f"Incorrect API key provided: {KEY}"}})
+    filler = "x" * 262  # the message is cut behind 300 letters, within the key
+    message = f"Incorrect API key provided: {filler} {KEY}" if status == 401 else f"no right: {KEY}"
+    server.behave = lambda number, body: (status, {}, {"error": {"message": message}})
     with pytest.raises(InputError, match=f"answers {status}") as caught:
         build(concurrency=1).score(cases, images)
     assert len(server.calls) == 1
     written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
-    assert KEY not in str(caught.value) + written + "".join(capfd.readouterr())
+    assert KEY[:6] not in str(caught.value) + written + "".join(capfd.readouterr())
+
+
+def test_a_key_that_an_answer_repeats_is_not_kept(
+    server: Any, build: Any, cases: Any, images: Any, tmp_path: Path
+) -> None:
+    server.behave = lambda number, body: (
+        said({"reason": f"your key is {KEY}", "score": 2}) if number else said(None, refusal=f"{KEY} may not ask")
+    )
+    build(rubrics=["pf"], coverage=0.5).score(cases, images)
+    assert len(records(tmp_path)) == 4
+    assert KEY not in "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
 
 
 def test_a_key_goes_where_the_environment_says_alone(
@@ -260,5 +295,9 @@ def test_killed_in_the_middle_and_resumed(server: Any, tmp_path: Path) -> None:
 
 def test_a_fenced_answer_is_read() -> None:
     assert understood(Reply('```json\n{"reason": "r", "score": 1}\n```'), "score") == ("answered", 1.0, "r")
+    words = 'I looked. {"reason": "a } in it", "score": 4} That is all.'
+    assert understood(Reply(words.replace("}", "{}", 1)), "score") == ("answered", 4.0, "a {} in it")
+    assert understood(Reply('{"reason": "a } in it", "score": 4}'), "score")[1] == 4.0
+    assert understood(Reply('Sorry for the delay: {"score": 0}'), "score") == ("answered", 0.0, "")
     assert understood(Reply('{"choice": "second"}'), "choice", swapped=True)[1] == 1.0
     assert understood(Reply("[" * 100_000), "score")[0] == "malformed"
