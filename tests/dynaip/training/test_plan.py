@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from dynaip.config import load_experiment, recipes
 from dynaip.errors import InputError
 from dynaip.registry import registry
 from dynaip.runs import Run
@@ -226,3 +230,28 @@ def test_machines_have_names() -> None:
     assert machines.named("l4").name == "l4-24gb"
     with pytest.raises(InputError, match=r"must be one of .*a100-40gb"):
         machines.named("a100")
+
+
+PLANNED = ("flux2/dynaip", "flux/dynaip", "flux/dynaip-24gb", "sd3/dynaip", "qwen_image/dynaip")
+"""Recipes that say what they take; the first takes two seconds here, ``DYNAIP_TEST_PLANS=all`` asks all of them."""
+
+
+@pytest.mark.parametrize("name", PLANNED if os.environ.get("DYNAIP_TEST_PLANS") == "all" else PLANNED[:1])
+def test_recipes_say_what_their_plans_say(name: str) -> None:
+    lines = takewhile(lambda line: line.startswith("#"), recipes()[name].read_text(encoding="utf-8").splitlines())
+    comment = " ".join(line.lstrip("# ") for line in lines)
+    said = re.search(r"--gpu (\S+)`: (.*?) 512 px: (.*?) 1024 px: (.*?)(?: The second stage|$)", comment)
+    assert said is not None
+    machine = machines.named(said[1])
+    for width, text in (("512", said[3]), ("1024", said[4])):
+        made = make_plan(load_experiment(name, [f"source.width={width}"])).on(machine)
+        again = made.checkpoints(machine)
+        hours = (made.seconds(machine, checkpointing=again) or 0) * made.settings.steps / 3600
+        must = {f"{made.training(checkpointing=True) / GIB:.0f}", f"{made.flops(checkpointing=again) / 1e12:.0f}"}
+        may = {f"{each / GIB:.0f}" for each in (made.training(checkpointing=False), made.loading())}
+        may |= {f"{hours:.0f}", f"{round(2 * hours) / 2:g}", str(made.settings.steps)}
+        numbers = {*re.findall(r"(?<![\w.])\d[\d.]*\b(?![\w-])", text)}
+        assert must <= numbers <= must | may, (width, sorted(must), sorted(may))
+    assert said[2].startswith(
+        f"{made.base.all / 1e9:.2f} B frozen parameters in the base, {made.trained / 1e6:.0f} M trained"
+    )
