@@ -25,7 +25,8 @@ def quiet_libraries() -> None:
         if verbosity is not None:
             verbosity.set_verbosity_error()
             verbosity.disable_progress_bar()
-    for name in ("torchao", "torch.utils._pytree"):  # torchao is imported by diffusers wherever it is installed
+    # Diffusers imports torchao and bitsandbytes wherever they are installed, whether anything asks for them or not.
+    for name in ("torchao", "bitsandbytes", "torch.utils._pytree"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     if not hushed():

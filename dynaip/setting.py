@@ -170,7 +170,8 @@ class PictureRecord(Strict):
         text = read_text(path, KEPT)
         if not text:
             raise InputError(
-                f"{path} does not say how it was painted: only PNGs that generate and ui wrote do, without --no-metadata"
+                f"{path} does not say how it was painted: only PNGs that generate and ui wrote do, "
+                "neither contact sheets nor those of --no-metadata"
             )
         try:
             stored = json.loads(text)

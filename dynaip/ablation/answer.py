@@ -60,10 +60,12 @@ def find(
         f"{winner} has the highest {label(metric)}, {describe(lead)}; {_verdict(gap, ranking[1], 'the runner-up ')}"
     )
     close = [name for name in ranking[2:] if not boot.difference(winner, name, metric).decided]
-    details = [f"Nor can it be told apart from {_list(close)}."] if close else []
+    cannot = "It cannot" if gap.decided else "Nor can it"
+    details = [f"{cannot} be told apart from {_list(close)}."] if close else []
     if reference in ranking and reference not in (winner, ranking[1]):
         against = boot.difference(winner, reference, metric)
-        details.append(f"Against {reference}, the first arm: {_verdict(against, reference, '')}")
+        verdict = _verdict(against, reference, "the first arm, ")
+        details.append(verdict[0].upper() + verdict[1:])
     return Finding(suite, headline, tuple(details), winner, gap.decided, metric)
 
 

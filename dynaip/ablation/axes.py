@@ -61,7 +61,16 @@ def axes_of(configs: Mapping[str, Mapping[str, Any]]) -> list[Axis]:
         if len(set(values)) > 1:
             first = {value: str(number) for number, value in reversed(list(enumerate(values)))}
             by_split.setdefault(tuple(first[value] for value in values), []).append(path)
-    return [_axis(names, list(flat), flat) for names in by_split.values()]
+    axes = [_axis(names, list(flat), flat) for names in by_split.values()]
+    return axes if len(axes) > 1 else [_by_arms(axis) for axis in axes]
+
+
+def _by_arms(axis: Axis) -> Axis:
+    """Levels that are mappings, which nobody says aloud, are called by their arms where each has one of its own."""
+    if len(axis.of) > len(axis.levels) or not any("{" in level for level in axis.levels):
+        return axis
+    names = {level: arm for arm, level in axis.of.items()}
+    return Axis(axis.name, tuple(names[level] for level in axis.levels), {arm: arm for arm in axis.of})
 
 
 def _axis(paths: Sequence[str], arms: Sequence[str], flat: Mapping[str, Mapping[str, str]]) -> Axis:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN…", help="Run folders.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, two or more.")],
     as_json: AsJson = False,
     format_: Annotated[
         str | None,

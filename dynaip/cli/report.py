@@ -13,7 +13,7 @@ from dynaip.cli.output import say
 def report(
     directories: Annotated[
         list[Path],
-        typer.Argument(metavar="DIR...", help="The directory of an ablation, finished or not; or of several."),
+        typer.Argument(metavar="DIR", help="The directory of an ablation, finished or not; or of several."),
     ],
     out: Annotated[
         Path | None,

@@ -13,7 +13,7 @@ from dynaip.cli.output import echo
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder that holds runs.")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that holds runs.")] = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
     """List the runs below a folder with their state, step, loss (a mean over the last logged steps) and scores."""

@@ -20,7 +20,7 @@ def score(
     images: Annotated[
         list[str],
         typer.Argument(
-            metavar="IMAGES…",
+            metavar="IMAGES",
             help="Folders of pictures, or tables with the columns case and image; NAME=FOLDER names an arm.",
         ),
     ],

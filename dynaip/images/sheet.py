@@ -1,4 +1,4 @@
-"""A contact sheet: pictures of one size side by side, each with a word below it."""
+"""A contact sheet: pictures of one size side by side, each with words below it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ WIDEST = 6000
 
 
 def contact_sheet(pictures: Sequence[Image.Image], words: Sequence[str], columns: int | None = None) -> Image.Image:
-    """Lay out pictures in rows, nearly as many rows as columns unless ``columns`` are given; the first sets the size."""
+    """Lay out pictures in rows, nearly as many rows as columns unless ``columns`` are given; the first sets the size.
+
+    Each picture has its words below it, a line for each of theirs; what is wider than the picture is cut.
+    """
     across = columns or math.ceil(math.sqrt(len(pictures)))
     down = math.ceil(len(pictures) / across)
     width, height = _size(pictures[0].size, across, down)
     letters = max(11, min(28, height // 12))
     font = ImageFont.load_default(size=letters)
-    line = math.ceil(letters * 1.5) if any(words) else 0
+    line = math.ceil(letters * 1.5) * max((len(word.splitlines()) for word in words), default=0)
     sheet = Image.new("RGB", (GAP + across * (width + GAP), GAP + down * (height + line + GAP)), PAPER)
     draw = ImageDraw.Draw(sheet)
     for place, (picture, word) in enumerate(zip(pictures, words, strict=True)):
         left, top = GAP + place % across * (width + GAP), GAP + place // across * (height + line + GAP)
         same = picture.size == (width, height)
         sheet.paste(picture if same else picture.resize((width, height), Image.Resampling.LANCZOS), (left, top))
-        draw.text((left, top + height + 1), _cut(word, font, width), fill=INK, font=font)
+        told = "\n".join(_cut(each, font, width) for each in word.splitlines())
+        draw.multiline_text((left, top + height + 1), told, fill=INK, font=font)
     return sheet
 
 

@@ -34,7 +34,7 @@ def effect_tables(found: Effects) -> list[ReportTable]:
             for each in found.main
         )  # fmt: skip
         tables.append(
-            ReportTable("effects", f"AxisEffect of each axis on {name}, paired, with 95 % intervals", columns, rows)
+            ReportTable("effects", f"What each axis does to {name}, paired, with 95 % intervals", columns, rows)
         )
     if found.between:
         columns = ("compared", "under", "suite", f"change of the {name} difference", "p (Holm)", "verdict")

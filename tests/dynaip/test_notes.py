@@ -51,6 +51,7 @@ def test_without_gathering_each_is_told_at_once() -> None:
 def test_the_command_line_prints_each_once_and_other_warnings_never() -> None:
     code = (
         "import warnings; from dynaip.quiet import quiet_libraries; from dynaip.notes import tell; quiet_libraries()\n"
+        "import logging; logging.getLogger('bitsandbytes.backends.cpu.ops').warning('nobody asked for it')\n"
         "for _ in range(2): tell('the prompt\\nis cut'); warnings.warn('chatter'); warnings.warn('old', FutureWarning)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

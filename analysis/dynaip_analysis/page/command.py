@@ -19,7 +19,7 @@ HOST = "127.0.0.1"
 
 
 def ui(
-    run: Annotated[str, typer.Argument(metavar="[RUN]", help="A run folder, a hub id, or microworld.")] = "microworld",
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a hub id, or microworld.")] = "microworld",
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Where pictures and what they were made of are kept.")
     ] = Path("dynaip-ui"),

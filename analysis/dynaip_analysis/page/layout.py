@@ -16,7 +16,7 @@ from dynaip.errors import DynaIPError, InputError
 from dynaip.setting import PictureRecord, PictureSetting
 from dynaip_analysis.page.looks import look
 from dynaip_analysis.page.regions import drawn_of, regions_of
-from dynaip_analysis.page.studio import GivenReference, Painted, Studio
+from dynaip_analysis.page.studio import GivenReference, Painted, Studio, number
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
@@ -24,8 +24,10 @@ import gradio as gr
 LARGEST_UPLOAD = "20mb"
 LONGEST_HISTORY = 200
 """Pictures that a visitor's history shows; the folder keeps all."""
+KEEP: Any = ["download", "fullscreen"]
+"""Buttons on a picture."""
 POLICY = ("default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: blob: data:; "
-          "frame-ancestors 'self'; form-action 'none'; base-uri 'none'")  # fmt: skip
+          "frame-ancestors 'self'; form-action 'none'; base-uri 'self'")  # fmt: skip
 """What a browser may load for the page: this machine alone."""
 HEADERS = (
     (b"content-security-policy", POLICY.encode()),
@@ -39,7 +41,10 @@ STYLE = """
   background: var(--background-fill-secondary); }
 #canvas select, #canvas button { font: inherit; padding: 4px 8px; margin-right: 6px;
   border: 1px solid var(--border-color-primary); border-radius: 6px; background: var(--background-fill-primary); color: inherit; }
-#painted img { image-rendering: pixelated; }
+#canvas p { margin: 8px 0 0; }
+#painted img, #pair-0 img, #pair-1 img { image-rendering: pixelated; min-width: 256px; }
+#maps .grid-wrap, #history .grid-wrap { max-height: none; }
+#maps .caption-label { white-space: normal; max-width: 100%; left: 0; right: 0; font-size: 12px; line-height: 1.25; }
 footer { display: none !important; }
 @media (max-width: 720px) { .gradio-container .row { flex-direction: column; } }
 """
@@ -99,10 +104,7 @@ def _controls(studio: Studio) -> list[Any]:
     with gr.Tabs():
         for number in range(1, studio.most_references + 1):
             with gr.Tab(f"Reference {number}"):
-                pictures.append(gr.Image(
-                    label=f"Reference {number}", type="filepath", sources=["upload", "clipboard"], format="png",
-                    elem_id=f"reference-{number}", height=220,
-                ))  # fmt: skip
+                pictures.append(_upload(number))
                 scales.append(
                     gr.Slider(0, 2, 1, step=0.05, label=f"Scale of reference {number}", elem_id=f"scale-{number}")
                 )
@@ -111,7 +113,8 @@ def _controls(studio: Studio) -> list[Any]:
         gr.HTML(
             html_template=f'<select name="reference" aria-label="reference">{numbers}</select><select name="tool" '
             'aria-label="tool"><option value="box">draw a box</option><option value="mask">paint a mask</option></select>'
-            '<button type="button">clear</button><canvas width="320" height="320" aria-label="regions"></canvas>',
+            '<button type="button">clear</button><p>Drag over the square: it stands for the picture.</p>'
+            '<canvas width="320" height="320" aria-label="regions"></canvas>',
             js_on_load=(Path(__file__).parent / "drawing.js").read_text(encoding="utf-8"), elem_id="canvas",
         )  # fmt: skip
         drawn = gr.Textbox(elem_id="drawn", visible="hidden", label="regions")
@@ -122,11 +125,29 @@ def _controls(studio: Studio) -> list[Any]:
         policy = gr.Dropdown(studio.policies, value=studio.policies[0], label="Decoupling policy", elem_id="policy")
     with gr.Accordion("Painting", open=True):
         with gr.Row():
-            seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed")
-            steps = gr.Number(None, label="Steps (the run's own if empty)", precision=0, minimum=1, elem_id="steps")
-        guidance = gr.Number(None, label="Guidance (1 is off)", minimum=0, elem_id="guidance")
+            # A field of numbers shows 0 where it is empty, and refuses in words that are not ours: text is read here.
+            seed = gr.Number(0, label="Seed", precision=0, elem_id="seed")
+            steps = gr.Textbox(label="Steps", placeholder="the run's own", elem_id="steps", max_length=20)
+        guidance = gr.Textbox(
+            label="Guidance (1 is off)", placeholder="the run's own", elem_id="guidance", max_length=20
+        )
         negative = gr.Textbox(label="Negative prompt", elem_id="negative", max_length=4000)
     return [prompt, drawn, seed, steps, guidance, negative, policy, *levels, *scales, *pictures]
+
+
+def _upload(number: int) -> Any:
+    """A field for a reference; its file is read by us alone, so that what is wrong with it is said in our one line."""
+    field = gr.Image(
+        label=f"Reference {number}", type="filepath", sources=["upload", "clipboard"], format="png",
+        elem_id=f"reference-{number}", height=220, buttons=["fullscreen"],
+    )  # fmt: skip
+    field.preprocess = lambda payload: payload and payload.path
+    return field
+
+
+def _picture(label: str, name: str) -> Any:
+    """A place that shows a picture, with no button that would send it elsewhere."""
+    return gr.Image(label=label, type="filepath", interactive=False, elem_id=name, format="png", buttons=KEEP)
 
 
 def _setting(studio: Studio, values: Sequence[Any]) -> Any:
@@ -134,10 +155,10 @@ def _setting(studio: Studio, values: Sequence[Any]) -> Any:
     levels, count = len(studio.levels), studio.most_references
     regions = regions_of(drawn or "")
     scales, pictures = rest[levels : levels + count], rest[levels + count : levels + 2 * count]
-    given = [GivenReference(picture, regions.get(number + 1), float(scales[number]))
+    given = [GivenReference(Path(picture).read_bytes(), regions.get(number + 1), float(scales[number]), Path(picture).name)
              for number, picture in enumerate(pictures) if picture]  # fmt: skip
     return studio.setting(
-        str(prompt or ""), given, seed=int(seed or 0), steps=steps and int(steps), guidance=guidance,
+        str(prompt or ""), given, seed=int(seed or 0), steps=number("steps", steps), guidance=number("guidance", guidance),
         negative_prompt=negative, decoupling=policy, granularity=dict(zip(studio.levels, rest[:levels], strict=True)),
     )  # fmt: skip
 
@@ -148,7 +169,7 @@ def _values(studio: Studio, setting: PictureSetting) -> tuple[Any, ...]:
     regions = {number: Image.open(one.region) if isinstance(one.region, str) else one.region
                for number, one in enumerate(setting.references, 1) if one.region is not None}  # fmt: skip
     return (
-        setting.prompt, drawn_of(regions), setting.seed, setting.steps, setting.guidance,
+        setting.prompt, drawn_of(regions), setting.seed, *_shown(setting.steps, setting.guidance),
         setting.negative_prompt or "", setting.decoupling or studio.policies[0],
         *(setting.granularity.get(level, 1) for level in studio.levels),
         *(one.scale for one in setting.references), *(1 for _ in missing),
@@ -156,10 +177,14 @@ def _values(studio: Studio, setting: PictureSetting) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+def _shown(*values: float | None) -> list[str]:
+    return ["" if value is None else str(value) for value in values]
+
+
 def _results(studio: Studio, inputs: list[Any]) -> None:
     said = gr.Textbox(label="Says", interactive=False, elem_id="said", lines=1, max_lines=4)
     gallery = gr.Gallery(label="Pictures of this visit", columns=4, elem_id="history", format="png",
-                         type="filepath", allow_preview=False, render=False)  # fmt: skip
+                         type="filepath", allow_preview=False, render=False, buttons=KEEP, height="auto")  # fmt: skip
     kept = [gr.State(list[str]()), gallery, said]
     with gr.Tabs():
         with gr.Tab("Paint"):
@@ -181,8 +206,8 @@ def _painting() -> list[Any]:
     """Button, whether to paint on every change, the picture, and what it is as a command and as Python."""
     with gr.Row():
         paint = gr.Button("Paint", variant="primary", elem_id="paint")
-        at_once = gr.Checkbox(True, label="paint again on every change", elem_id="at-once")
-    painted = gr.Image(label="Picture", type="filepath", interactive=False, elem_id="painted", format="png")
+        at_once = gr.Checkbox(True, label="paint again when a slider or the policy changes", elem_id="at-once")
+    painted = _picture("Picture", "painted")
     with gr.Accordion("Take it with you", open=True):
         command = gr.Textbox(label="As command", buttons=["copy"], elem_id="command", interactive=False)
         python = gr.Textbox(label="As Python", buttons=["copy"], elem_id="python", interactive=False, lines=8)
@@ -235,8 +260,7 @@ def _comparing(studio: Studio, inputs: list[Any], kept: list[Any]) -> None:
         keep = gr.Button("Keep this setting", elem_id="keep")
         compare = gr.Button("Compare with it", variant="primary", elem_id="compare")
     with gr.Row():
-        pair = [gr.Image(label=name, type="filepath", interactive=False, elem_id=f"pair-{place}", format="png")
-                for place, name in enumerate(("kept", "now"))]  # fmt: skip
+        pair = [_picture(name, f"pair-{place}") for place, name in enumerate(("kept", "now"))]
 
     def keep_it(*values: Any) -> tuple[Any, ...]:
         setting = _setting(studio, values)
@@ -260,7 +284,7 @@ def _varying(studio: Studio, inputs: list[Any], kept: list[Any]) -> None:
         down = gr.Dropdown(studio.options(), value=studio.options()[1], label="Rows", elem_id="down")
         rows = gr.Textbox("0.5, 2", label="their values", elem_id="rows")
     grid = gr.Button("Paint the grid", variant="primary", elem_id="grid")
-    sheet = gr.Image(label="Grid", type="filepath", interactive=False, elem_id="sheet", format="png")
+    sheet = _picture("Grid", "sheet")
 
     def paint_grid(past: list[str], *values: Any) -> tuple[Any, ...]:
         path, cells = studio.grid(_setting(studio, values[4:]), *map(str, values[:4]))
@@ -273,7 +297,8 @@ def _varying(studio: Studio, inputs: list[Any], kept: list[Any]) -> None:
 def _looking(studio: Studio, inputs: list[Any], said: Any) -> None:
     words = gr.Textbox(label="Words of the prompt, separated by commas", elem_id="words")
     inside = gr.Button("Look inside", variant="primary", elem_id="inside")
-    maps = gr.Gallery(label="Maps", columns=3, elem_id="maps", object_fit="contain", format="png")
+    maps = gr.Gallery(label="Maps", columns=3, elem_id="maps", object_fit="contain", format="png", buttons=KEEP,
+                      height="auto")  # fmt: skip
 
     def look_inside(text: str, *values: Any) -> tuple[Any, ...]:
         named = [word.strip() for word in (text or "").split(",") if word.strip()]

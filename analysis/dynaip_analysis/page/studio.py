@@ -38,9 +38,11 @@ NUMBERS = {"seed": int, "steps": int, "guidance": float, "scale": float}
 class GivenReference:
     """A reference as the page has it: a file, where it may appear (a box, a mask, None for everywhere), how strongly it acts."""
 
-    image: str | Path | Image.Image
+    image: str | Path | bytes | Image.Image
     region: Box | Image.Image | None = None
     scale: float = 1.0
+    name: str = "the reference"
+    """What messages call a picture that is no path."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Studio:
 
     def _kept(self, one: GivenReference) -> ReferenceSetting:
         """A reference whose files lie in the studio's folder, named by their content."""
-        picture = read_picture(one.image, "the reference", max_pixels=MAX_PIXELS)
+        picture = read_picture(one.image, one.name, max_pixels=MAX_PIXELS)
         region = self._keep(one.region, "masks") if isinstance(one.region, Image.Image) else one.region
         kept = ReferenceSetting(image=self._keep(picture, "references"), region=region, scale=one.scale)
         kept.reference()  # refused now rather than while painting
@@ -147,7 +149,7 @@ class Studio:
             raise InputError("the two options of the grid are the same: choose another one for the rows")
         if len(columns) * len(rows) > MAX_CELLS:
             raise InputError(f"{len(columns)} x {len(rows)} pictures are too many: {MAX_CELLS} at most")
-        cells = [(changed(changed(setting, across, one), down, other), f"{across} {one}, {down} {other}")
+        cells = [(changed(changed(setting, across, one), down, other), f"{across} {one}\n{down} {other}")
                  for other in rows for one in columns]  # fmt: skip
         painted = [self.paint(cell) for cell, _ in cells]
         sheet = contact_sheet([each.image for each in painted], [words for _, words in cells], len(columns))
@@ -170,12 +172,14 @@ class Studio:
             if wrong is not None:
                 raise InputError(f"decoupling: there is no {wrong!r}; write {', '.join(self.policies)}")
             return words
-        return [_number(option, word) for word in words]
+        return [number(option, word) for word in words]
 
 
-def _number(option: str, word: str) -> Any:
+def number(option: str, text: str | None) -> Any:
+    """Read what an option's field holds; None where it is empty, ``InputError`` where it holds no such number."""
+    word = (text or "").strip()
     try:
-        return NUMBERS.get(option, float)(word)
+        return NUMBERS.get(option, float)(word) if word else None
     except ValueError:
         kind = "whole number" if NUMBERS.get(option) is int else "number"
         raise InputError(f"{option}: {word!r} is no {kind}; write values such as 0, 1, 2") from None

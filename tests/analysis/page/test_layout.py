@@ -25,6 +25,7 @@ pytestmark = [
     ),
 ]
 HOSTILE = 'a star <img src=x onerror="document.title=1"><script>document.title=2</script>'
+STEPS = "#steps :is(input, textarea)"
 SLOW = 180_000
 """Milliseconds: the machine may be busy."""
 
@@ -60,11 +61,11 @@ def opened(browser: Any, address: str, width: int = 1400) -> tuple[Any, list[str
     return page, asked
 
 
-def paint(page: Any, prompt: str, folder: Path) -> Path:
+def paint(page: Any, prompt: str, folder: Path, steps: str = "1") -> Path:
     """Fill in a prompt, paint, and wait for the new picture."""
     before = set((folder / "pictures").glob("*.png"))
     page.fill("#prompt textarea", prompt)
-    page.fill("#steps input", "1")
+    page.fill(STEPS, steps)
     page.click("#paint")
     page.wait_for_function("() => document.querySelector('#said textarea').value.startsWith('painted in')")
     (new,) = set((folder / "pictures").glob("*.png")) - before
@@ -113,15 +114,48 @@ def test_a_reference_with_a_box_is_painted_and_taken_along(
     assert Image.open(again).tobytes() == Image.open(masked).tobytes()
 
 
+def test_what_is_compared_or_on_a_grid_enters_the_history(served: tuple[str, Path], browser: Any) -> None:
+    page, _ = opened(browser, served[0])
+    page.fill("#prompt textarea", "a star")
+    page.fill(STEPS, "1")
+    page.get_by_role("tab", name="Compare").click()
+    page.click("#keep")
+    page.wait_for_function("() => document.querySelector('#said textarea').value.startsWith('kept')")
+    page.click("#compare")
+    page.wait_for_selector("#pair-1 img")
+    page.get_by_role("tab", name="Grid").click()
+    page.fill("#columns :is(input, textarea)", "5, 6")
+    page.fill("#rows :is(input, textarea)", "1")
+    page.click("#grid")
+    page.wait_for_selector("#sheet img")
+    page.get_by_role("tab", name="History").click()
+    page.wait_for_function("() => document.querySelectorAll('#history .thumbnail-item').length == 4")
+    page.locator("#history .thumbnail-item").first.click()
+    page.wait_for_function("() => document.querySelector('#said textarea').value.startsWith('the setting of')")
+    assert page.input_value("#seed input") == "6", "the last cell of the grid comes first"
+
+
 def test_a_hostile_prompt_on_a_phone_and_another_visitor(served: tuple[str, Path], browser: Any) -> None:
     address, folder = served
     page, _ = opened(browser, address, 400)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     other, _ = opened(browser, address)
-    picture = paint(page, HOSTILE, folder)
-    assert PictureRecord.read(picture).setting.prompt == HOSTILE
+    asked = PictureRecord.read(paint(page, HOSTILE, folder, steps="")).setting
+    assert asked.prompt == HOSTILE
+    assert asked.steps is None and asked.guidance is None, "what nobody filled in is the run's own"
     assert page.title() == "DynaIP: microworld"
     assert page.locator("#painted img").count() == 1 and other.locator("#painted img").count() == 0
+
+
+def test_what_is_wrong_with_a_file_is_said_in_our_words(served: tuple[str, Path], browser: Any, tmp_path: Path) -> None:
+    page, _ = opened(browser, served[0])
+    (tmp_path / "words.png").write_text("no picture")
+    page.set_input_files("#reference-1 input[type=file]", tmp_path / "words.png")
+    page.wait_for_selector("#reference-1 img", state="attached")
+    page.fill("#prompt textarea", "a star")
+    page.click("#paint")
+    page.wait_for_function("() => document.querySelector('#said textarea').value.startsWith('dynaip')")
+    assert page.input_value("#said textarea").startswith("dynaip: words.png")
 
 
 def test_no_file_outside_is_served(served: tuple[str, Path], tmp_path: Path) -> None:

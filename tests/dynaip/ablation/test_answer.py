@@ -24,7 +24,7 @@ def test_a_clear_winner_is_called_clear() -> None:
     assert found.decided
     assert "excludes zero" in found.headline
     assert "the runner-up b" in found.headline
-    assert any("Against c, the first arm" in detail and "excludes zero" in detail for detail in found.details)
+    assert any("over the first arm, c" in detail and "excludes zero" in detail for detail in found.details)
 
 
 def test_a_near_tie_cannot_be_told_apart() -> None:

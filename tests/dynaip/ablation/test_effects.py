@@ -41,6 +41,16 @@ def test_axes_are_what_configs_differ_in() -> None:
     assert axes[0].of["concat-coupled"] == "concat"
 
 
+def test_levels_that_are_mappings_are_called_by_their_arms() -> None:
+    vit = [{"use": "vit", "levels": {"low": depth}} for depth in (0.2, 0.4)]
+    made = {name: config("hmoe", "dynamic", encoder=encoder) for name, encoder in zip(("shallow", "deep"), vit)}
+    (axis,) = axes_of(made)
+    assert (axis.name, axis.levels, axis.of["deep"]) == ("encoder", ("shallow", "deep"), "deep")
+    crossed = {f"{name}-{fusion}": config(fusion, "dynamic", encoder=encoder)
+               for name, encoder in zip("sd", vit) for fusion in ("hmoe", "concat")}  # fmt: skip
+    assert axes_of(crossed)[1].levels == ('vit levels={"low": 0.2}', 'vit levels={"low": 0.4}')
+
+
 def test_axes_that_split_the_arms_alike_are_one() -> None:
     made = {
         "a": config("hmoe", "dynamic", adapter={"tokens": 4}),

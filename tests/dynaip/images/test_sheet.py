@@ -26,6 +26,13 @@ def test_a_word_is_written_below_and_cut_where_it_is_too_long() -> None:
     assert (below < 128).any() and (below[:, -GAP:] == 255).all()
 
 
+def test_every_line_of_the_words_has_its_place() -> None:
+    one, two = (contact_sheet([Image.new("RGB", (90, 60), "red")], [words]) for words in ("seed 1", "seed 1\nlow 2"))
+    first, second = (np.asarray(two)[top : top + 17] < 128 for top in (GAP + 60, GAP + 60 + 17))
+    assert two.height == one.height + 17 and first.any() and second.any()
+    assert np.array_equal(np.asarray(one)[: GAP + 60 + 14], np.asarray(two)[: GAP + 60 + 14])
+
+
 def test_a_sheet_does_not_outgrow_memory() -> None:
     sheet = contact_sheet([Image.new("RGB", (4000, 200))] * 4, [""] * 4)
     assert max(sheet.size) < WIDEST + 100
