@@ -62,7 +62,7 @@ gpu: $(STAMP)
 	$(BIN)/python -m tests.gpu
 
 bench: $(STAMP)
-	$(BIN)/python -m pytest tests/benchmarks/test_counts.py tests/benchmarks/bench_growth.py tests/benchmarks/bench_times.py tests/benchmarks/bench_training.py tests/benchmarks/bench_recording.py -s -q -p no:cacheprovider
+	$(BIN)/python -m pytest tests/benchmarks/test_counts.py tests/benchmarks/bench_growth.py tests/benchmarks/bench_times.py tests/benchmarks/bench_training.py tests/benchmarks/bench_recording.py tests/benchmarks/bench_tables.py -s -q -p no:cacheprovider
 
 # Without the backend that tests draw with: a notebook shows what pyplot draws.
 notebooks: $(STAMP)

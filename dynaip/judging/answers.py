@@ -71,11 +71,11 @@ def understood(reply: Reply, kind: Kind, swapped: bool = False) -> tuple[State, 
     value, why = fields[kind], str(fields.get("reason", ""))[:2000]
     if kind == "choice":
         if value not in CHOICES:
-            return "malformed", None, f"choice {str(value)[:40]!r} is none of {', '.join(CHOICES)}"
+            return "malformed", None, f"choice {repr(value)[:40]} is none of {', '.join(CHOICES)}"
         own = "second" if swapped else "first"
         return "answered", 0.5 if value == "tie" else float(value == own), why
     if type(value) is not int or not 0 <= value <= HIGHEST:
-        return "malformed", None, f"score {str(value)[:40]!r} is no whole number from 0 to {HIGHEST}"
+        return "malformed", None, f"score {repr(value)[:40]} is no whole number from 0 to {HIGHEST}"
     return "answered", float(value), why
 
 

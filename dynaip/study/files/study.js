@@ -97,6 +97,7 @@
     at("text").value = text;
     at("file").href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
     at("file").download = "answers-" + data.study + "-" + (state.rater.replace(/[^A-Za-z0-9_-]+/g, "_") || state.seed) + ".json";
+    at("file").focus({ preventScroll: true });
   }
 
   function begin() {
@@ -121,6 +122,7 @@
     at("begin").textContent = "Go on";
   }
   at("begin").addEventListener("click", begin);
+  at("rater").addEventListener("keydown", (event) => { if (event.key === "Enter" && !event.isComposing) begin(); });
   at("back").addEventListener("click", back);
   at("tie").addEventListener("click", () => choose("tie"));
   for (const button of document.querySelectorAll(".choice")) {

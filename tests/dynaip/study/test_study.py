@@ -23,7 +23,7 @@ from dynaip.study.analysis import outcomes, read_answers
 from dynaip.study.design import arms_of, draw_pairs
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PROMPT = "a </script><script>document.title='taken'</script> star"
+PROMPT = f"a </script><script>document.title='taken'</script> star{'fish' * 20}"
 STRENGTHS = {"good": 1.0, "middle": 0.0, "bad": -1.0}
 
 
@@ -37,7 +37,7 @@ def ablation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for k in range(12):
         (root / "cases" / f"case-{k}").mkdir(parents=True)
         picture(rng).save(root / "cases" / f"case-{k}" / "ref-0.png")
-        references = json.dumps([{"image": f"case-{k}/ref-0.png", "region": None}])
+        references = json.dumps([{"image": f"case-{k}/ref-0.png", "region": None}] * 4)
         rows.append({"case": f"case-{k}", "suite": "single", "prompt": PROMPT, "seed": k, "references": references})
         for name in STRENGTHS:
             if (name, k) != ("middle", 0):
@@ -127,7 +127,7 @@ def test_in_a_browser(ablation: Path, tmp_path: Path) -> None:
         "playwright.sync_api", reason='playwright is not installed: pip install "dynaip[browser]"'
     )
     page_file = tmp_path / "study.html"
-    given = ["--pairs", "3", "--checks", "1", "--question", "cp", "--question", "pf"]
+    given = ["--pairs", "2", "--checks", "1", "--question", "cp", "--question", "pf"]
     assert main(["study", str(ablation), "-o", str(page_file), *given]) == 0
     key = json.loads((tmp_path / "study.key.json").read_text())
     data = json.loads(page_file.read_text().partition('id="data">')[2].partition("</script>")[0])
@@ -139,7 +139,7 @@ def test_in_a_browser(ablation: Path, tmp_path: Path) -> None:
         hand = drive(browser, page_file, data, phone, touch=True)
         browser.close()
     for found, seen in (desk, hand):
-        assert found["study"] == key["study"] and len(found["answers"]) == 3 * 2 + 1 == len(seen)
+        assert found["study"] == key["study"] and len(found["answers"]) == 2 * 2 + 1 == len(seen)
         for each, (left, side) in zip(found["answers"], seen, strict=True):
             pair = shown[each["pair"]]
             on_left = "a" if data["images"][pair["a"]] == left else "b"
@@ -162,7 +162,7 @@ def drive(browser: Any, file: Path, data: dict[str, Any], options: dict[str, Any
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.goto(file.resolve().as_uri())
     page.fill("#rater", "<b>hand</b>" if touch else "<b>desk</b>")
-    page.click("#begin")
+    page.click("#begin") if touch else page.press("#rater", "Enter")
     seen: list[tuple[str, str]] = []
     keys = {"left": "ArrowLeft", "right": "ArrowRight", "tie": "ArrowDown"}
     count = sum(len(pair["questions"]) for pair in data["pairs"])
@@ -194,7 +194,7 @@ def drive(browser: Any, file: Path, data: dict[str, Any], options: dict[str, Any
             page.tap("[data-side=left]") if touch else page.keyboard.press("ArrowLeft")
             place += 1
     with page.expect_download() as download:
-        page.click("#file")
+        page.click("#file") if touch else page.keyboard.press("Enter")
     found = json.loads(Path(download.value.path()).read_text())
     assert found == json.loads(page.input_value("#text"))
     assert page.title() == "demo: which picture is better?" and not errors, errors

@@ -285,6 +285,18 @@ def test_many_rows_are_read_as_one_by_one(tmp_path: Path, suffix: str, monkeypat
     assert list(rows.TextRows([file]).scan(["n"])) == [alone(text) for text in texts]
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_rows_of_each_piece_are_read_at_once(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dynaip_plugins.sources.table import rows, scans
+
+    monkeypatch.setattr(scans, "CHUNK", 300)
+    monkeypatch.setattr(rows.TextRows, "_parsed", lambda *given: pytest.fail("one by one"))
+    wanted = [{"n": place, "s": "x, {"} for place in range(60)]
+    texts, file = [json.dumps(row) for row in wanted], tmp_path / f"t.{suffix}"
+    file.write_text("\n".join(texts) if suffix == "jsonl" else f"[{', '.join(texts)}]")
+    assert list(rows.TextRows([file]).scan(["n"])) == wanted
+
+
 def test_csv_columns_of_many_rows(tmp_path: Path) -> None:
     from dynaip_plugins.sources.table.rows import TextRows
 

@@ -146,6 +146,8 @@ class VlmMetric(Metric):
                 "take replay away to ask them"
                 if self.config.replay
                 else "failed ones are asked again by the same command"
+                if states["failed"] or states["never asked"]
+                else "these answers are kept, so change how is asked (structured, max_tokens, rubrics), or lower coverage"
             )
             raise DynaIPError(
                 f"{line}, and coverage asks for {self.config.coverage:.0%}: {again}; what was said is in {self.ledger.path}"

@@ -99,7 +99,10 @@ def json_rows(data: bytes, edges: NDArray[np.int64]) -> list[Any] | None:
     None where one of them is no JSON: then they have to be read one by one.
     """
     text = np.frombuffer(b" " + data + b" ", dtype=np.uint8).copy()
-    text[0], text[1 + int(edges[-1]) :] = ord("["), ord("]")
+    last = int(edges[-1])
+    if len(edges) > 2 and text[last] == COMMA == text[int(edges[1])]:  # of a list that goes on: no entry follows here
+        text[last] = ord(" ")
+    text[0], text[1 + last :] = ord("["), ord("]")
     text[edges[1:-1]] = COMMA
     with suppress(ValueError, RecursionError), _no_collection():
         found = json.loads(text.tobytes())

@@ -138,7 +138,7 @@ def test_states_are_no_zeros(
     server.behave = behave
     with pytest.raises(DynaIPError, match=rf"3 of 4 questions \(1 {state}\), and coverage asks for 95%") as caught:
         build(rubrics=["pf"]).score(cases, images)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "change how is asked (structured" in str(caught.value)
     with pytest.warns(Note, match=f"1 {state}"):
         rows = build(rubrics=["pf"], coverage=0.7).score(cases, images)
     assert [row["pf_answered"] for row in rows] == [1, 0, 1, 1]
