@@ -20,6 +20,8 @@ from transformers import (
     DINOv3ViTModel,
     RadioConfig,
     RadioModel,
+    Siglip2VisionConfig,
+    Siglip2VisionModel,
     SiglipVisionConfig,
     SiglipVisionModel,
     ViTConfig,
@@ -44,6 +46,17 @@ def _clip(model: Any, pixels: Tensor) -> Tensor:
 
 def _first(name: str) -> Callable[[Any, Tensor], Tensor]:
     return lambda model, pixels: getattr(model, name)(pixels)
+
+
+NAFLEX = {name: value for name, value in SHAPE.items() if name != "image_size"} | {"num_patches": 16}
+
+
+def _naflex(model: Any, pixels: Tensor) -> Tensor:
+    """Patches by two loops, each by its rows, columns and colours."""
+    edge = pixels.shape[-1] // 8
+    cut = [pixels[:, :, y * 8 : y * 8 + 8, x * 8 : x * 8 + 8] for y in range(edge) for x in range(edge)]
+    rows = torch.stack([each.permute(0, 2, 3, 1).flatten(1) for each in cut], dim=1)
+    return model.embeddings(rows, torch.tensor([[edge, edge]] * len(pixels)))
 
 
 def _radio(model: Any, pixels: Tensor) -> Tensor:
@@ -81,6 +94,10 @@ class Kind:
 KINDS = {
     "clip": Kind(
         lambda: CLIPVisionModel(CLIPVisionConfig(**SHAPE)), MIDDLE | HALVES, 1, _clip,
+        lambda model: model.encoder.layers, lambda model, pixels: {"attention_mask": None},
+    ),
+    "naflex": Kind(
+        lambda: Siglip2VisionModel(Siglip2VisionConfig(**NAFLEX)), {"resample": 2, "patch_size": 8} | HALVES, 0, _naflex,
         lambda model: model.encoder.layers, lambda model, pixels: {"attention_mask": None},
     ),
     "siglip": Kind(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +43,26 @@ class Family:
     """Arguments of ``forward`` for pixels of another size than the model was trained on."""
     normalises: bool = False
     """Whether the model takes pixels in [0, 1] and normalises them itself."""
+    pooling: bool = False
+    """Whether its pooled output is that of a head; else it is the normed class token."""
+    naflex: bool = False
+    """Whether it takes patches with the shape of their grid instead of pixels; here the grid is a square."""
 
 
 _ANY_SIZE = {"interpolate_pos_encoding": True}
-_CLIP = Family("CLIP", "CLIPVisionModel", lambda config: 1, call=_ANY_SIZE)
-_SIGLIP = Family("SigLIP", "SiglipVisionModel", lambda config: 0, headless={"vision_use_head": False}, call=_ANY_SIZE)
+_HEADLESS = {"vision_use_head": False}
+_CLIP = Family("CLIP", "CLIPVisionModel", lambda config: 1, call=_ANY_SIZE, pooling=True)
+_SIGLIP = Family("SigLIP", "SiglipVisionModel", lambda config: 0, headless=_HEADLESS, call=_ANY_SIZE, pooling=True)
+_NAFLEX = Family(
+    "SigLIP 2 NaFlex", "Siglip2VisionModel", lambda config: 0, headless=_HEADLESS, pooling=True, naflex=True
+)
 FAMILIES = {
     "clip": _CLIP,
     "clip_vision_model": _CLIP,
     "siglip": _SIGLIP,
     "siglip_vision_model": _SIGLIP,
+    "siglip2": _NAFLEX,
+    "siglip2_vision_model": _NAFLEX,
     "vit": Family("ViT or DINO", "ViTModel", lambda config: 1, loading={"add_pooling_layer": False}, call=_ANY_SIZE),
     "dinov2": Family("DINOv2", "Dinov2Model", lambda config: 1),
     "dinov2_with_registers": Family(
@@ -61,10 +71,7 @@ FAMILIES = {
     "dinov3_vit": Family("DINOv3", "DINOv3ViTModel", lambda config: 1 + config.num_register_tokens),
     "radio": Family("C-RADIO", "RadioModel", lambda config: config.num_summary_tokens, normalises=True),
 }
-"""``model_type`` of a config -> how its tower is read. SigLIP 2 of a fixed size has SigLIP's classes."""
-
-NAFLEX = frozenset({"siglip2", "siglip2_vision_model"})
-"""``model_type`` of towers whose patches follow each picture's shape, so that they have no grid of their own."""
+"""``model_type`` of a config -> how its tower is read. SigLIP 2 of a fixed size has SigLIP's classes, NaFlex has its own."""
 
 
 class Tower(nn.Module):
@@ -105,17 +112,23 @@ class Tower(nn.Module):
                     hooks.callback(layer.register_forward_hook(keep(number)).remove)
                 else:
                     hooks.callback(layer.register_forward_pre_hook(keep_first, with_kwargs=True).remove)
-            self.model(pixels, **self.family.call)
+            self._run(pixels)
         return {number: found[number][:, self.prefix :] for number in wanted}
 
     @torch.no_grad()
     def pooled(self, pixels: Tensor) -> Tensor:
         """One embedding a picture (B x C): the normed class token, SigLIP's pooled output, C-RADIO's summary."""
-        output = self.model(pixels, **self.family.call)
+        output = self._run(pixels)
         if "summary" in output:
             return output.summary
-        head = self.family.name in ("CLIP", "SigLIP")
-        return output.pooler_output if head else output.last_hidden_state[:, 0]
+        return output.pooler_output if self.family.pooling else output.last_hidden_state[:, 0]
+
+    def _run(self, pixels: Tensor) -> Any:
+        if not self.family.naflex:
+            return self.model(pixels, **self.family.call)
+        count, patches = len(pixels), patches_of(pixels, int(self.model.config.patch_size))
+        shapes = torch.full((count, 2), self.edge)  # on the host, where the model reads it
+        return self.model(patches, torch.ones(patches.shape[:2], device=pixels.device, dtype=torch.long), shapes)
 
     def mark(self) -> str:
         """Tell two towers of one shape apart by a weight of the first layer, without reading gigabytes."""
@@ -131,6 +144,13 @@ class Tower(nn.Module):
             "image_size": self.preprocessing.size,
             "weights": self.mark(),
         }
+
+
+def patches_of(pixels: Tensor, patch: int) -> Tensor:
+    """Patches as rows, row by row (B x 3 x S x S -> B x N x 3 patch^2), each by its rows, columns and then colours."""
+    count, colours, height, width = pixels.shape
+    cut = pixels.reshape(count, colours, height // patch, patch, width // patch, patch)
+    return cut.permute(0, 2, 4, 3, 5, 1).reshape(count, -1, patch * patch * colours)
 
 
 def layers_of(model: nn.Module) -> nn.ModuleList:
@@ -170,7 +190,7 @@ def load_tower(
                 **family.loading,
                 **({} if whole else family.headless),
             )
-        own = _preprocessing(family, where, revision, model.config.image_size)
+        own = _preprocessing(family, where, revision, _own_size(model.config))
     except (OSError, ValueError, RuntimeError, SafetensorError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{who}: {name} cannot be loaded as a vision tower ({one_line(error)})") from error
     refuse_missing(report["missing_keys"], f"{who}: {name}", f"{family.name} vision model")
@@ -178,8 +198,16 @@ def load_tower(
     return Tower(model, family, own.resized_to(size), name)
 
 
+def _own_size(config: Any) -> int:
+    """Edge of the pixels that a tower was trained on; a NaFlex has a grid of positions instead."""
+    grid = getattr(config, "num_patches", None)
+    return int(config.image_size) if grid is None else round(grid**0.5) * int(config.patch_size)
+
+
 def _preprocessing(family: Family, where: Path | str, revision: str | None, size: int) -> Preprocessing:
-    return inside_the_model(size) if family.normalises else own_preprocessing(where, revision, size)
+    """A NaFlex keeps a picture's shape: of one that is not square the middle is cut, so that nothing is squeezed."""
+    found = inside_the_model(size) if family.normalises else own_preprocessing(where, revision, size)
+    return replace(found, shorter_edge=found.size) if family.naflex else found
 
 
 def _check_size(size: int | None, patch: int, who: str) -> None:
@@ -193,10 +221,6 @@ def _check_size(size: int | None, patch: int, who: str) -> None:
 def _family(config: Any, families: Collection[str]) -> Family:
     kind = config.model_type
     if kind not in families:
-        if kind in NAFLEX and "siglip" in families:
-            raise ValueError(
-                "it is a NaFlex, without a size of its own: take google/siglip2-so400m-patch14-384, which has one"
-            )
         known = ", ".join(sorted({FAMILIES[each].name for each in families}))
         raise ValueError(f"it is a {kind}, and what can be read is {known}")
     return FAMILIES[kind]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +44,22 @@ def test_options_of_generation_are_those_of_the_runs_own_config(tmp_path: Path) 
     assert options_of(tmp_path) == {}
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "training: [",
-        "just words",
-        "backbone: flux",
-        "training: {steps: 6}",
-        "\x00",
-        f"a: {'[' * 3000}",
-        "evaluation: {options: 3}",
-    ],
+DAMAGED = (
+    "",
+    "training: [",
+    "just words",
+    "backbone: flux",
+    "training: {steps: 6}",
+    "\x00",
+    "evaluation: {options: 3}",
 )
-@pytest.mark.parametrize("command", [["generate", "RUN", "a star"], ["evaluate", "RUN"], ["analyze", "RUN", "routing"]])
+COMMANDS = (["generate", "RUN", "a star"], ["evaluate", "RUN"], ["analyze", "RUN", "routing"])
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [*product(COMMANDS, DAMAGED), (COMMANDS[1], f"a: {'[' * 3000}")],
+)
 def test_a_damaged_config_of_a_run_is_refused_in_one_line(
     tmp_path: Path, text: str, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

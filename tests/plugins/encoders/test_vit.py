@@ -20,18 +20,21 @@ from transformers import (
     Dinov2Config,
     DINOv3ViTConfig,
     RadioConfig,
+    Siglip2Config,
+    Siglip2Model,
     SiglipConfig,
     SiglipImageProcessor,
     SiglipModel,
     SiglipVisionConfig,
     ViTImageProcessor,
 )
+from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
 from dynaip.config import ComponentSpec
 from dynaip.errors import ConfigError, InputError
 from dynaip.promises import check_levels, check_pixels
 from dynaip.registry import registry
-from dynaip_plugins.shared.towers import FAMILIES, Tower, layers_of
+from dynaip_plugins.shared.towers import FAMILIES, Tower, layers_of, load_tower
 from tests.tiny_towers import KINDS, save
 
 
@@ -72,7 +75,13 @@ def test_other_sizes_interpolate_positions(tower: tuple[str, Any, Path]) -> None
     assert pixels.shape == (2, 3, 48, 48) and encoder.grid == (6, 6)
     found = encoder(pixels)["high"]
     assert found.shape == (2, 36, 24)
-    if name in ("dinov2", "dinov2_registers", "dinov3", "radio"):  # their embeddings take any size by themselves
+    if name in (
+        "dinov2",
+        "dinov2_registers",
+        "dinov3",
+        "radio",
+        "naflex",
+    ):  # their embeddings take any size by themselves
         torch.testing.assert_close(found, KINDS[name].by_hand(model, pixels)[3], atol=1e-5, rtol=1e-5)
     else:
         with torch.no_grad():
@@ -245,9 +254,22 @@ def test_true_sizes_on_meta(name: str) -> None:
     assert AutoConfig.for_model(config.model_type) is not None
 
 
-@pytest.mark.parametrize("kind", ["siglip2", "siglip2_vision_model"])
-def test_a_tower_without_a_size_is_refused_with_one_that_has_it(kind: str, tmp_path: Path) -> None:
-    AutoConfig.for_model(kind).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"it is a NaFlex, .*take google/siglip2-so400m-patch14-384") as caught:
-        build(tmp_path)
-    assert "\n" not in str(caught.value)
+def test_a_square_picture_is_seen_by_a_naflex_as_its_own_processor_shows_it(tmp_path: Path) -> None:
+    """Whole models give their vision half; a picture that is not square gives its middle, and nothing of it is squeezed."""
+    own = Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16)
+    torch.manual_seed(0)
+    vision = KINDS["naflex"].make().config.to_dict()
+    text = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 9, "projection_size": 24}
+    whole = Siglip2Model(Siglip2Config(vision_config=vision, text_config=text)).eval()
+    whole.save_pretrained(tmp_path)
+    own.save_pretrained(tmp_path)
+    square, wide = pictures()[0], Image.linear_gradient("L").rotate(90).resize((80, 40)).convert("RGB")
+    tower = load_tower(str(tmp_path), whole=True)
+    given = {name: torch.as_tensor(np.asarray(value)) for name, value in own(square, return_tensors="np").items()}
+    with torch.no_grad():
+        expected = whole.vision_model(**given).pooler_output
+    torch.testing.assert_close(tower.pooled(tower.preprocessing.pixels([square])), expected, atol=1e-5, rtol=1e-5)
+    encoder = build(tmp_path)
+    assert encoder.fit == "crop" and encoder.grid == (4, 4) and not hasattr(encoder.tower.model, "head")
+    middle, squeezed = encoder.preprocess([wide.crop((20, 0, 60, 40)), wide.resize((40, 40))])
+    assert (encoder.preprocess([wide]) - middle).abs().max() < 0.05 < 0.3 < (middle - squeezed).abs().max()

@@ -72,11 +72,11 @@ def drawn(count: int, suite: str, identities: str = "own") -> tuple[list[Case], 
 
 @pytest.mark.parametrize("suite", ["single", "multi2"])
 def test_perfect_and_swapped_scenes(metric: OracleMetric, suite: str) -> None:
-    perfect = metric.score(*drawn(40, suite))
+    perfect = metric.score(*drawn(16, suite))
     assert np.mean([row["cp"] for row in perfect]) > 0.97
     assert np.mean([row["pf"] for row in perfect]) > 0.97
     assert set(perfect[0]) == set(metric.columns)
-    swapped = metric.score(*drawn(40, suite, "shifted"))
+    swapped = metric.score(*drawn(16, suite, "shifted"))
     assert np.mean([row["cp"] for row in swapped]) < 0.05
     assert np.mean([row["pf"] for row in swapped]) > 0.97
     assert len(PROMPTED) == 4

@@ -47,7 +47,7 @@ def mean(rows: list[dict[str, float]], name: str) -> float:
 
 @pytest.mark.parametrize("suite", ["single", "multi2"])
 def test_renders_are_crisp_and_their_own(suite: str) -> None:
-    cases, scenes = drawn(8, suite)
+    cases, scenes = drawn(5, suite)
     found = metric().score(cases, pictures(scenes))
     assert mean(found, "outline") > 0.93
     assert mean(found, "outline_own") == 1
@@ -59,7 +59,7 @@ def test_renders_are_crisp_and_their_own(suite: str) -> None:
 def test_planted_faults_are_told_apart() -> None:
     judge = metric(model=None)
     assert judge.columns == ("outline", "outline_own", "outline_variant")
-    cases, scenes = drawn(8)
+    cases, scenes = drawn(5)
     own = judge.score(cases, pictures(scenes))
     for change, column in ((another_form, "outline_variant"), (another_category, "outline_own")):
         changed = [replace(scene, subjects=tuple(change(s) for s in scene.subjects)) for scene in scenes]

@@ -13,7 +13,7 @@ class VitConfig(ComponentConfig):
     """Which vision transformer, and which of its layers."""
 
     model: str = "facebook/dinov2-large"
-    """Hub id, folder or bundle with a CLIP, SigLIP, SigLIP 2 (fixed size), ViT, DINO, DINOv2, DINOv3 or C-RADIO tower."""
+    """Hub id, folder or bundle with a CLIP, SigLIP, SigLIP 2 (NaFlex, too), ViT, DINO, DINOv2, DINOv3 or C-RADIO tower."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     levels: dict[str, int | float] | None = Field(default=None, min_length=1)
