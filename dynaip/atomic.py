@@ -25,8 +25,7 @@ def replacing(path: Path) -> Generator[Path]:
     The file's name ends in ``.part`` (nothing that looks for pictures or tables finds it), so writers are told the format.
     Raises ``InputError`` if a folder lies where the file should be.
     """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder, and a file has to be there: remove it or give it another name")
+    check_file(path)
     make_folder(path.parent)
     part = _part(path)
     try:
@@ -65,6 +64,12 @@ def make_folder(path: Path) -> None:
         for folder in (*reversed(path.parents), path):
             check_folder(folder)
         raise
+
+
+def check_file(path: Path) -> None:
+    """Raise ``InputError`` if a folder lies where a file is about to be written."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, and a file has to be there: remove it or give it another name")
 
 
 def check_folder(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,14 @@ class Loaded:
 
     def __repr__(self) -> str:
         return f"{type(self.pipe).__name__} with {self.dyna.summary()}"
+
+    @property
+    def guidance(self) -> float | None:
+        """Scale of classifier-free guidance that is taken where none is asked for; None where the pipeline does not say."""
+        name = next(iter(self.dyna.backbone.guided(1.0)), "")
+        parameter = signature(type(self.pipe).__call__).parameters.get(name)
+        found = self.options.get(name, parameter.default if parameter else None)
+        return float(found) if isinstance(found, (int, float)) else None
 
     def generate(
         self,

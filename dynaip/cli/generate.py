@@ -48,7 +48,7 @@ def generate(
         float | None, typer.Option("--guidance", help="True classifier-free guidance; 1 is off.")
     ] = None,
     negative: Annotated[
-        str | None, typer.Option("--negative", metavar="TEXT", help="What to keep away from; needs --guidance above 1.")
+        str | None, typer.Option("--negative", metavar="TEXT", help="What to keep away from; needs guidance above 1.")
     ] = None,
     subject: Annotated[
         list[str] | None,
@@ -105,7 +105,7 @@ def generate(
         ComponentSpec.parse("decoupling", decoupling)
     references = setting.read()
     world = dynaip.load(run, attention_backend=attention_backend)
-    _tell_idle(setting)
+    _tell_idle(setting, world.guidance)
     seeds = list(range(seed, seed + number))
     images = setting.paint(world, seeds, references)
     paths = [out if number == 1 else out.with_stem(f"{out.stem}-{each}") for each in seeds]
@@ -133,14 +133,15 @@ def _setting(run: str, prompt: str, given: list[Any], **options: Any) -> Picture
         return PictureSetting(run=run, prompt=prompt, references=references, **options)
 
 
-def _tell_idle(setting: PictureSetting) -> None:
-    """What was asked for and will not act."""
+def _tell_idle(setting: PictureSetting, own: float | None) -> None:
+    """What was asked for and will not act; ``own`` is the guidance that the run has by itself."""
     if not setting.references:
         named = {"--granularity": setting.granularity, "--decoupling": setting.decoupling, "--fit": setting.fit}
         idle = [name for name, value in named.items() if value]
         more = f"; nothing comes of {' and '.join(idle)}" if idle else ""
         tell(f"without --ref the base model paints alone, and the adapter adds nothing{more}")
-    if setting.negative_prompt and (setting.guidance or 0) <= 1:
+    guidance = own if setting.guidance is None else setting.guidance
+    if setting.negative_prompt and guidance is not None and guidance <= 1:
         tell("nothing comes of --negative without --guidance above 1")
 
 

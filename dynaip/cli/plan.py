@@ -108,10 +108,11 @@ def _show(found: dict[str, Any], plan: TrainingPlan, machine: Machine) -> None:
     echo(f"while pairs are encoded: {found['memory']['while_encoding'] / GIB:.1f} GiB; a pair takes "
          f"{plan.pair_bytes / 1e6:.2f} MB of the cache")  # fmt: skip
     time = "" if found["seconds"] is None else (
-        f", about {found['seconds']:.2f} s a step and {found['hours']:.1f} hours for "
+        f", about {_short(found['seconds'])} s a step and {_duration(found['hours'])} for "
         f"{plan.settings.steps} steps" + (f" of {found['trainings']} trainings" if found["trainings"] > 1 else "")
     )  # fmt: skip
-    echo(f"a step: {found['flops'] / 1e12:.1f} TFLOPs{time}")
+    flops = f"{found['flops'] / 1e12:.1f} TFLOPs" if found["flops"] >= 1e11 else f"{found['flops'] / 1e9:.1f} GFLOPs"
+    echo(f"a step: {flops}{time}")
     how = "with" if found["checkpointing"] else "without"
     verdict = "fits" if found["fits"] else "does not fit"
     echo(
@@ -121,3 +122,11 @@ def _show(found: dict[str, Any], plan: TrainingPlan, machine: Machine) -> None:
         echo(f"the base is shared out among {plan.processes} processes, each with its part (training.shard_base)")
     if found["remedy"]:
         echo(found["remedy"])
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.2f}" if seconds >= 0.1 else f"{seconds:.1g}"
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 0.1 else f"{60 * hours:.1f} minutes"

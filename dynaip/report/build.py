@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from dynaip.ablation.answer import label, minus, summarise
 from dynaip.ablation.effects import Effects, answer, effects
 from dynaip.ablation.statistics import Estimate, collect, metrics_of
-from dynaip.atomic import write_text
+from dynaip.atomic import check_file, write_text
 from dynaip.contracts.section import SectionContent
 from dynaip.errors import InputError
 from dynaip.notes import tell
@@ -48,6 +48,7 @@ def build_report(directory: Path, *others: Path, out: Path | None = None) -> Pat
     """
     for each in (directory, *others):
         _check(each)
+    check_file((out or directory) / "report.html")
     ablation = join([directory, *others], out or directory) if others else AblationDirectory.read(directory)
     lines = damage(ablation)
     views = suites(ablation)

@@ -48,7 +48,8 @@ class ReportTable:
 
     def latex(self) -> str:
         """A table for ``booktabs``; nothing in it is taken for a command."""
-        spans = "l" + "r" * (len(self.columns) - 1)
+        words = [any(isinstance(row[place], str) for row in self.rows) for place in range(len(self.columns))]
+        spans = "l" + "".join("l" if each else "r" for each in words[1:])
         head, *body = [self.columns, *([_text(cell) for cell in row] for row in self.rows)]
         lines = [" & ".join(_latex(cell) for cell in line) + r" \\" for line in (head, *body)]
         inside = "\n".join(["\\toprule", lines[0], "\\midrule", *lines[1:], "\\bottomrule"])

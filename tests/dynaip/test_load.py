@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def test_it_paints_as_the_command_line_does(tmp_path: Path) -> None:
     assert main([*arguments, "-o", str(tmp_path / "out.png")]) == 0
     world = dynaip.load("microworld")
     assert world.options == {"num_inference_steps": 16, "true_cfg_scale": 3.0, "negative_prompt": ""}
+    assert world.guidance == 3.0 and replace(world, options={}).guidance == 1.0, "FLUX's pipeline has none by itself"
     image = world.generate("a large star on sea", Reference(tmp_path / "ref.png"), seed=5)
     assert ImageChops.difference(image, Image.open(tmp_path / "out.png")).getbbox() is None
     # What is given goes before the run's own.

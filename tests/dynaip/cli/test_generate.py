@@ -97,9 +97,11 @@ def test_fit_is_that_of_the_references(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_what_needs_a_reference_is_told_without_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    idle = ["--granularity", "low=1.5", "--fit", "pad"]
+    idle = ["--granularity", "low=1.5", "--fit", "pad", "--negative", "a heart", "--guidance", "1"]
     assert main(["generate", "microworld", "a star", "--steps", "1", *idle, "-o", str(tmp_path / "a.png")]) == 0
-    assert "the adapter adds nothing; nothing comes of --granularity and --fit" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "the adapter adds nothing; nothing comes of --granularity and --fit" in told
+    assert "nothing comes of --negative without --guidance above 1" in told
 
 
 def test_what_is_not_finite_is_not_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
+
+from dynaip.report.build import build_report
 
 ARMS = {"hmoe-dynamic": 0.45, "hmoe-coupled": 0.36, "concat-dynamic": 0.40, "concat-coupled": 0.33}
 PROMPT = 'a star </script><script>document.title="taken"</script> "onerror=alert(1) <img src=x onerror=alert(2)>'
@@ -92,10 +95,18 @@ def _noise(rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic ablation directory that tests only read."""
     return write_ablation(tmp_path_factory.mktemp("finished") / "demo")
+
+
+@pytest.fixture(scope="session")
+def html(finished: Path) -> str:
+    """The page of that ablation, built once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return build_report(finished).read_text(encoding="utf-8")
 
 
 @pytest.fixture

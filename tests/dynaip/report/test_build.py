@@ -48,9 +48,9 @@ def page(directory: Path) -> tuple[str, Page]:
 
 
 @pytest.fixture(scope="module")
-def built(finished: Path) -> tuple[str, Page]:
-    """The page of a finished ablation, built once."""
-    return page(finished)
+def built(html: str) -> tuple[str, Page]:
+    """The page of a finished ablation."""
+    return html, Page(html)
 
 
 def test_contents(built: tuple[str, Page]) -> None:
@@ -112,10 +112,10 @@ def test_nothing_remote(built: tuple[str, Page]) -> None:
     assert "@import" not in html
 
 
-def test_images_are_embedded_and_a_broken_one_is_said(ablation: Path) -> None:
-    (next((ablation / "arms").glob("hmoe-dynamic-*")) / "samples" / "single-000" / "0.png").write_bytes(b"not an image")
-    html, _ = page(ablation)
-    assert html.count("data:image/png;base64,") > 40
+def test_images_are_embedded_and_a_broken_one_is_said(built: tuple[str, Page], small: Path) -> None:
+    assert built[0].count("data:image/png;base64,") > 40
+    (next((small / "arms").glob("hmoe-dynamic-*")) / "samples" / "single-000" / "0.png").write_bytes(b"not an image")
+    assert page(small)[0].count("no image:") == built[0].count("no image:") + 1
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,10 @@ def test_a_directory_that_is_no_ablation(tmp_path: Path) -> None:
         build_report(tmp_path)
 
 
-def test_rebuilding_needs_no_torch(ablation: Path) -> None:
+def test_rebuilding_needs_no_torch(small: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from dynaip.report.build import build_report;"
-        f"build_report(Path({str(ablation)!r}));"
+        f"build_report(Path({str(small)!r}));"
         "bad = {'torch', 'diffusers', 'transformers'} & set(sys.modules); assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -40,3 +40,8 @@ def test_latex_holds_no_command_of_others() -> None:
     row = next(line for line in text.splitlines() if line.startswith("=1"))
     assert len(re.findall(r"(?<!\\)&", row)) == 2
     assert not re.search(r"(?<![\\])[%#]", row)
+
+
+def test_latex_stands_words_to_the_left_and_figures_to_the_right() -> None:
+    table = ReportTable("x", "x", ("arm", "verdict", "p", "cases"), (("b", "higher", 0.01, 3), ("c", "open", None, 3)))
+    assert "\\begin{tabular}{llrr}" in table.latex()
