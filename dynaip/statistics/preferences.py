@@ -10,6 +10,8 @@ import numpy as np
 from dynaip.statistics.intervals import Floats, interval
 
 DRAWS = 1000
+PARTS = 200
+"""Draws from which a part's variance is taken, at most."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,12 @@ def bradley_terry(wins: Floats, *, virtual: float = 0.1, rounds: int = 500) -> F
 
 
 def rank(answers: Sequence[Preference], *, draws: int = DRAWS, seed: int = 0) -> Ranking:
-    """Strengths and duels with 95 % intervals: raters, and cases if there are several, are drawn again with all answers."""
+    """Strengths and duels with 95 % intervals: raters, and cases if there are several, are drawn again with all answers.
+
+    Drawing both counts the chance of a single answer three times; draws are brought to the variance for two ways of belonging
+    together: that by raters plus that by cases minus that by answers (Cameron, Gelbach and Miller 2011, "Robust Inference With
+    Multiway Clustering").
+    """
     if not answers:
         return Ranking([], [])
     arms = list(dict.fromkeys(name for each in answers for name in (each.one, each.other)))
@@ -92,18 +99,40 @@ def rank(answers: Sequence[Preference], *, draws: int = DRAWS, seed: int = 0) ->
     own, shown = (_drawn(rng, count, draws) for count in (len(raters), len(cases)))
     value = bradley_terry(wins.sum(axis=(0, 1)))
     drawn = bradley_terry(np.einsum("dr,dc,rcij->dij", own, shown, wins, optimize=True))
+    alone = _drawn_alone(rng, wins, min(draws, PARTS)) if min(len(raters), len(cases)) > 1 else None
+
+    def of(arms_weights: Floats) -> Floats:
+        figure = drawn @ arms_weights
+        if alone is None:
+            return figure
+        by_rater, by_case, by_answer = (float(np.var(part @ arms_weights)) for part in alone)
+        wanted = max(by_rater + by_case - by_answer, by_rater, by_case)
+        middle = value @ arms_weights
+        return middle + (figure - middle) * (wanted / max(float(np.var(figure)), 1e-12)) ** 0.5
+
+    unit = np.eye(len(arms))
     games = (wins + wins.swapaxes(-1, -2)).sum(axis=(0, 1))
     units = min(len(raters), len(cases)) if len(cases) > 1 else len(raters)
     order = sorted(range(len(arms)), key=lambda k: -value[k])
     strengths = [
-        Strength(arms[k], float(value[k]), *interval(drawn[:, k], units), round(games[k].sum())) for k in order
+        Strength(arms[k], float(value[k]), *interval(of(unit[k]), units), round(games[k].sum())) for k in order
     ]
     duels = [
-        _duel(arms[i], arms[j], float(value[i] - value[j]), drawn[:, i] - drawn[:, j], units, round(games[i, j]))
+        _duel(arms[i], arms[j], float(value[i] - value[j]), of(unit[i] - unit[j]), units, round(games[i, j]))
         for at, i in enumerate(order)
         for j in order[at + 1 :]
     ]
     return Ranking(strengths, duels)
+
+
+def _drawn_alone(rng: np.random.Generator, wins: Floats, draws: int) -> tuple[Floats, Floats, Floats]:
+    """Log-strengths where raters alone are drawn again, cases alone, and answers (of one rater on one case) alone."""
+    answers = wins.reshape(-1, *wins.shape[2:])
+    each = (wins.sum(axis=1), wins.sum(axis=0), answers[answers.any(axis=(1, 2))])
+    by_rater, by_case, by_answer = (
+        bradley_terry(np.einsum("dn,nij->dij", _drawn(rng, len(part), draws), part, optimize=True)) for part in each
+    )
+    return by_rater, by_case, by_answer
 
 
 def _drawn(rng: np.random.Generator, count: int, draws: int) -> Floats:

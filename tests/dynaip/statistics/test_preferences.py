@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from scipy.stats import t
 
 from dynaip.statistics.preferences import Preference, bradley_terry, rank
 
@@ -50,6 +51,17 @@ def test_intervals_cover_known_preferences() -> None:
             hits += each.low <= truth[each.arm] <= each.high
             count += 1
     assert hits / count >= 0.88
+
+
+def test_answers_that_share_nothing_count_once() -> None:
+    """Where neither raters nor cases differ, the interval is that of a share of independent answers, not of raters and cases."""
+    rng = np.random.default_rng(5)
+    answers = [Preference(str(r), "a", "b", float(rng.random() < 0.6), str(c)) for r in range(40) for c in range(12)]
+    [duel] = rank(answers).duels
+    share = np.mean([each.share for each in answers])
+    reach = t.ppf(0.975, 11) * (share * (1 - share) / (480 - 40)) ** 0.5
+    assert duel.share == pytest.approx(share, abs=0.005)
+    assert duel.high - duel.low == pytest.approx(2 * reach, rel=0.25)
 
 
 def test_a_clear_preference_is_told_and_none_is_not() -> None:
