@@ -50,9 +50,11 @@ def compare(
     if format_:
         from dynaip.report.effects import effects
         from dynaip.report.formats import as_text
-        from dynaip.report.scored import named, scored_rows, subjects_of
+        from dynaip.report.scored import named, scored_rows, subjects_of, tell_unnamed
 
         rows, of = scored_rows(named(runs)), subjects_of(subjects) if subjects else None
+        if subjects and of:
+            tell_unnamed(subjects, of, rows)
         echo(as_text(effects(rows, metrics=metric, subjects=of, margin=margin, seed=seed), format_), nl=False)
         return
     compared = compare_runs(runs)

@@ -10,6 +10,7 @@ import numpy as np
 
 from dynaip.ablation.statistics import PRODUCTS, SuiteScores, collect, metrics_of
 from dynaip.errors import InputError
+from dynaip.notes import tell
 from dynaip.statistics.comparisons import Verdict, holm, verdict
 from dynaip.statistics.hierarchical import Gap, Hierarchy
 from dynaip.statistics.intervals import DRAWS, LEVEL, Floats
@@ -80,11 +81,30 @@ def effects(
         if _there(suite, metric, arm)
     ]
     gaps = [_gap(suite, metric, arm, other, subjects, draws, seed) for suite, metric, arm, other in found]
+    _tell_apart(suites, metrics or known, against or arms[0])
     adjusted = holm([gap.p if gap else float("nan") for _, gap in gaps])
     return [
         _effect(suite, metric, arm, other, own, gap, p, margin)
         for (suite, metric, arm, other), (own, gap), p in zip(found, gaps, adjusted, strict=True)
     ]
+
+
+def _tell_apart(suites: Sequence[SuiteScores], metrics: Sequence[str], against: str) -> None:
+    """Say where arms do not have the same: a difference over few of the cases looks like any other in a table."""
+    for suite in suites:
+        scored = {name: [arm for arm in suite.arms if _there(suite, name, arm)] for name in metrics}
+        for arm in suite.arms:
+            if lacking := [name for name, having in scored.items() if having and arm not in having]:
+                tell(f"{suite.suite}: {arm} has no numbers in {', '.join(lacking)}, which other arms have")
+            both = [name for name, having in scored.items() if {arm, against} <= set(having)]
+            if arm == against or not both:
+                continue
+            has = [np.isfinite(_parts(suite, both[0], name)[0]).any(axis=0) for name in (arm, against)]
+            shared, every = int((has[0] & has[1]).sum()), int((has[0] | has[1]).sum())
+            if shared < every:
+                tell(
+                    f"{suite.suite}: {arm} and {against} share {shared} of {every} cases: their difference is over these"
+                )
 
 
 def _with_product(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,11 @@ def shown(each: Effect) -> list[str]:
     """One row as people read it."""
     difference, p = "", ""
     if each.against:
-        difference = f"{each.difference:+.3f} {_interval(each.difference_low, each.difference_high)}".strip()
+        difference = (
+            ""
+            if each.difference != each.difference
+            else f"{each.difference:+.3f} {_interval(each.difference_low, each.difference_high)}".strip()
+        )
         p = "" if each.p_holm != each.p_holm else "<0.001" if each.p_holm < 0.001 else f"{each.p_holm:.3f}"
     value = f"{each.value:.3f} {_interval(each.low, each.high)}".strip()
     return [each.suite, each.metric, each.arm, str(each.cases), value, difference, p, each.verdict]

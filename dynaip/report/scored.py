@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dynaip.config.differences import differences
 from dynaip.errors import InputError
+from dynaip.notes import tell
 from dynaip.reading import Row, mapping, table
 
 SEED = "training.seed"
@@ -21,6 +23,13 @@ def scored_rows(runs: dict[str, Path]) -> list[Row]:
         found = table(path)
         if not found or not {"case", "suite"} <= found[0].keys():
             raise InputError(f"{path} has no scores: dynaip evaluate (or score) makes them")
+        if len(arms := sorted({str(row["arm"]) for row in found if row.get("arm")})) > 1:
+            raise InputError(
+                f"{path} holds {len(arms)} arms: name their folders, {runs[name] / 'arms' / arms[0]} for one"
+            )
+        counted = Counter((row["suite"], row["case"]) for row in found)
+        if twice := [case for (_, case), count in counted.items() if count > 1]:
+            raise InputError(f"{path} has {len(twice)} cases more than once, {twice[0]} for one: leave one row of each")
         rows += [{**row, "arm": arm, "seed": seed} for row in found]
     return rows
 
@@ -54,7 +63,17 @@ def subjects_of(path: Path) -> dict[str, str]:
     rows = table(path)
     if not rows or not {"case", "subject"} <= rows[0].keys():
         raise InputError(f"{path} needs the columns case and subject")
+    if unnamed := sum(row["subject"] in (None, "") for row in rows):
+        raise InputError(f"{path}: {unnamed} of {len(rows)} rows name no subject: name one for each case")
     return {str(row["case"]): str(row["subject"]) for row in rows}
+
+
+def tell_unnamed(path: Path, of: Mapping[str, str], rows: Sequence[Row]) -> None:
+    """Say how many cases the table of subjects does not name: each counts as a subject of its own."""
+    cases = {str(row["case"]) for row in rows}
+    if lacking := sorted(cases - of.keys()):
+        few = f"{len(lacking)} of {len(cases)} cases are not in it, {lacking[0]} for one"
+        tell(f"{path}: {few}: each counts as a subject of its own")
 
 
 def named(folders: Sequence[Path]) -> dict[str, Path]:

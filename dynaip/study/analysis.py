@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,12 +12,14 @@ import numpy as np
 
 from dynaip.errors import InputError
 from dynaip.notes import tell
-from dynaip.reading import mapping
 from dynaip.statistics.agreement import DRAWS, Figure, alpha, over_units
 from dynaip.statistics.comparisons import holm
 from dynaip.statistics.intervals import Floats
 from dynaip.statistics.preferences import Preference, Ranking, rank
+from dynaip.suggest import one_line
 
+ENDINGS = (".json", ".txt")
+"""Of raters' files: the page offers a file, and its text to copy."""
 SHARES = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 
@@ -51,12 +54,13 @@ class Answers:
 
 
 def read_answers(folder: Path, key: Mapping[str, Any], missed: int = 0) -> list[Answers]:
-    """Raters' files in a folder, one a rater; files of another study, damaged ones and inattentive raters are told and left out.
+    """Raters' files in a folder (json, or the same text as txt), one a rater; what is left out or unfinished is told.
 
+    Left out are files of another study, damaged ones, those without an answer, and inattentive raters.
     ``missed`` is how many checks a rater may answer wrongly. Raises ``InputError`` if nobody is left.
     """
     found: dict[str, Answers] = {}
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(each for each in folder.glob("*") if each.suffix.lower() in ENDINGS):
         try:
             answers = _read(path, key)
         except InputError as error:
@@ -68,6 +72,7 @@ def read_answers(folder: Path, key: Mapping[str, Any], missed: int = 0) -> list[
             tell(f"{path.name}: {answers.rater} answered twice; the first file counts")
             continue
         pairs = key["pairs"]
+        _tell_unfinished(path, answers, key)
         wrong = sum(pairs[pair]["check"] and choice != "a" for (pair, _), choice in answers.choices.items())
         if wrong > missed:
             tell(f"{path.name}: {answers.rater} answered {wrong} attention checks wrongly and is left out")
@@ -78,21 +83,49 @@ def read_answers(folder: Path, key: Mapping[str, Any], missed: int = 0) -> list[
     return list(found.values())
 
 
+def _tell_unfinished(path: Path, answers: Answers, key: Mapping[str, Any]) -> None:
+    """A rater may stop at any time; what there is counts, and how much it is has to be known."""
+    checks = [pair for pair, about in key["pairs"].items() if about["check"]]
+    real = (len(key["pairs"]) - len(checks)) * len(key["questions"])
+    given = {pair for pair, _ in answers.choices}
+    done = sum(pair not in checks for pair, _ in answers.choices)
+    if done < real:
+        tell(f"{path.name}: {answers.rater} answered {done} of {real} questions; they count")
+    if checks and not given & set(checks):
+        tell(
+            f"{path.name}: {answers.rater} met no attention check, so nothing says whether they looked; their answers count"
+        )
+
+
+def _mapping(path: Path) -> Mapping[str, Any]:
+    """A file's JSON, whatever program saved it; ``InputError`` in one line if it holds none."""
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path.name} is damaged ({one_line(error)})") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path.name} is damaged: it holds no keys and values")
+    return cast("dict[str, Any]", found)
+
+
 def _read(path: Path, key: Mapping[str, Any]) -> Answers | None:
     """A file's answers; None for a file that is the key itself, or another thing."""
-    raw = mapping(path)
+    raw = _mapping(path)
     if "answers" not in raw:
         return None
     if raw.get("study") != key["study"]:
         raise InputError(f"{path.name} answers another study")
     choices: dict[tuple[str, str], str] = {}
-    entries: list[Any] = raw["answers"] if isinstance(raw["answers"], list) else []
-    for entry in entries:
+    entries: Any = raw["answers"]
+    if not isinstance(entries, list) or not entries:
+        raise InputError(f"{path.name} holds no answers")
+    for entry in cast("list[Any]", entries):
         each = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
         pair, question, choice = (str(each.get(name)) for name in ("pair", "question", "choice"))
         if pair not in key["pairs"] or question not in key["questions"] or choice not in SHARES:
             raise InputError(f"{path.name} is damaged: an answer names no pair, question or choice of the study")
-        choices[pair, question] = choice
+        if choices.setdefault((pair, question), choice) != choice:
+            raise InputError(f"{path.name} is damaged: it answers one question in two ways")
     return Answers(str(raw.get("rater") or path.stem), choices)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from PIL import Image
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dynaip.config import ComponentConfig
 from dynaip.contracts import Benchmark, Case, CaseReference
@@ -30,6 +30,13 @@ class CopyConfig(ComponentConfig):
     """Where your copy lies: a folder, or the hub id of the data set. Nothing of it comes with this package."""
     size: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] | None = (1024, 1024)
     """Height and width of what is painted; None leaves it to the base."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "folder" not in given:
+            raise ValueError("no copy is named: give --data FOLDER, or folder in a config")
+        return given
 
     @field_validator("folder", mode="before")
     @classmethod

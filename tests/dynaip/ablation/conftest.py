@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,8 @@ def dynaip_components():
 
 @pytest.fixture(scope="session")
 def plugin_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("plugins") / "components_of_ones_own.py"
+    """One file a session, whoever asks for it: two files of one name are refused."""
+    path = tmp_path_factory.getbasetemp() / "components_of_ones_own.py"
     path.write_text(PLUGIN)
     return path
 
@@ -108,36 +110,39 @@ def ablation_file(
     tmp_path: Path, plugin_file: Path, tiny_flux_folder: Path, tiny_clip_folder: Path
 ) -> Callable[..., Path]:
     """Write an ablation's YAML; ``extra`` is added at its end."""
+    return partial(written, tmp_path, plugin_file, tiny_flux_folder, tiny_clip_folder)
+
+
+def written(
+    folder: Path, plugin: Path, flux: Path, clip: Path, extra: dict[str, Any] | None = None, **training: Any
+) -> Path:
+    """The YAML of an ablation in a folder, and its base beside it."""
     import yaml
 
-    def make(extra: dict[str, Any] | None = None, **training: Any) -> Path:
-        base = {
-            "backbone": {"use": "flux", "model": str(tiny_flux_folder)},
-            "encoder": {"use": "clip", "model": str(tiny_clip_folder), "levels": {"low": 1, "mid": 2, "high": 4}},
-            "fusion": "hmoe",
-            "decoupling": "dynamic",
-            "adapter": {"token_width": 16},
-            "source": {"use": "microworld", "size": 16, "pixels": 64},
-            "training": {"steps": 4, "batch_size": 4, "learning_rate": 0.01, "checkpoint_every": 2, **training},
-            "evaluation": {
-                "benchmark": {"use": "microworld", "single": 3, "multi2": 2},
-                "suites": ["single", "multi2"],
-                "metrics": ["colour"],
-                "batch_size": 2,
-                "options": {"num_inference_steps": 1},
-            },
-            "plugins": [str(plugin_file)],
-        }
-        file = tmp_path / "base.yaml"
-        file.write_text(yaml.safe_dump(base))
-        path = tmp_path / "ablation.yaml"
-        default = {
-            "base": str(file),
-            "plugins": [str(plugin_file)],
-            "axes": {"decoupling": ["dynamic", "coupled"]},
-            "jobs": 2,
-        }
-        path.write_text(yaml.safe_dump(default | (extra or {})))
-        return path
-
-    return make
+    base = {
+        "backbone": {"use": "flux", "model": str(flux)},
+        "encoder": {"use": "clip", "model": str(clip), "levels": {"low": 1, "mid": 2, "high": 4}},
+        "fusion": "hmoe",
+        "decoupling": "dynamic",
+        "adapter": {"token_width": 16},
+        "source": {"use": "microworld", "size": 16, "pixels": 64},
+        "training": {"steps": 4, "batch_size": 4, "learning_rate": 0.01, "checkpoint_every": 2, **training},
+        "evaluation": {
+            "benchmark": {"use": "microworld", "single": 3, "multi2": 2},
+            "suites": ["single", "multi2"],
+            "metrics": ["colour"],
+            "batch_size": 2,
+            "options": {"num_inference_steps": 1},
+        },
+        "plugins": [str(plugin)],
+    }
+    file, path = folder / "base.yaml", folder / "ablation.yaml"
+    file.write_text(yaml.safe_dump(base))
+    default = {
+        "base": str(file),
+        "plugins": [str(plugin)],
+        "axes": {"decoupling": ["dynamic", "coupled"]},
+        "jobs": 2,
+    }
+    path.write_text(yaml.safe_dump(default | (extra or {})))
+    return path

@@ -142,3 +142,6 @@ def test_mistakes_are_one_line(
 def test_benchmark_and_metric_are_needed(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["score", "uno"]) == 2
     assert "add --benchmark NAME and --metric NAME" in capsys.readouterr().err
+    command = ["score", "uno", "--benchmark", "xverse", "--metric", "acme_red", "--plugin", os.environ["ACME"]]
+    assert main(command) == 2
+    assert "no copy is named: give --data FOLDER" in capsys.readouterr().err

@@ -88,6 +88,20 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert [(row["arm"], row["seeds"]) for row in read] == [("a0", "2"), ("b0", "1")]
     assert main(["compare", *runs, "--format", "latex", "--margin", "0.5"]) == 0
     assert "equivalent" in capsys.readouterr().out
+    read_errors: list[str] = []
+    own = frame[frame.arm == "base"].drop(columns="arm")
+    (tmp_path / "subjects.csv").write_text(
+        "case,subject\n" + "".join(f"{k},s\n" for k in range(30)), encoding="utf-8-sig"
+    )
+    for change in (own.assign(cp="high")[:25], pd.concat([own, own[:5]]), frame):
+        change.to_parquet(tmp_path / "b0" / "scores.parquet")
+        main(["compare", *runs, "--format", "markdown", "--subjects", str(tmp_path / "subjects.csv")])
+        read_errors.append(capsys.readouterr().err)
+    assert "s: b0 has no numbers in cp, cp_pf, mean_cp_pf, which other arms have" in read_errors[0]
+    assert "s: b0 and a0 share 25 of 40 cases: their difference is over these" in read_errors[0]
+    assert "10 of 40 cases are not in it, 30 for one: each counts as a subject of its own" in read_errors[0]
+    assert "has 5 cases more than once, 0 for one" in read_errors[1]
+    assert "holds 3 arms: name their folders" in read_errors[2] and "b0/arms/base for one" in read_errors[2]
     (tmp_path / "b0" / "scores.parquet").unlink()
     assert main(["compare", *runs, "--format", "csv"]) == 2
     assert "has no scores: dynaip evaluate" in capsys.readouterr().err

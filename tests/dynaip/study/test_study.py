@@ -104,10 +104,22 @@ def test_known_preferences_come_back(ablation: Path, tmp_path: Path, capsys: pyt
     (folder / "lazy.json").write_text(json.dumps(lazy))
     (folder / "other.json").write_text(json.dumps({**answer(key, 98, rng), "study": "another"}))
     (folder / "again.json").write_text(json.dumps(answer(key, 3, rng)))
+    (folder / "0.json").rename(folder / "0.TXT")
+    (folder / "1.json").write_text((folder / "1.json").read_text(), encoding="utf-8-sig")
+    odd = answer(key, 97, rng)["answers"]
+    two_ways = [*odd, {**odd[0], "choice": "a" if odd[0]["choice"] == "b" else "b"}]
+    for name, answers in (("none", []), ("word", "all"), ("two-ways", two_ways)):
+        (folder / f"{name}.json").write_text(json.dumps({**answer(key, 97, rng), "answers": answers}))
+    (folder / "letter.txt").write_text("Dear all")
     with pytest.warns(Note) as told:
         raters = read_answers(folder, key)
     lines = " ".join(str(each.message) for each in told)
     assert len(raters) == 15
+    assert (
+        lines.count("holds no answers") == 2
+        and "answers one question in two ways" in lines
+        and "letter.txt is damaged" in lines
+    )
     assert "r99 answered 3 attention checks wrongly" in lines and "another study" in lines and "answered twice" in lines
     for found in outcomes(raters, key, draws=150):
         assert [each.arm for each in found.ranking.strengths] == ["good", "middle", "bad"]
@@ -200,6 +212,17 @@ def drive(browser: Any, file: Path, data: dict[str, Any], options: dict[str, Any
     assert page.title() == "demo: which picture is better?" and not errors, errors
     context.close()
     return found, seen
+
+
+def test_who_stopped_early_counts_and_is_told(tmp_path: Path) -> None:
+    pairs = {name: {"a": "x", "b": "y", "case": name, "check": name == "k"} for name in ("p", "q", "k")}
+    key = {"study": "s", "pairs": pairs, "questions": ["cp"]}
+    answers = [{"pair": "p", "question": "cp", "choice": "a"}]
+    (tmp_path / "anna.json").write_text(json.dumps({"study": "s", "rater": "anna", "answers": answers}))
+    with pytest.warns(Note) as told:
+        assert len(read_answers(tmp_path, key)) == 1
+    lines = " ".join(str(each.message) for each in told)
+    assert "anna answered 1 of 2 questions; they count" in lines and "anna met no attention check" in lines
 
 
 def test_nobody_is_one_line(tmp_path: Path) -> None:
