@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dynaip.cli.output import echo
+from dynaip.device import choose
 from dynaip.errors import InputError
 
 from .bundle import ASSETS, MicroworldBundle
@@ -40,6 +41,7 @@ def build(
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the base: a minute or two at first.")] = False,
 ) -> None:
     """Make all embedded models again from a seed."""
+    choose(device)  # one that is not here is refused before what trains is imported
     ran = MicroworldBundle().build(
         out, seed=seed, scale=scale, minutes=minutes, threads=threads, device=device, stages=stage or [],
         compiled=compiled, eager=eager, beside=beside, waits=waits,
@@ -56,6 +58,7 @@ def measure(
     device: Device = "auto",
 ) -> None:
     """Measure models on held-out scenes and write their card."""
+    choose(device)
     if folder is not None and not folder.is_dir():
         raise InputError(f"{folder} is no folder of models")
     echo(f"wrote {MicroworldBundle().measure(folder, count=count, threads=threads, device=device)}")

@@ -31,7 +31,7 @@ def given() -> list[GivenReference]:
 
 
 def test_a_picture_is_painted_again_from_its_file_and_by_its_command(
-    studio: Studio, given: list[GivenReference], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    studio: Studio, given: list[GivenReference], tmp_path: Path
 ) -> None:
     level, other = studio.levels[0], studio.policies[1]
     setting = studio.setting(
@@ -39,9 +39,9 @@ def test_a_picture_is_painted_again_from_its_file_and_by_its_command(
     )
     assert setting.granularity == {level: 2.0} and setting.decoupling == other
     one = studio.paint(setting)
-    assert PictureRecord.read(one.path).setting.references[0].region == (0.0, 0.0, 0.5, 1.0)
-    assert main(["reproduce", str(one.path), "-o", str(tmp_path / "again.png")]) == 0
-    assert "pixel for pixel" in capsys.readouterr().out
+    kept = PictureRecord.read(one.path).setting
+    assert kept.references[0].region == (0.0, 0.0, 0.5, 1.0)
+    assert kept.paint(studio.world)[0].tobytes() == one.image.tobytes()
     assert main(shlex.split(setting.command(str(tmp_path / "command.png")))[1:]) == 0
     assert Image.open(tmp_path / "command.png").tobytes() == Image.open(one.path).tobytes()
 
@@ -55,12 +55,12 @@ def test_two_settings_side_by_side_are_on_one_seed(studio: Studio, given: list[G
 
 def test_a_grid_has_a_picture_for_every_two_values(studio: Studio, given: list[GivenReference]) -> None:
     setting = studio.setting("a star", given[:1], steps=1)
-    path, cells = studio.grid(setting, "seed", "0, 1", "scale", "0, 1, 2")
+    path, cells = studio.grid(setting, "seed", "0, 1", "scale", "0, 2")
     assert [(each.setting.seed, each.setting.references[0].scale) for each in cells] == [
-        (seed, scale) for scale in (0, 1, 2) for seed in (0, 1)]  # fmt: skip
+        (seed, scale) for scale in (0, 2) for seed in (0, 1)]  # fmt: skip
     width, height = cells[0].image.size
     sheet = Image.open(path)
-    assert 2 * width < sheet.width < 3 * width and sheet.height > 3 * height
+    assert 2 * width < sheet.width < 3 * width and sheet.height > 2 * height
     alone = studio.paint(changed(changed(setting, "seed", 1), "scale", 2.0))
     assert alone.image.tobytes() == cells[-1].image.tobytes()
 

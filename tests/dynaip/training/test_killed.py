@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from dynaip.cli.app import main
+
 ROOT = Path(__file__).parents[3]
 ENV = os.environ | {
     "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("", "plugins", "analysis")),
@@ -39,11 +41,25 @@ def done(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=300, check=False)
 
 
+Here = Callable[[list[str]], tuple[int, str]]
+
+
+@pytest.fixture
+def here(capfd: pytest.CaptureFixture[str]) -> Here:
+    """Run a command in this process, which has everything loaded; its exit code, and what it said."""
+
+    def run(command: list[str]) -> tuple[int, str]:
+        capfd.readouterr()
+        return main(command[3:]), capfd.readouterr().err
+
+    return run
+
+
 def started(command: list[str], run: Path, *, step: int) -> subprocess.Popen[str]:
     """Start a training and wait until it has checkpointed a step."""
     process = subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 240
-    while not list(run.glob(f"checkpoints/step-{step:06d}")):
+    while max((int(folder.name[5:]) for folder in run.glob("checkpoints/step-*")), default=0) < step:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -51,32 +67,31 @@ def started(command: list[str], run: Path, *, step: int) -> subprocess.Popen[str
 
 
 def test_killed_resumed_stopped_resumed_and_with_workers(
-    train: Callable[..., Path], command: Any, same_weights: Any, lines: Any, tmp_path: Path
+    train: Callable[..., Path], command: Any, same_weights: Any, lines: Any, tmp_path: Path, here: Here
 ) -> None:
     """One run, killed once and asked to stop once, on the way with two loader workers, is the straight one's twin."""
-    training = {"steps": 250, "checkpoint_every": 1}
+    training = {"steps": 120, "checkpoint_every": 1}
     straight, run = train(tmp_path / "straight", training=training), tmp_path / "run"
     arguments = command("--run", str(run), **training)
     process = started(arguments, run, step=3)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    again = done(arguments)
-    assert again.returncode == 2
-    assert "add --resume" in again.stderr
+    code, said = here(arguments)
+    assert code == 2
+    assert "add --resume" in said
 
     before = len(lines(run / "samples.jsonl"))
     process = started([*arguments, "--resume", "-s", "training.workers=2"], run, step=before + 2)
-    second = done([*arguments, "--resume"])
-    assert second.returncode == 2, "two processes on one folder"
-    assert f"in use by process {process.pid}" in second.stderr
-    assert len(second.stderr.strip().splitlines()) == 1
+    code, said = here([*arguments, "--resume"])
+    assert code == 2, "two processes on one folder"
+    assert f"in use by process {process.pid}" in said
+    assert len(said.strip().splitlines()) == 1
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
     assert process.returncode == 75, said
     assert "go on with --resume" in said
 
-    last = done([*arguments, "--resume"])
-    assert last.returncode == 0, last.stderr
+    assert here([*arguments, "--resume"])[0] == 0
     assert same_weights(straight, run)
     assert lines(run / "samples.jsonl") == lines(straight / "samples.jsonl")
     assert not (run / ".lock").exists()
@@ -142,7 +157,9 @@ def test_two_processes_train_the_adapter_that_one_trains(
         assert one == pytest.approx(alone, abs=1e-6)
 
 
-def test_a_process_that_dies_ends_the_training_which_goes_on_later(command: Any, lines: Any, tmp_path: Path) -> None:
+def test_a_process_that_dies_ends_the_training_which_goes_on_later(
+    command: Any, lines: Any, tmp_path: Path, here: Here
+) -> None:
     run, training = tmp_path / "run", {"steps": 300, "batch_size": 1, "checkpoint_every": 1}
     arguments = command("-o", str(run), **training)
     process = started([arguments[0], *LAUNCHER, *arguments[1:]], run, step=2)
@@ -156,8 +173,7 @@ def test_a_process_that_dies_ends_the_training_which_goes_on_later(command: Any,
     assert time.monotonic() - began < 60
     assert "another process of this training is gone" in said or "SIGKILL" in said
     before = max(int(folder.name[5:]) for folder in run.glob("checkpoints/step-*"))
-    again = done([*arguments, "--resume", "-s", f"training.steps={before + 1}"])
-    assert again.returncode == 0, again.stderr
+    assert here([*arguments, "--resume", "-s", f"training.steps={before + 1}"])[0] == 0
     assert [line["step"] for line in lines(run / "samples.jsonl")] == list(range(1, before + 2))
 
 

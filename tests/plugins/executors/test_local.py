@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from dynaip.config import ComponentSpec
@@ -106,7 +107,8 @@ def test_a_job_ends_with_the_process_that_runs_it(tmp_path: Path) -> None:
     """The executor's process is killed before its job has begun to look; whoever adopts the job is not its parent."""
     ready, left = tmp_path / "ready", tmp_path / "left"
     job_code = (
-        f"import sys, time, pathlib; sys.path.insert(0, {str(ROOT)!r}); pathlib.Path({str(ready)!r}).touch(); time.sleep(1);"
+        f"import os, sys, time, pathlib; sys.path.insert(0, {str(ROOT)!r});"
+        f"pathlib.Path({str(ready)!r}).write_text(str(os.getpid())); time.sleep(0.5);"
         "from dynaip.signals import end_with_parent; end_with_parent();"
         f"time.sleep(3); pathlib.Path({str(left)!r}).touch()"
     )
@@ -119,10 +121,20 @@ def test_a_job_ends_with_the_process_that_runs_it(tmp_path: Path) -> None:
     paths = os.pathsep.join(map(str, (ROOT, ROOT / "plugins")))
     process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths})
     deadline = time.monotonic() + 60
-    while not ready.exists() and time.monotonic() < deadline:
+    while not (ready.exists() and ready.read_text()) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.kill()
     process.wait()
-    time.sleep(6)
-    assert ready.exists()
+    job = int(ready.read_text())
+    while _runs(job) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(job)
     assert not left.exists()
+
+
+def _runs(number: int) -> bool:
+    """Whether a process is there and has not ended (whoever adopted it may not have asked for its code yet)."""
+    try:
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
