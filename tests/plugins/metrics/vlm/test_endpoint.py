@@ -95,6 +95,7 @@ def test_what_passes_is_asked_again(
         ("Retry-After", "30"), ("retry-after-ms", "30000"), ("Retry-After", "300"),
         ("Retry-After", formatdate(time.time() + 3600 * 24 * 365, usegmt=True)),
     ],
+    ids=["seconds", "milliseconds", "minutes", "date"],
 )  # fmt: skip
 def test_a_server_that_asks_to_wait_is_obeyed(
     name: str, value: str, server: Any, build: Any, cases: Any, images: Any, monkeypatch: pytest.MonkeyPatch
