@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -23,11 +24,12 @@ def replacing(path: Path) -> Generator[Path]:
     """Give a file beside ``path`` to write to, and put it in its place on leaving; an exception leaves nothing behind.
 
     The file's name ends in ``.part`` (nothing that looks for pictures or tables finds it), so writers are told the format.
+    It is this writer's own: where several write the same file at once, the last one's stays, whole.
     Raises ``InputError`` if a folder lies where the file should be.
     """
     check_file(path)
     make_folder(path.parent)
-    part = _part(path)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield part
         os.replace(part, path)
@@ -42,7 +44,7 @@ def replacing_folder(path: Path) -> Generator[Path]:
     Raises ``InputError`` if a file lies where the folder should be: it is the user's, and never removed.
     """
     check_folder(path)
-    part = _part(path)
+    part = path.with_name(f".{path.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     make_folder(part)
     try:
@@ -76,10 +78,6 @@ def check_folder(path: Path) -> None:
     """Raise ``InputError`` if a file lies where a folder should be."""
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file, and a folder has to be there: remove it or give it another name")
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
 
 
 def sync(path: Path) -> None:

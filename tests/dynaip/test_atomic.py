@@ -51,6 +51,19 @@ def test_a_writer_that_breaks_leaves_the_file_that_was_there(tmp_path: Path) -> 
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
 
 
+def test_of_two_writers_at_once_the_last_ones_file_stays_whole(tmp_path: Path) -> None:
+    file = tmp_path / "file.txt"
+    with replacing(file) as slow:
+        slow.write_text("half, ")
+        with replacing(file) as quick:
+            quick.write_text("quick")
+        assert file.read_text() == "quick"
+        with slow.open("a") as more:
+            more.write("then whole")
+    assert file.read_text() == "half, then whole"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
+
+
 def test_a_folder_that_breaks_leaves_the_one_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "step-000001"
     synced: list[str] = []
