@@ -68,7 +68,8 @@ def test_contents(built: tuple[str, Page]) -> None:
     assert (
         text.index("Does ") < text.index("highest CP·PF") < text.index("CP·PF by arm") < text.rindex("How to read this")
     )
-    assert html.count('class="strip"') == 8
+    assert html.index('class="strip"') < html.index('id="answer"'), "pictures come first"
+    assert html.count('class="strip"') == 1 + 8
     assert html.count('class="layout"') == 4
 
 
