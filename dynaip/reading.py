@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+JSON = (".json", ".txt")
+"""Endings of files whose text is JSON: text that somebody copied from a page is often saved as the second."""
 DEEPEST = 40
 """Levels of nesting beyond which a file is no record of a run."""
 
@@ -29,7 +31,9 @@ def mapping(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else read_yaml(path)
+        found: Any = (
+            json.loads(path.read_text(encoding="utf-8-sig")) if path.suffix.lower() in JSON else read_yaml(path)
+        )
     except RecursionError as error:
         raise InputError(f"{path} is damaged: nested too deeply") from error
     except (OSError, ValueError) as error:

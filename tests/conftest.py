@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.tiny_experiment import tiny_parts
+
 
 @pytest.fixture(scope="session")
 def tiny_flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -78,12 +80,7 @@ def experiment(tiny_flux_folder: Path, tiny_clip_folder: Path) -> Callable[..., 
     from dynaip.config import parse_experiment
 
     def make(**sections: Any) -> Any:
-        raw: dict[str, Any] = {
-            "backbone": {"use": "flux", "model": str(tiny_flux_folder)},
-            "encoder": {"use": "clip", "model": str(tiny_clip_folder), "levels": {"low": 1, "mid": 2, "high": 4}},
-            "fusion": "hmoe",
-            "decoupling": "dynamic",
-            "adapter": {"token_width": 16},
+        raw = tiny_parts(tiny_flux_folder, tiny_clip_folder) | {
             "source": {"use": "microworld", "size": 24, "pixels": 64},
             "training": {"steps": 6, "batch_size": 4, "learning_rate": 1e-3, "checkpoint_every": 2, "log_every": 1},
         }

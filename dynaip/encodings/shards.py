@@ -7,8 +7,6 @@ how they belong together.
 from __future__ import annotations
 
 import json
-import os
-import socket
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dynaip.atomic import replacing
 from dynaip.errors import DynaIPError
 
 TENSOR, TUPLE = "$tensor", "$tuple"
@@ -39,12 +38,8 @@ def write(file: Path, rows: Mapping[int, Any], details: Mapping[str, Any]) -> No
         shape = _taken_apart(value, own)
         tensors |= {f"{number}/{place}": tensor for place, tensor in enumerate(own)}
         header[str(number)] = {"value": shape, "sum": checksum(own)}
-    part = file.with_name(f".{file.name}.{socket.gethostname()}-{os.getpid()}.part")
-    try:
+    with replacing(file) as part:
         save_file(tensors, part, metadata={"rows": json.dumps(header), "details": json.dumps(dict(details))})
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read(file: Path, number: int) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,11 +11,11 @@ import numpy as np
 
 from dynaip.errors import InputError
 from dynaip.notes import tell
+from dynaip.reading import mapping
 from dynaip.statistics.agreement import DRAWS, Figure, alpha, over_units
 from dynaip.statistics.comparisons import holm
 from dynaip.statistics.intervals import Floats
 from dynaip.statistics.preferences import Preference, Ranking, rank
-from dynaip.suggest import one_line
 
 ENDINGS = (".json", ".txt")
 """Of raters' files: the page offers a file, and its text to copy."""
@@ -97,20 +96,9 @@ def _tell_unfinished(path: Path, answers: Answers, key: Mapping[str, Any]) -> No
         )
 
 
-def _mapping(path: Path) -> Mapping[str, Any]:
-    """A file's JSON, whatever program saved it; ``InputError`` in one line if it holds none."""
-    try:
-        found: Any = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path.name} is damaged ({one_line(error)})") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path.name} is damaged: it holds no keys and values")
-    return cast("dict[str, Any]", found)
-
-
 def _read(path: Path, key: Mapping[str, Any]) -> Answers | None:
     """A file's answers; None for a file that is the key itself, or another thing."""
-    raw = _mapping(path)
+    raw = mapping(path)
     if "answers" not in raw:
         return None
     if raw.get("study") != key["study"]:

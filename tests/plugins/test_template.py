@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from tests.tiny_experiment import tiny_parts
+
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "plugins" / "template"
 METRIC = '''
@@ -91,12 +93,8 @@ def test_its_own_tests_pass(run: Run) -> None:
 
 def test_it_takes_part_in_an_ablation(run: Run, tmp_path: Path, tiny_flux_folder: Path, tiny_clip_folder: Path) -> None:
     (tmp_path / "colour.py").write_text(METRIC)
-    experiment = {
-        "backbone": {"use": "flux", "model": str(tiny_flux_folder)},
-        "encoder": {"use": "clip", "model": str(tiny_clip_folder), "levels": {"low": 1, "mid": 2, "high": 4}},
+    experiment = tiny_parts(tiny_flux_folder, tiny_clip_folder) | {
         "fusion": "concat",
-        "decoupling": "dynamic",
-        "adapter": {"token_width": 16},
         "source": {"use": "microworld", "size": 8, "pixels": 64},
         "training": {"steps": 2, "batch_size": 4, "checkpoint_every": 2},
         "evaluation": {

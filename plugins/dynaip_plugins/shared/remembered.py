@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dynaip.atomic import replacing
+from dynaip.errors import InputError
 from dynaip.paths import at_home
 
 FOLDER = "DYNAIP_DATA"
@@ -38,18 +40,6 @@ def remembered(kind: str, key: Any, make: Callable[[], Mapping[str, NDArray[Any]
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError):
         pass
     made = make()
-    with suppress(OSError):
-        _write(file, made)
+    with suppress(OSError, InputError), replacing(file) as part, part.open("wb") as opened:
+        np.savez(opened, allow_pickle=False, **made)
     return made
-
-
-def _write(file: Path, made: Mapping[str, NDArray[Any]]) -> None:
-    """Complete or absent, also where several processes make the same at once."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as opened:
-            np.savez(opened, allow_pickle=False, **made)
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.tiny_experiment import tiny_parts
+
 PLUGIN = '''
 """A fusion strategy, an encoder, a policy and a metric of one's own, in one file."""
 import numpy as np
@@ -119,12 +121,7 @@ def written(
     """The YAML of an ablation in a folder, and its base beside it."""
     import yaml
 
-    base = {
-        "backbone": {"use": "flux", "model": str(flux)},
-        "encoder": {"use": "clip", "model": str(clip), "levels": {"low": 1, "mid": 2, "high": 4}},
-        "fusion": "hmoe",
-        "decoupling": "dynamic",
-        "adapter": {"token_width": 16},
+    base = tiny_parts(flux, clip) | {
         "source": {"use": "microworld", "size": 16, "pixels": 64},
         "training": {"steps": 4, "batch_size": 4, "learning_rate": 0.01, "checkpoint_every": 2, **training},
         "evaluation": {

@@ -13,6 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from dynaip.atomic import replacing
 from dynaip.errors import BadSample, InputError
 from dynaip.paths import at_home, missing
 from dynaip.suggest import one_line
@@ -69,16 +70,11 @@ class Copies:
             with suppress(OSError):
                 os.utime(file)
             return file
-        part = self.folder / f".{file.name}.{os.getpid()}.part"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with _opened(shard) as source, part.open("wb") as copy:
+            with replacing(file) as part, _opened(shard) as source, part.open("wb") as copy:
                 shutil.copyfileobj(source, copy, 2**22)
-            os.replace(part, file)
         except Exception as error:  # whatever the network's clients raise
             raise BadSample(f"{shard} cannot be read ({one_line(error)})") from error
-        finally:
-            part.unlink(missing_ok=True)
         self._make_room(file)
         return file
 
