@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +24,19 @@ def replacing(path: Path) -> Generator[Path]:
     """Give a file beside ``path`` to write to, and put it in its place on leaving; an exception leaves nothing behind.
 
     The file's name ends in ``.part`` (nothing that looks for pictures or tables finds it), so writers are told the format.
-    It is this writer's own: where several write the same file at once, the last one's stays, whole.
+    It is this writer's own: where several write the same file at once, the last one's stays, whole. Who may read it is what the
+    system gives every file (the umask), also where a library writes for its own user alone.
     Raises ``InputError`` if a folder lies where the file should be.
     """
     check_file(path)
     make_folder(path.parent)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part.touch()
+    rights = part.stat().st_mode
+    part.unlink()
     try:
         yield part
+        _allow(part, rights)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -49,6 +54,7 @@ def replacing_folder(path: Path) -> Generator[Path]:
     make_folder(part)
     try:
         yield part
+        usual_rights(part)
         for entry in (*part.rglob("*"), part):
             sync(entry)
         shutil.rmtree(path, ignore_errors=True)
@@ -56,6 +62,20 @@ def replacing_folder(path: Path) -> Generator[Path]:
         sync(path.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def usual_rights(folder: Path) -> None:
+    """Let whoever may enter a folder read its files, as the system gives them: safetensors writes for its own user alone."""
+    rights = folder.stat().st_mode & 0o666
+    for path in folder.rglob("*"):
+        if path.is_file():
+            _allow(path, rights)
+
+
+def _allow(path: Path, rights: int) -> None:
+    if path.stat().st_mode & 0o666 != rights & 0o666:
+        with suppress(OSError):  # a file system without rights
+            path.chmod(rights & 0o666)
 
 
 def make_folder(path: Path) -> None:

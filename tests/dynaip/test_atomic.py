@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dynaip.atomic import (
     make_folder,
@@ -94,3 +94,20 @@ def test_what_lies_in_the_way_is_named_and_never_removed(tmp_path: Path) -> None
     with pytest.raises(InputError, match=r"folder is a folder, and a file has to be there"):
         write_text(tmp_path / "folder", "x")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights of a file as POSIX has them")
+@pytest.mark.parametrize(("umask", "expected"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0o002, 0o664)])
+def test_weights_can_be_read_by_whoever_may_read_what_else_is_written(
+    tmp_path: Path, umask: int, expected: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        write_tensors(tmp_path / "one" / "weights.safetensors", {"a": torch.ones(2)})
+        with replacing_folder(tmp_path / "two") as part:
+            save_file({"a": torch.ones(2)}, part / "weights.safetensors")
+            (part / "config.json").write_text("{}")
+    finally:
+        os.umask(before)
+    found = [path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()]
+    assert found == [expected] * 3

@@ -10,6 +10,8 @@ import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
 from torch import Tensor
 
+from dynaip.atomic import usual_rights
+
 from ..world.render import SIZE
 from ..world.vocabulary import MAX_TOKENS
 from . import tokens
@@ -41,6 +43,7 @@ def save(pipeline: FluxPipeline, folder: Path) -> None:
     _rename(folder / "model_index.json")
     for name in ("tokenizer", "tokenizer_2"):
         _rename(folder / name / "tokenizer_config.json")
+    usual_rights(folder)
 
 
 def _rename(file: Path) -> None:

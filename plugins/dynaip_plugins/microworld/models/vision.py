@@ -6,6 +6,8 @@ from pathlib import Path
 
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, PreTrainedModel
 
+from dynaip.atomic import usual_rights
+
 from ..world.render import SIZE
 from ..world.vocabulary import MAX_TOKENS
 from . import tokens
@@ -44,6 +46,7 @@ def save_tower(model: PreTrainedModel, folder: Path) -> None:
     model.half().save_pretrained(folder)
     model.float()
     processor().save_pretrained(folder)
+    usual_rights(folder)
 
 
 def save(model: CLIPModel, folder: Path) -> None:

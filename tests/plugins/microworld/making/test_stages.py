@@ -51,6 +51,8 @@ def test_build_leaves_every_part(built: Path) -> None:
     assert (built / "vision" / "preprocessor_config.json").exists()
     assert (built / "oracle" / "oracle.safetensors").exists()
     assert all(value.dtype in (torch.float16, torch.int64) for name, value in weights(built / "pipeline").items())
+    written = [path for part in ("pipeline", "vision", "oracle") for path in (built / part).rglob("*.*")]
+    assert len({path.stat().st_mode for path in written}) == 1, "other users can read a part of the world alone"
 
 
 def test_complete_stages_are_skipped(built: Path) -> None:
