@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-ConfigName = Annotated[str, typer.Argument(metavar="FILE", help="A config file or the name of a recipe.")]
+
+def _configs(incomplete: str) -> list[str]:
+    """Recipes, config files and folders whose names go on from what the shell has."""
+    from dynaip.config import recipes
+
+    found = sorted(Path().glob(f"{glob.escape(incomplete)}*")) if not Path(incomplete).is_absolute() else []
+    files = [path.as_posix() for path in found if path.suffix in (".yaml", ".yml")]
+    return (
+        [name for name in recipes() if name.startswith(incomplete)]
+        + files
+        + [f"{path}/" for path in found if path.is_dir()]
+    )
+
+
+ConfigName = Annotated[
+    str,
+    typer.Argument(metavar="FILE", help="A config file or the name of a recipe.", autocompletion=_configs),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
