@@ -48,21 +48,27 @@ def gallery(
     """Strips by suite; the cases are spread evenly from easy to hard, by the mean of the first ``metrics`` over all arms."""
     arms = [arm for arm in first_seeds(ablation.arms) if arm.samples.is_dir()]
     scores = {arm.name: {str(row["case"]): row for row in arm.scores} for arm in arms}
-    suites = dict.fromkeys(case.suite for case in ablation.cases)
-    return {
-        suite: [
+    strips: dict[str, list[Strip]] = {}
+    for suite in dict.fromkeys(case.suite for case in ablation.cases):
+        asked = [arm for arm in arms if _took_part(arm, suite, ablation.cases)]
+        strips[suite] = [
             Strip(
                 case,
                 tuple(thumbnail(reference.image) for reference in case.references),
                 tuple(
                     Tile(arm.name, *thumbnail(arm.image(case)), _figures(scores[arm.name].get(case.id, {}), metrics))
-                    for arm in arms
+                    for arm in asked
                 ),
             )
-            for case in _chosen(ablation, suite, arms, scores, metrics, shown)
+            for case in _chosen(ablation, suite, asked, scores, metrics, shown)
         ]
-        for suite in suites
-    }
+    return strips
+
+
+def _took_part(arm: ShownArm, suite: str, cases: Sequence[ShownCase]) -> bool:
+    """Arms of joined ablations need not have the same suites: one that was never asked has no empty tiles."""
+    scored = any(row.get("suite") == suite for row in arm.scores)
+    return scored or any(arm.image(case) for case in cases if case.suite == suite)
 
 
 def first_seeds(arms: Sequence[ShownArm]) -> list[ShownArm]:

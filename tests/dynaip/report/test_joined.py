@@ -58,3 +58,24 @@ def test_other_cases_are_refused(halves: tuple[Path, Path], tmp_path: Path) -> N
     table.assign(case=table["case"] + "x").to_parquet(other / "cases" / "cases.parquet")
     with pytest.raises(InputError, match="share no case"):
         join([one, other], tmp_path)
+
+
+def test_an_arm_has_no_tiles_in_a_suite_that_it_was_never_asked(halves: tuple[Path, Path], tmp_path: Path) -> None:
+    one, other = halves
+    import pandas as pd
+
+    table = pd.read_parquet(other / "cases" / "cases.parquet")
+    lost = set(table[table["suite"] == "multi2"]["case"])
+    table[~table["case"].isin(lost)].to_parquet(other / "cases" / "cases.parquet")
+    for path in (other / "arms").glob("*/scores.parquet"):
+        rows = pd.read_parquet(path)
+        rows[rows["suite"] != "multi2"].to_parquet(path)
+    for path in (other / "arms").glob("*/samples/*"):
+        if path.stem in lost:
+            shutil.rmtree(path)
+    joined = join([one, other], tmp_path)
+    gallery = page_values(joined, suites(joined), [])["gallery"]
+    shown = {suite: {tile.arm for strip in strips for tile in strip.tiles} for suite, strips in gallery.items()}
+    assert {name for name in shown["single"] if name.startswith("concat")}
+    assert shown["multi2"] and not {name for name in shown["multi2"] if name.startswith("concat")}
+    assert all(tile.image for strips in gallery.values() for strip in strips for tile in strip.tiles)
