@@ -12,7 +12,7 @@ export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export MPLBACKEND ?= Agg
 
-.PHONY: help install demo test check format bench gpu notebooks report docs pictures release clean
+.PHONY: help install demo test check format bench gpu notebooks report docs pictures findings release clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make notebooks  open the notebooks in JupyterLab (make test runs them from the top)"
 	@echo "make docs       run every block of the documentation and every notebook, and build site/"
 	@echo "make pictures   make the pictures of README and findings again, from the models that ship; takes long"
+	@echo "make findings   ask microworld the questions of the findings again (six ablations, three seeds) and write their tables; hours"
 	@echo "make release    build wheel and sdist, and use the wheel in an empty environment"
 
 install: $(STAMP)
@@ -78,6 +79,13 @@ pictures: $(STAMP)
 	for what in decoupling attention routing granularity; do \
 		$(BIN)/dynaip analyze microworld $$what -o runs/pictures || exit 1; done
 	PYTHONPATH=docs $(BIN)/python -m dynaip_site.pictures runs/pictures
+
+# Broken off, it goes on where it was.
+findings: $(STAMP)
+	for what in fusion decoupling controls steering routers encoders; do \
+		$(BIN)/dynaip ablate microworld/$$what -o runs/$$what --resume && \
+		PYTHONPATH=docs $(BIN)/python -m dynaip_site.findings $$what runs/$$what || exit 1; done
+	PYTHONPATH=docs $(BIN)/python -m dynaip_site.findings sweep runs/steering
 
 # The wheel in an environment of its own: what is imported there comes from the wheel alone.
 release: $(STAMP)

@@ -105,14 +105,18 @@ def _gap(
     return hierarchy.contrast([(weight, parts(arm)) for weight, arm in terms])
 
 
-def answer(found: Effects) -> list[str]:
-    """One sentence a contrast, over all suites, in the order of the axes; none where no two arms differ in one thing alone."""
+def answer(found: Effects, *, clear: bool = False) -> list[str]:
+    """One sentence a contrast, over all suites, in the order of the axes; none where no two arms differ in one thing alone.
+
+    ``clear`` leaves out contrasts that are told apart in no suite, and what axes do to each other.
+    """
     by_contrast: dict[tuple[str, str, str], list[AxisEffect]] = {}
     for effect in found.main:
         key = effect.contrast.axis, effect.contrast.level, effect.contrast.other
         by_contrast.setdefault(key, []).append(effect)
-    sentences = [_sentence(each, found.metric, len(found.main)) for each in by_contrast.values()]
-    return sentences + ([_interactions(found)] if found.between else [])
+    told = [same for same in by_contrast.values() if not clear or any(each.verdict != "open" for each in same)]
+    sentences = [_sentence(same, found.metric, len(found.main)) for same in told]
+    return sentences + ([_interactions(found)] if found.between and not clear else [])
 
 
 def _sentence(same: Sequence[AxisEffect], metric: str, tried: int) -> str:

@@ -34,6 +34,8 @@ from dynaip.report.tabulated import arm_tables, attribute_tables, cost_table, ef
 from dynaip.report.view import SuiteView, columns, duration, flatten, looks, parts, stages, suites, summary_rows
 from dynaip.statistics.hierarchical import Gap
 
+COPIED = "leak"
+"""A metric that every axis is asked about beside the first: what came over from references and should not have."""
 DAMAGE_LINES = 20
 """More lines about damaged files are counted only."""
 TABLE_ROWS = 60
@@ -99,9 +101,13 @@ def page_values(ablation: AblationDirectory, views: list[SuiteView], lines: list
     """All values of the page; ``lines`` tell what cannot be shown."""
     findings = [view.finding for view in views if view.finding]
     metrics = columns(metrics_of(ablation.scores))
-    found = _effects(ablation, findings[0].metric if findings else "cp_pf")
+    lead = findings[0].metric if findings else "cp_pf"
+    found = _effects(ablation, lead)
     told, attributes, cost = answer(found), attribute_tables(views), cost_table(ablation, views)
     tables = effect_tables(found)
+    if COPIED in metrics and lead != COPIED:
+        copied = _effects(ablation, COPIED)
+        told, tables = [*told, *answer(copied, clear=True)], [*tables, *effect_tables(copied, beside=True)]
     return {
         "title": ablation.title,
         "question": ablation.question,
@@ -113,7 +119,7 @@ def page_values(ablation: AblationDirectory, views: list[SuiteView], lines: list
         "exports": [*tables, *arm_tables(views), *attributes, *([cost] if cost else [])],
         "suites": views,
         "looks": looks(ablation.arms),
-        "compared": label(findings[0].metric if findings else "cp_pf"),
+        "compared": label(lead),
         "metrics": metrics,
         "damage": lines[:DAMAGE_LINES],
         "more_damage": max(0, len(lines) - DAMAGE_LINES),

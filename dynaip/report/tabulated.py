@@ -20,10 +20,13 @@ def _said(effect: AxisEffect | InteractionEffect) -> str:
     return effect.verdict
 
 
-def effect_tables(found: Effects) -> list[ReportTable]:
-    """Main effects and interactions, one row a suite and contrast; none where nothing can be compared."""
+def effect_tables(found: Effects, *, beside: bool = False) -> list[ReportTable]:
+    """Main effects and interactions, one row a suite and contrast; none where nothing can be compared.
+
+    Tables of a metric ``beside`` the first one have it in their names.
+    """
     tables: list[ReportTable] = []
-    name = label(found.metric)
+    name, kind = label(found.metric), f"-{found.metric}" if beside else ""
     if found.main:
         parts = tuple(found.main[0].parts)
         columns = ("axis", "compared", "suite", f"{name} difference", "p (Holm)", "verdict",
@@ -34,7 +37,7 @@ def effect_tables(found: Effects) -> list[ReportTable]:
             for each in found.main
         )  # fmt: skip
         tables.append(
-            ReportTable("effects", f"What each axis does to {name}, paired, with 95 % intervals", columns, rows)
+            ReportTable(f"effects{kind}", f"What each axis does to {name}, paired, with 95 % intervals", columns, rows)
         )
     if found.between:
         columns = ("compared", "under", "suite", f"change of the {name} difference", "p (Holm)", "verdict")
@@ -44,7 +47,12 @@ def effect_tables(found: Effects) -> list[ReportTable]:
             for each in found.between for one in [each.interaction]
         )  # fmt: skip
         tables.append(
-            ReportTable("interactions", "Interactions: does one axis act differently under another?", columns, rows)
+            ReportTable(
+                f"interactions{kind}",
+                f"Interactions: does one axis act differently on {name} under another?",
+                columns,
+                rows,
+            )
         )
     return tables
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -28,6 +29,30 @@ def test_main_effects_are_those_of_the_scores(finished: Path, tables: dict[str, 
     by_hand = sum(means[f"hmoe-{it}"] - means[f"concat-{it}"] for it in ("dynamic", "coupled")) / 2
     assert row[3].value == pytest.approx(by_hand)
     assert row[5] == "higher"
+
+
+def test_what_an_axis_lets_leak_is_told_where_it_is_clear(
+    finished: Path, tables: dict[str, ReportTable], tmp_path: Path
+) -> None:
+    assert {row[5] for row in tables["effects-leak"].rows} == {"not told apart"}  # drawn by chance
+    copied = tmp_path / "copied"
+    shutil.copytree(finished, copied)
+    means: dict[str, float] = {}
+    for path in copied.glob("arms/*-*-0123456789ab/scores.parquet"):
+        scores, arm = pd.read_parquet(path), path.parent.name.rpartition("-")[0]
+        scores["leak"] += 0.4 * arm.endswith("-coupled")
+        scores.to_parquet(path)
+        means[arm] = scores.query("suite == 'single'")["leak"].mean()
+    ablation = AblationDirectory.read(copied)
+    values = page_values(ablation, suites(ablation), [])
+    made = {table.name: table for table in values["exports"]}
+    (row,) = [row for row in made["effects-leak"].rows if row[:3] == ("decoupling", "dynamic − coupled", "single")]
+    by_hand = sum(means[f"{it}-dynamic"] - means[f"{it}-coupled"] for it in ("hmoe", "concat")) / 2
+    assert row[3].value == pytest.approx(by_hand)
+    told = [sentence for sentence in values["effects"] if "leak" in sentence]
+    assert [each.partition(" in every suite")[0] for each in told] == [
+        "decoupling: dynamic instead of coupled lowers leak"
+    ]
 
 
 def test_attributes_have_a_table_of_their_own(tables: dict[str, ReportTable]) -> None:
