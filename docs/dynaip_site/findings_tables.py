@@ -39,6 +39,16 @@ STEERED = {
     "with coefficients drawn at random": "hmoe_0.3",
     "and a router kept undecided": "hmoe_0.3_0.01_3",
 }
+
+
+def _policies(pairs: str) -> list[tuple[str, str, str]]:
+    """Dynamic against each other policy, for adapters trained on one kind of pairs."""
+    return [
+        (f"dynamic − {other.replace('_', ' ')}", f"pairs_{pairs}-dynamic", f"pairs_{pairs}-{other}")
+        for other in ("coupled", "image_only", "text_only")
+    ]
+
+
 BANDS = ("CP", "fine", "emblem", "form")
 TABLES: dict[str, Means | Gaps] = {
     "fusion": Means("fusion", FUSIONS | NOTHING, (*BANDS, "PF", "outline")),
@@ -48,15 +58,8 @@ TABLES: dict[str, Means | Gaps] = {
         BANDS,
     ),
     "decoupling": Means("decoupling", POLICIES | NOTHING, ("CP", "emblem", "leak", "PF"), ALL),
-    "decoupling-differences": Gaps(
-        "decoupling",
-        [
-            (f"{said}: dynamic − {other.replace('_', ' ')}", f"pairs_{pairs}-dynamic", f"pairs_{pairs}-{other}")
-            for said, pairs in (("two pictures", "cross"), ("one picture", "self"))
-            for other in ("coupled", "image_only", "text_only")
-        ],
-        ("CP", "emblem", "leak"),
-    ),
+    "copies-differences": Gaps("decoupling", _policies("self"), ("CP", "emblem", "leak"), ALL),
+    "pairs-differences": Gaps("decoupling", _policies("cross"), ("CP", "emblem", "leak")),
     "controls": Means("controls", CONTROLS | NOTHING, ("CP", "fine", "emblem", "form", "leak", "PF")),
     "controls-differences": Gaps(
         "controls",

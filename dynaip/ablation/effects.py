@@ -108,7 +108,7 @@ def _gap(
 def answer(found: Effects, *, clear: bool = False) -> list[str]:
     """One sentence a contrast, over all suites, in the order of the axes; none where no two arms differ in one thing alone.
 
-    ``clear`` leaves out contrasts that are told apart in no suite, and what axes do to each other.
+    ``clear`` leaves out what is told apart in no suite.
     """
     by_contrast: dict[tuple[str, str, str], list[AxisEffect]] = {}
     for effect in found.main:
@@ -116,7 +116,8 @@ def answer(found: Effects, *, clear: bool = False) -> list[str]:
         by_contrast.setdefault(key, []).append(effect)
     told = [same for same in by_contrast.values() if not clear or any(each.verdict != "open" for each in same)]
     sentences = [_sentence(same, found.metric, len(found.main)) for same in told]
-    return sentences + ([_interactions(found)] if found.between and not clear else [])
+    crossed = any(each.verdict != "open" for each in found.between) if clear else bool(found.between)
+    return sentences + ([_interactions(found)] if crossed else [])
 
 
 def _sentence(same: Sequence[AxisEffect], metric: str, tried: int) -> str:
@@ -150,7 +151,7 @@ def _interactions(found: Effects) -> str:
         for each in told
         for one in [each.interaction]
     ]
-    return f"The axes act on each other: {'; '.join(said)}."
+    return f"The axes act on each other in {label(found.metric)}: {'; '.join(said)}."
 
 
 def _list(words: Sequence[str]) -> str:
