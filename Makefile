@@ -86,6 +86,7 @@ findings: $(STAMP)
 		$(BIN)/dynaip ablate microworld/$$what -o runs/$$what --resume && \
 		PYTHONPATH=docs $(BIN)/python -m dynaip_site.findings $$what runs/$$what || exit 1; done
 	PYTHONPATH=docs $(BIN)/python -m dynaip_site.findings sweep runs/steering
+	PYTHONPATH=docs $(BIN)/python -m dynaip_site.findings sweep-of-labels runs/controls
 
 # The wheel in an environment of its own: what is imported there comes from the wheel alone.
 release: $(STAMP)

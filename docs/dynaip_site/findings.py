@@ -1,8 +1,8 @@
 """The tables of ``concepts/findings.md``, made from the scores of every case that lie beside the page.
 
 ``python -m dynaip_site.findings`` writes them again; ``python -m dynaip_site.findings NAME RUN`` first takes the scores from the
-folder of an ablation, and ``sweep RUN`` paints cases with its adapters under other fusion coefficients. A table stands between
-``<!-- table: NAME -->`` and ``<!-- end of table -->``.
+folder of an ablation; ``sweep RUN`` and ``sweep-of-labels RUN`` paint cases with its adapters under other fusion coefficients. A
+table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``.
 """
 
 from __future__ import annotations
@@ -41,8 +41,22 @@ COLUMNS = {
     "outline": "outline",
 }
 SUITES = {"single": "one", "multi2": "two", "multi3": "three", "multi4": "four"}
-SWEPT = {"as routed": {}, "low × 4": {"low": 4.0}, "mid × 4": {"mid": 4.0}, "high × 4": {"high": 4.0}}
-"""Fusion coefficients; those that are not named are 1."""
+SWEPT: Mapping[str, tuple[Sequence[str], Mapping[str, Mapping[str, float]]]] = {
+    "sweep": (
+        ("hmoe", "hmoe_0.3", "hmoe_0.3_0.01_3"),
+        {"as routed": {}, "low × 4": {"low": 4.0}, "mid × 4": {"mid": 4.0}, "high × 4": {"high": 4.0}},
+    ),
+    "sweep-of-labels": (
+        ("labels",),
+        {
+            "fine × 4": {"fine": 4.0},
+            "middle × 4": {"middle": 4.0},
+            "fine alone": {"middle": 0.0, "coarse": 0.0},
+            "middle alone": {"fine": 0.0, "coarse": 0.0},
+        },
+    ),
+}
+"""Which arms meet which fusion coefficients; those that are not named are 1."""
 SWEEP = slice(24, 96)
 """Cases of one subject: others than the first ones, which suggested the question."""
 _TABLE = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -135,17 +149,16 @@ def keep(run: Path, name: str) -> Path:
     return _write(pd.concat(parts), name)
 
 
-def sweep(run: Path, name: str = "sweep") -> Path:
-    """Paint and score the same cases with the adapters of an ablation under each setting of the coefficients; hours on a CPU."""
+def sweep(run: Path, name: str) -> Path:
+    """Paint and score the same cases with adapters of an ablation under each setting of the coefficients; minutes an adapter."""
     from dynaip_analysis import Workbench
 
     parts: list[pd.DataFrame] = []
-    for arm in _arms(run):
-        if arm.get("baseline"):
-            continue
+    arms, settings = SWEPT[name]
+    for arm in (each for each in _arms(run) if each["name"] in arms):
         bench = Workbench.open(str(run / "arms" / arm["folder"]))
         cases = bench.cases("single", SWEEP.stop)[SWEEP]
-        for said, coefficients in SWEPT.items():
+        for said, coefficients in settings.items():
             rows = pd.DataFrame(bench.score(cases, bench.generate(cases, granularity=coefficients or None)))
             keys = {
                 "arm": f"{arm['name']}: {said}",
@@ -198,7 +211,7 @@ def main(words: Sequence[str]) -> None:
     from .findings_tables import TABLES
 
     if words:
-        (sweep if words[0] == "sweep" else keep)(Path(words[1]), words[0])
+        (sweep if words[0] in SWEPT else keep)(Path(words[1]), words[0])
     PAGE.write_text(made(PAGE.read_text(encoding="utf-8"), TABLES), encoding="utf-8")
 
 

@@ -76,6 +76,15 @@ TABLES: dict[str, Means | Gaps] = {
         ("CP", "fine", "texture", "emblem", "form"),
         ("single",),
     ),
+    "sweep-of-labels": Gaps(
+        "sweep-of-labels",
+        [
+            ("fine × 4 − middle × 4", "labels: fine × 4", "labels: middle × 4"),
+            ("fine alone − middle alone", "labels: fine alone", "labels: middle alone"),
+        ],
+        ("CP", "fine", "emblem"),
+        ("single",),
+    ),
     "routers": Means("routers", ROUTERS | NOTHING, (*BANDS, "PF")),
     "routers-differences": Gaps(
         "routers",
