@@ -55,6 +55,8 @@ def test_marks_that_mean_nothing_are_found() -> None:
     assert blocks.complaints("<!-- slow -->\n\n```bash\nls\n```\n")
     assert blocks.complaints("<!-- slwo -->\n```bash\nls\n```\n")
     assert not blocks.complaints("<!-- slow -->\n```bash\nls\n```\n<!-- shows: a.png | what -->\n")
+    assert not blocks.complaints("<!-- table: one -->\n| a |\n| --- |\n<!-- end of table -->\n")
+    assert blocks.complaints("<!-- table: one -->\n| a |\n\n<!-- end of table -->\n")
 
 
 def test_bars_in_the_code_of_cells_are_shown_without_their_backslash() -> None:

@@ -6,7 +6,8 @@ A mark is a comment on the line above the fence. Without one a block of Python o
 - ``<!-- slow -->``: it is run by ``make docs`` alone;
 - ``<!-- file: NAME -->``: it is written to that file first; it is not run.
 
-Below a block ``<!-- shows: FILE | WHAT TO SEE -->`` stands for a picture that the block made.
+Below a block ``<!-- shows: FILE | WHAT TO SEE -->`` stands for a picture that the block made. A table that
+``findings.py`` makes stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ RUN = ("python", "bash")
 _MARK = r"<!-- *(?P<kind>not run|slow|file)(?:: *(?P<what>.+?))? *-->\n"
 _BLOCK = re.compile(rf"^(?:{_MARK})?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 SHOWN = re.compile(r"^<!-- *shows: *(?P<file>[^|\n]+?) *(?:\| *(?P<text>.+?))? *-->$", re.MULTILINE)
+TABLE = re.compile(r"^<!-- table: [\w-]+ -->\n(?:\|.*\n)*<!-- end of table -->$", re.MULTILINE)
 ANY_MARK = re.compile(r"^<!-- *(\w[\w ]*)", re.MULTILINE)
 
 
@@ -71,6 +73,7 @@ def complaints(markdown: str) -> list[str]:
     ]
     marks = [mark.strip() for mark in ANY_MARK.findall(markdown)]
     known = [block.kind for block in found if block.kind] + ["shows"] * len(SHOWN.findall(markdown))
+    known += ["table", "end of table"] * len(TABLE.findall(markdown))
     strange = sorted(marks) != sorted(known)
     return wrong + ([f"marks {sorted(marks)}, of which only {sorted(known)} stand over a block"] if strange else [])
 
