@@ -21,7 +21,9 @@ RUN = ("python", "bash")
 _MARK = r"<!-- *(?P<kind>not run|slow|file)(?:: *(?P<what>.+?))? *-->\n"
 _BLOCK = re.compile(rf"^(?:{_MARK})?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 SHOWN = re.compile(r"^<!-- *shows: *(?P<file>[^|\n]+?) *(?:\| *(?P<text>.+?))? *-->$", re.MULTILINE)
-TABLE = re.compile(r"^<!-- table: [\w-]+ -->\n(?:\|.*\n)*<!-- end of table -->$", re.MULTILINE)
+TABLE = re.compile(
+    r"^(?P<begin><!-- table: (?P<name>[\w-]+) -->\n)(?:\|.*\n)*(?P<end><!-- end of table -->)$", re.MULTILINE
+)
 ANY_MARK = re.compile(r"^<!-- *(\w[\w ]*)", re.MULTILINE)
 
 

@@ -7,21 +7,20 @@ table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
+from dynaip.report.directory import AblationDirectory
 from dynaip.statistics.comparisons import holm
 from dynaip.statistics.hierarchical import Gap, Hierarchy
 
+from .blocks import TABLE
 from .running import ROOT
 
 PAGE = ROOT / "docs" / "concepts" / "findings.md"
@@ -59,7 +58,6 @@ SWEPT: Mapping[str, tuple[Sequence[str], Mapping[str, Mapping[str, float]]]] = {
 """Which arms meet which fusion coefficients; those that are not named are 1."""
 SWEEP = slice(24, 96)
 """Cases of one subject: others than the first ones, which suggested the question."""
-_TABLE = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -143,9 +141,8 @@ def scores_of(name: str) -> Scores:
 def keep(run: Path, name: str) -> Path:
     """Take from the folder of an ablation what the page needs; raises ``FileNotFoundError`` if it has no scores."""
     parts: list[pd.DataFrame] = []
-    for arm in _arms(run):
-        rows = pd.read_parquet(run / "arms" / arm["folder"] / "scores.parquet")
-        parts.append(rows.assign(arm=arm["name"], seed=arm["seed"]))
+    for arm in AblationDirectory.read(run).planned:
+        parts.append(pd.read_parquet(arm.folder / "scores.parquet").assign(arm=arm.name, seed=arm.seed))
     return _write(pd.concat(parts), name)
 
 
@@ -155,23 +152,19 @@ def sweep(run: Path, name: str) -> Path:
 
     parts: list[pd.DataFrame] = []
     arms, settings = SWEPT[name]
-    for arm in (each for each in _arms(run) if each["name"] in arms):
-        bench = Workbench.open(str(run / "arms" / arm["folder"]))
+    for arm in (each for each in AblationDirectory.read(run).planned if each.name in arms):
+        bench = Workbench.open(str(arm.folder))
         cases = bench.cases("single", SWEEP.stop)[SWEEP]
         for said, coefficients in settings.items():
             rows = pd.DataFrame(bench.score(cases, bench.generate(cases, granularity=coefficients or None)))
             keys = {
-                "arm": f"{arm['name']}: {said}",
-                "seed": arm["seed"],
+                "arm": f"{arm.name}: {said}",
+                "seed": arm.seed,
                 "suite": "single",
                 "case": [each.id for each in cases],
             }
             parts.append(rows.assign(**keys))
     return _write(pd.concat(parts), name)
-
-
-def _arms(run: Path) -> list[dict[str, Any]]:
-    return yaml.safe_load((run / "plan.yaml").read_text(encoding="utf-8"))["arms"]
 
 
 def _write(table: pd.DataFrame, name: str) -> Path:
@@ -184,7 +177,9 @@ def _write(table: pd.DataFrame, name: str) -> Path:
 
 def made(page: str, tables: Mapping[str, Means | Gaps]) -> str:
     """The page with its tables as the scores give them; raises ``KeyError`` for one that nothing makes."""
-    return _TABLE.sub(lambda found: found[1] + "\n".join(tables[found["name"]].lines()) + "\n" + found[3], page)
+    return TABLE.sub(
+        lambda found: found["begin"] + "\n".join(tables[found["name"]].lines()) + "\n" + found["end"], page
+    )
 
 
 def number(value: float) -> str:
