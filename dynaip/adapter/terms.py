@@ -1,32 +1,12 @@
-"""One reference's term: its keys and values, its attention, and where it is added."""
+"""One reference's term: its attention, and where it is added."""
 
 from __future__ import annotations
-
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
-from dynaip.adapter.attention import KeyValue, attend, merge_heads
-from dynaip.adapter.slots import Gathered, Group, Slot
-
-
-def project(pair: KeyValue, slot: Slot, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values of a slot (P x H x M x d/H), on the device and in the type of ``like``."""
-    if pair.to_k.weight.device != like.device:
-        pair.to(like.device)
-    with half_products(like):
-        key, value = pair(slot.tokens.to(like.device))
-    return key.to(like.dtype), value.to(like.dtype)
-
-
-def half_products(like: Tensor) -> AbstractContextManager[object]:
-    """Where gradients flow on an accelerator, products of float32 weights run in the type of ``like``, if that is a half.
-
-    Without gradients they run once a generation, in float32.
-    """
-    half = like.dtype in (torch.bfloat16, torch.float16) and like.device.type not in ("cpu", "meta")
-    return torch.autocast(like.device.type, like.dtype) if half and torch.is_grad_enabled() else nullcontext()
+from dynaip.adapter.attention import attend, merge_heads
+from dynaip.adapter.slots import Gathered, Group
 
 
 def reference_term(query: Tensor, key: Tensor, value: Tensor, backend: str | None = None) -> Tensor:
