@@ -31,6 +31,7 @@ from dynaip.adapter.terms import (
     scatter_gathered,
     weighed,
     weight_of,
+    window,
 )
 from dynaip.contracts import Backbone, BlockSite, Branch, ForwardPass, Phase
 from dynaip.errors import InputError, MismatchError
@@ -233,7 +234,7 @@ class Injector:
             self.backend, self.writes = backend_of(module), self._may_write(cached)
             latents = cast(Tensor, kwargs.get("hidden_states", args[0] if args else None))
             with products.half_products(latents):
-                injection.prepare(call, latents.device)
+                injection.prepare(call, latents)
             self.call = call if injection.slots else None
             if self.call is not None:
                 products.fill(self.attention, self.places, cast(list[Slot], injection.slots), injection.cache, latents)
@@ -319,12 +320,12 @@ class Injector:
             return output
         place.added[branch] = True
         skipped = call.negative_rows
-        query, positive = query[skipped:], output[skipped:]
+        query, positive = window(query, 0, skipped, len(query)), window(output, 0, skipped, len(output))
         parts: list[Tensor] = []
         for start, end, tokens in self._windows(place, branch, positive.shape[1], offset):
-            part = positive[:, start:end]
+            part = window(positive, 1, start, end)
             if tokens is not None:
-                part = self._sum(place, branch, query[:, :, start + offset : end + offset], part, tokens)
+                part = self._sum(place, branch, window(query, 2, start + offset, end + offset), part, tokens)
             parts.append(part)
         if self.writes:
             return output

@@ -62,7 +62,7 @@ def project_together(pairs: Sequence[KeyValue], slot: Slot, like: Tensor) -> lis
     )
     found: list[tuple[Tensor, Tensor]] = []
     for pair, key, value in zip(pairs, products[::2], products[1::2], strict=True):
-        if pair.to_k.bias is not None:
+        if pair.biased:
             key, value = key + pair.to_k.bias, value + pair.to_v.bias
         key, value = pair.split(key, value)
         found.append((key.to(like.dtype), value.to(like.dtype)))
@@ -77,7 +77,7 @@ class Products(torch.autograd.Function):
         """Multiply by a copy of the weights in ``dtype``."""
         ctx.rows, ctx.like = [len(each) for each in weights], tokens.dtype
         stacked = tokens.new_empty((sum(ctx.rows), tokens.shape[-1]), dtype=dtype)
-        torch._foreach_copy_(list(stacked.split(ctx.rows)), list(weights))
+        torch._foreach_copy_(list(stacked.split(ctx.rows)), list(weights))  # pyright: ignore
         tokens = tokens.to(dtype)
         ctx.save_for_backward(tokens, stacked)
         return tokens @ stacked.t()

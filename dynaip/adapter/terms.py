@@ -9,6 +9,12 @@ from dynaip.adapter.attention import attend, merge_heads
 from dynaip.adapter.slots import Gathered, Group
 
 
+def window(states: Tensor, dim: int, start: int, end: int) -> Tensor:
+    """Places ``start`` to ``end`` along ``dim``; ``states`` where that is all: a slice costs its backward pass."""
+    length = end - start
+    return states if length == states.shape[dim] else states.narrow(dim, start, length)
+
+
 def reference_term(query: Tensor, key: Tensor, value: Tensor, backend: str | None = None) -> Tensor:
     """``softmax(q K^T / sqrt(d/H)) V`` with heads merged, b x t x d, before any weight."""
     return merge_heads(attend(query, key, value, backend))
@@ -21,14 +27,17 @@ def weighed(term: Tensor, weight: float | Tensor) -> Tensor:
 
 def weight_of(scale: Tensor, level: float | None, weight: float) -> float | Tensor:
     """g_b s_r M_r as one number where it is one, which costs no product of its own."""
-    return scale * weight if level is None else level * weight
+    if level is not None:
+        return level * weight
+    return scale if weight == 1 else scale * weight
 
 
 def added(total: Tensor, term: Tensor, weight: float | Tensor, *, in_place: bool = False) -> Tensor:
     """``total + weight (.) term``, all b x t x d; ``in_place`` writes into ``total`` and gives it back."""
-    if isinstance(weight, Tensor):
-        term, weight = weighed(term, weight), 1.0
     term = term.to(total.dtype)
+    if isinstance(weight, Tensor):
+        weight = weight.to(total.dtype)
+        return total.addcmul_(term, weight) if in_place else torch.addcmul(total, term, weight)
     return total.add_(term, alpha=weight) if in_place else torch.add(total, term, alpha=weight)
 
 

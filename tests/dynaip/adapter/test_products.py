@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from dynaip.adapter import products
+from dynaip.adapter import model, products, terms
 from dynaip.adapter.attention import KeyValue
 from dynaip.adapter.slots import Slot
 
@@ -34,6 +38,21 @@ def picture(number: int) -> Image.Image:
 def slot_of(tokens: Tensor) -> Slot:
     rows = len(tokens)
     return Slot(list(range(rows)), tokens, torch.ones(rows), [None] * rows)
+
+
+def step(dyna: Any, pipe: Any, features: Any) -> None:
+    """One forward and backward pass of two samples."""
+    text = dyna.backbone.encode_prompts(pipe, ["a star", "a mug"])
+    noise = torch.randn(2, 64, 16, generator=torch.Generator().manual_seed(0))
+    with dyna.training_pass(features, torch.tensor([True, True])):
+        velocity = dyna.backbone.velocity(pipe, noise, torch.tensor([0.3, 0.8]), text, (64, 64))
+        velocity.square().mean().backward()
+
+
+def halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the way of halves on an accelerator, in float32 on a CPU."""
+    monkeypatch.setattr(products, "takes_half", lambda like: True)
+    monkeypatch.setattr(products, "half_products", lambda like: nullcontext())
 
 
 @pytest.mark.parametrize("bias", [False, True], ids=["plain", "with bias and norm"])
@@ -67,16 +86,12 @@ def test_a_training_pass_has_the_gradients_of_one_product_a_block(
 
     def gradients() -> list[Tensor]:
         dyna.zero_grad()
-        text = dyna.backbone.encode_prompts(tiny_flux, ["a star", "a mug"])
-        noise = torch.randn(2, 64, 16, generator=torch.Generator().manual_seed(0))
-        with dyna.training_pass(features, torch.tensor([True, True])):
-            velocity = dyna.backbone.velocity(tiny_flux, noise, torch.tensor([0.3, 0.8]), text, (64, 64))
-            velocity.square().mean().backward()
+        step(dyna, tiny_flux, features)
         return [p.grad.clone() for p in dyna.parameters() if p.grad is not None]
 
     apart, together = gradients(), []
     own = products.project_together
-    monkeypatch.setattr(products, "takes_half", lambda like: True)
+    halved(monkeypatch)
     monkeypatch.setattr(
         products, "project_together", lambda pairs, *more: together.append(len(pairs)) or own(pairs, *more)
     )
@@ -86,3 +101,38 @@ def test_a_training_pass_has_the_gradients_of_one_product_a_block(
     assert len(joined) == len(apart) == len(list(dyna.parameters()))
     for one, other in zip(apart, joined, strict=True):
         torch.testing.assert_close(one, other, atol=1e-7, rtol=1e-5)
+
+
+class Launches(TorchDispatchMode):
+    """Counts operations that compute something; a view is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not func.is_view and func._schema.name != "aten::_unsafe_view":
+            self.seen[func._schema.name.removeprefix("aten::")] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_block_more_is_an_attention_and_an_addition_a_branch_and_their_backward_passes(
+    adapter: Make, tiny_flux: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halved(monkeypatch)
+    monkeypatch.setattr(
+        terms, "attend", lambda query, key, value, backend: F.scaled_dot_product_attention(query, key, value)
+    )
+    monkeypatch.setattr(model, "differentiable_attention", lambda device: nullcontext())
+    tiny_flux.transformer.requires_grad_(False)
+    seen: list[Counter[str]] = []
+    for blocks in ([0], [0, 1]):
+        dyna = adapter(decoupling="coupled", adapter={"token_width": 16, "blocks": blocks})
+        features = dyna.features([picture(1), picture(2)])
+        with Launches() as counter:
+            step(dyna, tiny_flux, features)
+        seen.append(counter.seen)
+        dyna.detach()
+    attention = "_scaled_dot_product_flash_attention_for_cpu"
+    assert seen[1] - seen[0] == {attention: 2, f"{attention}_backward": 2, "add": 4}
+    assert not seen[0] - seen[1]
