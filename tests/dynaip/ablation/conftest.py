@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from subprocess import DEVNULL
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.forked import Forked
 from tests.tiny_experiment import tiny_parts
 
 PLUGIN = '''
@@ -97,6 +100,14 @@ def dynaip_components():
         Component("metric", "colour", Colour, Nothing),
     ]
 '''
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The local executor's processes import nothing anew: each is forked from one that has the libraries."""
+    from dynaip_plugins.executors.local import model
+
+    monkeypatch.setattr(model, "subprocess", SimpleNamespace(Popen=Forked, DEVNULL=DEVNULL))
 
 
 @pytest.fixture(scope="session")

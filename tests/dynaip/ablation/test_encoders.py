@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from dynaip.ablation.execute import ablate
@@ -16,6 +17,7 @@ from dynaip.runs import Run
 from tests.tiny_towers import save
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_arms_differ_in_their_towers_alone(ablation_file: Callable[..., Path], tmp_path: Path) -> None:
     folders = {name: tmp_path / "towers" / name for name in ("dinov2_registers", "siglip")}
     models = {name: save(name, folder) for name, folder in folders.items()}

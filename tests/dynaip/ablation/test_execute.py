@@ -26,6 +26,7 @@ from dynaip.runs import Run
 Write = Callable[..., Path]
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_components_of_ones_own_take_part(ablation_file: Write, tmp_path: Path) -> None:
     arms = [
         {"fusion": "last", "name": "own_fusion"},
@@ -45,6 +46,7 @@ def test_components_of_ones_own_take_part(ablation_file: Write, tmp_path: Path) 
     assert means.to_dict() == pytest.approx(result.results.set_index(["arm", "suite"])["cp"].to_dict())
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_failed_arm_does_not_stop_the_others(ablation_file: Write, tmp_path: Path) -> None:
     arms = [{"adapter.blocks": [7], "name": "broken"}]
     config = load_ablation(ablation_file({"axes": {}, "arms": [{"name": "fine"}, *arms]}))
@@ -63,6 +65,7 @@ def test_a_failed_arm_does_not_stop_the_others(ablation_file: Write, tmp_path: P
     assert "does not fit the 2 double-stream blocks" in json.loads(status.read_text())["error"]
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_another_plan_is_refused(ablation_file: Write, tmp_path: Path) -> None:
     out = tmp_path / "out"
     one = load_ablation(ablation_file({"axes": {}, "arms": [{"name": "one"}]}))
@@ -78,6 +81,7 @@ def test_another_plan_is_refused(ablation_file: Write, tmp_path: Path) -> None:
     assert len(again.results) == 2
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_damaged_files_are_made_again_and_said(ablation_file: Write, tmp_path: Path) -> None:
     out = AblationFolder(tmp_path / "out")
     config = load_ablation(ablation_file({"axes": {}, "arms": [{"name": "one"}]}))
@@ -130,6 +134,7 @@ def kill_parent(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.slow
 @pytest.mark.parametrize("kill", [kill_group, kill_parent])
 def test_killed_hard_and_resumed_gives_the_same_results(
