@@ -95,9 +95,10 @@ def half_products(like: Tensor) -> AbstractContextManager[object]:
 
     In training and in generation alike: a picture is painted with the products that the adapter was trained with.
     """
-    return torch.autocast(like.device.type, like.dtype) if takes_half(like) else nullcontext()
+    on_device = takes_half(like) and not like.is_meta
+    return torch.autocast(like.device.type, like.dtype) if on_device else nullcontext()
 
 
 def takes_half(like: Tensor) -> bool:
-    """Whether products of float32 weights run in the type of ``like``: a half, on an accelerator."""
-    return like.dtype in (torch.bfloat16, torch.float16) and like.device.type not in ("cpu", "meta")
+    """Whether products of float32 weights run in the type of ``like``: a half, on an accelerator or, as there, without values."""
+    return like.dtype in (torch.bfloat16, torch.float16) and like.device.type != "cpu"
