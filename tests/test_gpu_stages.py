@@ -37,11 +37,11 @@ time.sleep(600)
 def session(tmp_path: Path, seconds: float, monkeypatch: pytest.MonkeyPatch) -> gpu.Session:
     """A run whose stages all stop in their second measurement."""
 
-    def start(self: gpu.Session, name: str, rows: Path, share: float) -> subprocess.Popen[bytes]:
+    def start(self: gpu.Session, name: str, rows: Path, share: float, only: list[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-c", STAGE, str(rows)], cwd=gpu.ROOT, start_new_session=True)
 
     monkeypatch.setattr(gpu.Session, "_start", start)
-    given = SimpleNamespace(out=tmp_path, minutes=(seconds + gpu.RESERVE) / 60, stages=["generation"], small=True)
+    given = SimpleNamespace(out=tmp_path, minutes=(seconds + gpu.RESERVE) / 60, stages=["flux"], small=True, only=[])
     return gpu.Session(given)  # pyright: ignore[reportArgumentType]
 
 
@@ -58,6 +58,26 @@ def test_a_stage_that_hangs_is_ended_and_named(
     assert [(row["what"], row["value"], row["verdict"]) for row in told["figures"]] == [("a figure", 3, "within")]
     assert told["left_out"] == {"second": "not measured (no time, begun)", "third": "not measured (no time)"}
     assert "second: not measured (no time, begun)" in capsys.readouterr().out
+
+
+def test_what_a_broken_process_did_not_come_to_is_measured_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, asked = session(tmp_path, 600, monkeypatch), list[list[str]]()
+    broken = STAGE.replace("time.sleep(600)", "sys.exit(7)")
+    whole = 'teller.plan(["third"])\nteller.begun("third")\nteller.done("third", 0.1)\n'
+    second = STAGE[: STAGE.index("teller.plan")] + whole
+
+    def start(name: str, rows: Path, share: float, only: list[str]) -> subprocess.Popen[bytes]:
+        asked.append(only)
+        script = second if only else broken
+        return subprocess.Popen([sys.executable, "-c", script, str(rows)], cwd=gpu.ROOT, start_new_session=True)
+
+    monkeypatch.setattr(run, "_start", start)
+    assert run.run() == 1
+    assert asked == [[], ["third"]]
+    assert run.table.failed == {"stage flux": "its process ended with 7"}
+    assert run.table.left_out == {"second": "not measured (its process had ended, begun)"}
 
 
 def test_whoever_ends_it_gets_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +102,7 @@ def test_without_time_a_stage_is_not_begun(tmp_path: Path, monkeypatch: pytest.M
     run = session(tmp_path, 0, monkeypatch)
     run.clock = Clock(1)
     assert run.run() == 0
-    assert run.table.left_out == {"generation": "not measured (no time)"}
+    assert run.table.left_out == {"flux": "not measured (no time)"}
 
 
 def test_a_row_that_is_being_written_waits(tmp_path: Path) -> None:

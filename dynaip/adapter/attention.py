@@ -29,7 +29,7 @@ class KeyValue(nn.Module):
         self, token_width: int, width: int, heads: int, *, bias: bool, key_norm: bool, key_norm_eps: float = 1e-6
     ) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.biased = heads, bias
         self.to_k = nn.Linear(token_width, width, bias=bias)
         self.to_v = nn.Linear(token_width, width, bias=bias)
         self.norm_k = nn.RMSNorm(width // heads, eps=key_norm_eps) if key_norm else nn.Identity()
@@ -39,8 +39,12 @@ class KeyValue(nn.Module):
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Project tokens (B x M x D) to keys and values, each B x H x M x d/H."""
-        key = self.norm_k(self.to_k(tokens).unflatten(-1, (self.heads, -1)))
-        value = self.to_v(tokens).unflatten(-1, (self.heads, -1))
+        return self.split(self.to_k(tokens), self.to_v(tokens))
+
+    def split(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Split projected tokens (B x M x d each) into heads, and normalise the keys: each B x H x M x d/H."""
+        key = self.norm_k(key.unflatten(-1, (self.heads, -1)))
+        value = value.unflatten(-1, (self.heads, -1))
         return key.transpose(1, 2), value.transpose(1, 2)
 
 

@@ -46,15 +46,15 @@ class Injection:
             self.forget()
         return self.finder.look(call)
 
-    def prepare(self, call: ForwardPass, device: torch.device) -> None:
-        """Make slots and groups when they are missing, or when batch, grid or prompt changed."""
+    def prepare(self, call: ForwardPass, like: Tensor) -> None:
+        """Make slots and groups where ``like`` is and in its type, when they are missing or batch, grid or prompt changed."""
         changed = self.condition_dependent and not _same(self.condition, call.condition)
         if self.slots is not None and self.shape == (call.batch, call.grid) and not changed:
             return
         self.slots = self.make_slots(call)
-        self.regional = [plan(slot, call.batch, device, regional=True) for slot in self.slots]
-        self.everywhere = [plan(slot, call.batch, device, regional=False) for slot in self.slots]
-        if gathering_pays(device) and not torch.is_grad_enabled():
+        self.regional = [plan(slot, call.batch, like, regional=True) for slot in self.slots]
+        self.everywhere = [plan(slot, call.batch, like, regional=False) for slot in self.slots]
+        if gathering_pays(like.device) and not torch.is_grad_enabled():
             self.gathered = gather(self.regional, call.batch, call.grid[0] * call.grid[1])
         self.shape, self.condition = (call.batch, call.grid), call.condition
         self.cache.clear()

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from dynaip.adapter import caches, noticed
+from dynaip.adapter import caches, noticed, products
 from dynaip.adapter.attention import BRANCHES, ReferenceAttention, split_heads
 from dynaip.adapter.backends import backend_of
 from dynaip.adapter.compiled import Doors, forget_compiled
@@ -26,12 +26,12 @@ from dynaip.adapter.places import Place, Span
 from dynaip.adapter.slots import Gathered, Group, Slot, looking, spread
 from dynaip.adapter.terms import (
     gathered_queries,
-    project,
     reference_term,
     scatter,
     scatter_gathered,
     weighed,
     weight_of,
+    window,
 )
 from dynaip.contracts import Backbone, BlockSite, Branch, ForwardPass, Phase
 from dynaip.errors import InputError, MismatchError
@@ -233,9 +233,11 @@ class Injector:
         if not injection.looks(call) and self._open(injection, call):
             self.backend, self.writes = backend_of(module), self._may_write(cached)
             latents = cast(Tensor, kwargs.get("hidden_states", args[0] if args else None))
-            injection.prepare(call, latents.device)
+            with products.half_products(latents):
+                injection.prepare(call, latents)
             self.call = call if injection.slots else None
-            self._fill(injection, latents)
+            if self.call is not None:
+                products.fill(self.attention, self.places, cast(list[Slot], injection.slots), injection.cache, latents)
 
     def _tell(self, injection: Injection | None, call: ForwardPass) -> None:
         """Tell the window what this pass is."""
@@ -273,18 +275,6 @@ class Injector:
                 if weight != 0:
                     place.weights[branch] = weight
         return any(place.weights for place in self.places)
-
-    def _fill(self, injection: Injection, like: Tensor) -> None:
-        """Compute keys and values that are missing, once per generation; with gradients every block makes its own."""
-        if self.call is None or torch.is_grad_enabled():
-            return
-        for number, place in enumerate(self.places):
-            place.kept = injection.cache.setdefault(number, {})
-            for branch in place.weights:
-                for slot in cast(list[Slot], injection.slots):
-                    address = (self.attention.name(branch), slot.number)
-                    if address not in place.kept:
-                        place.kept[address] = project(place.pairs[branch], slot, like)
 
     def _hold(self, place: Place, branch: Branch) -> Callable[..., None]:
         def hold(module: nn.Module, args: Any, output: Tensor) -> None:
@@ -330,12 +320,12 @@ class Injector:
             return output
         place.added[branch] = True
         skipped = call.negative_rows
-        query, positive = query[skipped:], output[skipped:]
+        query, positive = window(query, 0, skipped, len(query)), window(output, 0, skipped, len(output))
         parts: list[Tensor] = []
         for start, end, tokens in self._windows(place, branch, positive.shape[1], offset):
-            part = positive[:, start:end]
+            part = window(positive, 1, start, end)
             if tokens is not None:
-                part = self._sum(place, branch, query[:, :, start + offset : end + offset], part, tokens)
+                part = self._sum(place, branch, window(query, 2, start + offset, end + offset), part, tokens)
             parts.append(part)
         if self.writes:
             return output
@@ -387,7 +377,7 @@ class Injector:
 
     def _keys(self, place: Place, branch: Branch, slot: Slot, query: Tensor) -> tuple[Tensor, Tensor]:
         kept = place.kept.get((self.attention.name(branch), slot.number))
-        key, value = kept or project(place.pairs[branch], slot, query)
+        key, value = kept or products.project(place.pairs[branch], slot, query)
         return key.to(query), value.to(query)
 
     def _sum_gathered(

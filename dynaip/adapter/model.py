@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
-from dynaip.adapter import attached, files, hub
+from dynaip.adapter import attached, files, hub, products
 from dynaip.adapter.attached import adapters_on
 from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.backends import use_backend
@@ -26,7 +26,6 @@ from dynaip.adapter.parts import Adapter, Specs
 from dynaip.adapter.prepare import layout_finder, slot_maker
 from dynaip.adapter.reference import Reference, as_samples
 from dynaip.adapter.slots import Slot, training_slots
-from dynaip.adapter.terms import half_products
 from dynaip.config import ComponentSpec, ExperimentConfig
 from dynaip.contracts import Backbone, BlockSite, Branch, DecouplingPolicy, ForwardPass, FusedReference, VisualEncoder
 from dynaip.device import rows_of
@@ -262,7 +261,7 @@ class DynaIP(Adapter):
             condition, repeats = call.condition if self.fusion.uses_condition else None, call.batch // len(keep)
             if condition is not None and rows is not None:
                 condition = rows_of(condition, [row * repeats for row in rows])
-            with half_products(base):
+            with products.half_products(base):
                 made.fused = self.fuse(features, condition=condition)
             owners = list(range(len(keep))) if rows is None else rows
             return training_slots(made.fused.tokens, keep, owners, regions, repeats)

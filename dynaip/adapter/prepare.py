@@ -33,11 +33,7 @@ def slot_maker(
     given = {id(one): one for sample in samples for one in sample if one.scale != 0}
     pictures, names = [one.picture() for one in given.values()], [one.name for one in given.values()]
     encoded = adapter.features(pictures, names) if pictures else {}
-    for level, values in encoded.items():
-        if not values.is_meta and not bool(values.isfinite().all()):  # without values there is nothing to judge
-            raise InputError(
-                f"encoder {adapter.specs.encoder.use}: level {level} of a reference is not finite; load it in another dtype"
-            )
+    check_encoded(adapter, encoded)
     features = {
         key: {level: values[place : place + 1] for level, values in encoded.items()} for place, key in enumerate(given)
     }
@@ -57,6 +53,18 @@ def slot_maker(
         return [slot for slot in slots if slot is not None]
 
     return make
+
+
+def check_encoded(adapter: Adapter, encoded: Mapping[str, Tensor]) -> None:
+    """``InputError`` naming the first level that is not finite; all levels are one question, so that a device is read once."""
+    if not encoded or any(values.is_meta for values in encoded.values()):  # without values there is nothing to judge
+        return
+    finite = torch.stack([values.isfinite().all() for values in encoded.values()])
+    if not bool(finite.all()):
+        level = list(encoded)[finite.tolist().index(False)]
+        raise InputError(
+            f"encoder {adapter.specs.encoder.use}: level {level} of a reference is not finite; load it in another dtype"
+        )
 
 
 def regions(

@@ -59,7 +59,7 @@ class Group:
     index: Tensor | None
     """Image tokens that the region holds (t); None for all of them."""
     scale: Tensor
-    """s_r M_r, b x t x 1 or b x 1 x 1."""
+    """s_r M_r, b x t x 1 or b x 1 x 1, in the type of the pass."""
     level: float | None = None
     """``scale`` as one number, where it is one that the host knows."""
 
@@ -87,16 +87,17 @@ PADDING = 1.25
 """A row is padded to this many times its own tokens at most."""
 
 
-def plan(slot: Slot, batch: int, device: torch.device, *, regional: bool) -> list[Group]:
+def plan(slot: Slot, batch: int, like: Tensor, *, regional: bool) -> list[Group]:
     """Sort a slot's rows by the tokens that their regions hold, so that attention runs for these queries alone.
 
-    ``regional`` False leaves the regions out: text tokens have no place on the grid.
+    What a pass needs of them lies on the device of ``like``, weights in its type. ``regional`` False leaves the regions out:
+    text tokens have no place on the grid.
     """
     regions = slot.regions if regional else [None] * len(slot.rows)
     sets: dict[bytes | None, list[int]] = {}
     for position, region in enumerate(regions):
         sets.setdefault(_tokens_held(region), []).append(position)
-    return [_group(slot, positions, regions, batch, device) for positions in sets.values()]
+    return [_group(slot, positions, regions, batch, like) for positions in sets.values()]
 
 
 def _tokens_held(region: Tensor | None) -> bytes | None:
@@ -106,9 +107,8 @@ def _tokens_held(region: Tensor | None) -> bytes | None:
     return (region > 0).numpy().tobytes()
 
 
-def _group(
-    slot: Slot, positions: list[int], regions: Sequence[Tensor | None], batch: int, device: torch.device
-) -> Group:
+def _group(slot: Slot, positions: list[int], regions: Sequence[Tensor | None], batch: int, like: Tensor) -> Group:
+    device = like.device
     first = regions[positions[0]]
     index = None if first is None or bool((first > 0).all()) else (first > 0).nonzero().flatten()
     members = torch.tensor(positions).repeat_interleave(slot.repeats)
@@ -121,7 +121,7 @@ def _group(
         None if in_order else to_device(members, device),
         None if everyone else to_device(samples, device),
         None if index is None else to_device(index, device),
-        to_device(scale, device),
+        to_device(scale, device).to(like.dtype),
         _one_number(scale),
     )
 

@@ -1,32 +1,18 @@
-"""One reference's term: its keys and values, its attention, and where it is added."""
+"""One reference's term: its attention, and where it is added."""
 
 from __future__ import annotations
-
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
-from dynaip.adapter.attention import KeyValue, attend, merge_heads
-from dynaip.adapter.slots import Gathered, Group, Slot
+from dynaip.adapter.attention import attend, merge_heads
+from dynaip.adapter.slots import Gathered, Group
 
 
-def project(pair: KeyValue, slot: Slot, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values of a slot (P x H x M x d/H), on the device and in the type of ``like``."""
-    if pair.to_k.weight.device != like.device:
-        pair.to(like.device)
-    with half_products(like):
-        key, value = pair(slot.tokens.to(like.device))
-    return key.to(like.dtype), value.to(like.dtype)
-
-
-def half_products(like: Tensor) -> AbstractContextManager[object]:
-    """Where gradients flow on an accelerator, products of float32 weights run in the type of ``like``, if that is a half.
-
-    Without gradients they run once a generation, in float32.
-    """
-    half = like.dtype in (torch.bfloat16, torch.float16) and like.device.type not in ("cpu", "meta")
-    return torch.autocast(like.device.type, like.dtype) if half and torch.is_grad_enabled() else nullcontext()
+def window(states: Tensor, dim: int, start: int, end: int) -> Tensor:
+    """Places ``start`` to ``end`` along ``dim``; ``states`` where that is all: a slice costs its backward pass."""
+    length = end - start
+    return states if length == states.shape[dim] else states.narrow(dim, start, length)
 
 
 def reference_term(query: Tensor, key: Tensor, value: Tensor, backend: str | None = None) -> Tensor:
@@ -41,14 +27,17 @@ def weighed(term: Tensor, weight: float | Tensor) -> Tensor:
 
 def weight_of(scale: Tensor, level: float | None, weight: float) -> float | Tensor:
     """g_b s_r M_r as one number where it is one, which costs no product of its own."""
-    return scale * weight if level is None else level * weight
+    if level is not None:
+        return level * weight
+    return scale if weight == 1 else scale * weight
 
 
 def added(total: Tensor, term: Tensor, weight: float | Tensor, *, in_place: bool = False) -> Tensor:
     """``total + weight (.) term``, all b x t x d; ``in_place`` writes into ``total`` and gives it back."""
-    if isinstance(weight, Tensor):
-        term, weight = weighed(term, weight), 1.0
     term = term.to(total.dtype)
+    if isinstance(weight, Tensor):
+        weight = weight.to(total.dtype)
+        return total.addcmul_(term, weight) if in_place else torch.addcmul(total, term, weight)
     return total.add_(term, alpha=weight) if in_place else torch.add(total, term, alpha=weight)
 
 

@@ -97,12 +97,12 @@ class ShownArm:
         """The config saved with the adapter."""
         return read_mapping(self.adapter_folder / "config.json") if self.adapter_folder else {}
 
-    @property
+    @cached_property
     def parameters(self) -> int | None:
         """Trained parameters, counted from the header of the weights."""
         return count_parameters(self.adapter_folder / WEIGHTS) if self.adapter_folder else None
 
-    @property
+    @cached_property
     def steps(self) -> int | None:
         """Training steps as the run, its config or the adapter's config tell; None without an adapter."""
         if self.bare:

@@ -39,7 +39,7 @@ def thumbnail(path: Path | None) -> tuple[str | None, str]:
 def _scaled(image: Image.Image) -> str:
     target = io.BytesIO()
     if max(image.size) <= LONGEST:
-        image.save(target, "PNG", optimize=True)
+        image.save(target, "PNG")  # `optimize` takes eight times as long and saves three bytes in a hundred
         return data_uri(target.getvalue(), "image/png")
     image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
     image.save(target, "WEBP", quality=85)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.special import ndtr, stdtr, stdtrit
@@ -94,34 +94,45 @@ class Hierarchy:
 
     def _weights(self, both: np.ndarray) -> list[tuple[Floats, Floats]]:
         """Weights of seeds and of cases: both drawn, seeds alone, subjects alone; the first row is the sample itself."""
-        rng = np.random.default_rng(self.seed)
-        seeds = self._drawn(rng, np.flatnonzero(both.any(axis=1)), self.seeds)
-        groups = np.unique(self._members[both.any(axis=0)])
-        cases = self._drawn(rng, groups, int(self._members.max(initial=0)) + 1)[:, self._members]
+        there = tuple(np.flatnonzero(both.any(axis=1)).tolist())
+        groups = tuple(np.unique(self._members[both.any(axis=0)]).tolist())
+        seeds, drawn = drawn_again(
+            self.seed, self.draws, (there, self.seeds), (groups, int(self._members.max(initial=0)) + 1)
+        )
+        cases = drawn[:, self._members]
         return [(seeds, cases), (seeds, np.ones_like(cases)), (np.ones_like(seeds), cases)]
-
-    def _drawn(self, rng: np.random.Generator, there: np.ndarray, count: int) -> Floats:
-        weights = np.zeros((self.draws + 1, count))
-        weights[0] = 1
-        if len(there):
-            shares = np.full(len(there), 1 / len(there))
-            weights[1:, there] = rng.multinomial(len(there), shares, size=self.draws)
-        return weights
 
     def _sums(
         self, terms: Sequence[tuple[float, Sequence[Floats]]], both: np.ndarray, seeds: Floats, cases: Floats
     ) -> Floats:
-        figures = [weight * self._figure(parts, both, seeds, cases) for weight, parts in terms]
+        """The weighted sum of products of the parts' weighted means, one a draw."""
+        counts = ((seeds @ both) * cases).sum(axis=1)
+        figures: list[Floats] = []
+        for weight, parts in terms:
+            product = np.ones(len(seeds))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                for part in parts:
+                    product *= ((seeds @ np.where(both, part, 0)) * cases).sum(axis=1) / counts
+            figures.append(weight * product)
         return np.sum(figures, axis=0)
 
-    def _figure(self, parts: Sequence[Floats], both: np.ndarray, seeds: Floats, cases: Floats) -> Floats:
-        """Product of the parts' weighted means, one a draw."""
-        product = np.ones(len(seeds))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            counts = ((seeds @ both) * cases).sum(axis=1)
-            for part in parts:
-                product *= ((seeds @ np.where(both, part, 0)) * cases).sum(axis=1) / counts
-        return product
+
+@lru_cache(maxsize=16)
+def drawn_again(seed: int, draws: int, *units: tuple[tuple[int, ...], int]) -> list[Floats]:
+    """How often each unit is drawn, for seeds and subjects (those that are there, and how many there may be): draws x units.
+
+    The comparisons of an ablation ask for the same draws again and again; nobody may write into them.
+    """
+    rng, found = np.random.default_rng(seed), list[Floats]()
+    for there, count in units:
+        weights = np.zeros((draws + 1, count))
+        weights[0] = 1
+        if there:
+            shares = np.full(len(there), 1 / len(there))
+            weights[1:, there] = rng.multinomial(len(there), shares, size=draws)
+        weights.flags.writeable = False
+        found.append(weights)
+    return found
 
 
 def _ends(value: float, draws: Floats, error: float, freedom: float, level: float) -> tuple[float, float]:

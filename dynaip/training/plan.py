@@ -96,7 +96,7 @@ class TrainingPlan:
         lowered = (
             0 if kind == "fp32" else 2 * self.trained
         )  # the adapter's weights in the base's type, kept once a batch
-        kept = self.step.kept_again if checkpointing else self.step.kept - lowered
+        kept = (self.step.kept_again if checkpointing else self.step.kept) - lowered
         return {
             "base": self._base(),
             "encoders": 0 if leave else self.encoders.bytes(kind) + self.vision.bytes(self.vision_type),
@@ -104,7 +104,7 @@ class TrainingPlan:
             "gradients": self.trained * 4,
             "optimizer": int(self.trained * STATE_BYTES[settings.optimizer]),
             "average": self.trained * 4 if settings.ema else 0,
-            "activations": kept * settings.batch_size + (0 if checkpointing else lowered),
+            "activations": kept * settings.batch_size + lowered,
             "context": CONTEXT,
         }
 

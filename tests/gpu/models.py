@@ -93,7 +93,7 @@ def make_adapter(shape: Shape, pipe: Any, tower: Path, *, class_token: bool = Fa
     levels = {"low": 10, "mid": 17, "high": 24}
     named: dict[str, Any] = {
         "backbone": {"use": "flux"},
-        "encoder": {"use": "clip", "model": str(tower), "levels": levels, "class_token": class_token},
+        "encoder": {"use": "clip", "model": str(tower), "levels": levels, "class_token": class_token, "dtype": "bf16"},
         "fusion": {"use": "hmoe", "router": "token"},
         "decoupling": "dynamic",
     }
@@ -133,11 +133,23 @@ class Bench:
     prompt: dict[str, Tensor]
     pictures: list[Image.Image]
     rounds: int
+    wide: DynaIP | None = None
+    """The adapter on another tower, once it is made."""
 
     def other(self, pixels: int) -> DynaIP:
         """An adapter on a tower of other pixels, with its class token, attached in the place of the first one."""
-        self.dyna.detach()
-        return adapter_on(self.shape, self.device, self.pipe, pixels, class_token=True)
+        if self.wide is None:
+            self.dyna.detach()
+            self.wide = adapter_on(self.shape, self.device, self.pipe, pixels, class_token=True)
+        return self.wide
+
+    def first(self) -> DynaIP:
+        """The first adapter, attached again, and the other one forgotten."""
+        if self.wide is not None:
+            self.wide.detach()
+            self.wide = None
+            self.dyna.attach(self.pipe)
+        return self.dyna
 
 
 def adapter_on(shape: Shape, device: torch.device, pipe: Any, pixels: int, *, class_token: bool = False) -> DynaIP:

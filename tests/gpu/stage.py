@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from .timing import Clock, Measure, number, seconds
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-STAGES = ("tests", "generation", "training", "compiled", "demo")
+STAGES = ("tests", "flux", "demo")
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -61,21 +60,23 @@ def measured(teller: Teller, clock: Clock, measures: list[Measure]) -> None:
 
 
 def on_flux(teller: Teller, clock: Clock, given: argparse.Namespace) -> None:
-    """A stage that needs FLUX's layout."""
+    """What is measured on FLUX's layout; what compiles its blocks for good comes last."""
     from . import generation, training
     from .models import bench_of
 
     bench = bench_of(small=given.small, rounds=given.rounds)
     teller.note(f"{given.stage}: models made {given.seconds - clock.left:.0f} s after its start")
-    made: dict[str, Callable[[Any], list[Measure]]] = {
-        "generation": generation.measures, "training": training.measures, "compiled": generation.compiled_measures,
-    }  # fmt: skip
-    measured(teller, clock, made[given.stage](bench))
+    made = [*generation.measures(bench), *training.measures(bench), *generation.later_measures(bench)]
+    words = given.only or [""]
+    measured(teller, clock, [each for each in made if any(word in each.title for word in words)])
 
 
 def tests(teller: Teller, clock: Clock, given: argparse.Namespace) -> None:
     """The tests of this folder, a process a file and all at once: most of their time they wait for a CPU."""
-    more = {VARIABLE: str(teller.path)} | ({"DYNAIP_GPU_TESTS_ON": "cpu"} if given.small else {})
+    threads = max(1, (os.cpu_count() or 1) // 8)  # as many as cores in each process would wait for each other
+    more = {VARIABLE: str(teller.path), "OMP_NUM_THREADS": str(threads)} | (
+        {"DYNAIP_GPU_TESTS_ON": "cpu"} if given.small else {}
+    )
     running = {
         file.stem: subprocess.Popen(
             [sys.executable, "-m", "pytest", str(file), "-q", "-x" if given.small else "-ra", "-p", "no:cacheprovider"],
@@ -120,6 +121,7 @@ def main() -> None:
     known.add_argument("--out", type=Path, required=True)
     known.add_argument("--seconds", type=float, required=True)
     known.add_argument("--rounds", type=int, default=5)
+    known.add_argument("--only", nargs="+", default=[])
     known.add_argument("--small", action="store_true")
     given = known.parse_args()
     teller, clock = Teller(given.rows), Clock(given.seconds)

@@ -39,7 +39,7 @@ class Table:
         """Add one row of a stage; what to print of it."""
         kind, title = row.pop("kind"), row.get("title", "")
         if kind == "plan":
-            self.waiting += row["titles"]
+            self.waiting += [each for each in row["titles"] if each not in self.waiting]
             self.heard = True
             return ""
         if kind == "begun":

@@ -75,7 +75,7 @@ def base_of(pipe: Any, shape: Shape, batch: int, edge: int) -> Callable[[], floa
 def measures(bench: Bench) -> list[Measure]:
     """Batch 1 as it is, and batch 4 with gradient checkpointing."""
     return [
-        Measure("training, batch 1", 12, lambda clock: steps(bench, clock, 1, checkpointing=False, budget=1.15)),
+        Measure("training, batch 1", 14, lambda clock: steps(bench, clock, 1, checkpointing=False, budget=1.15)),
         Measure("training, batch 4", 24, lambda clock: steps(bench, clock, 4, checkpointing=True, budget=1.10), 8),
     ]
 
@@ -91,6 +91,7 @@ def steps(bench: Bench, clock: Clock, batch: int, *, checkpointing: bool, budget
     free()
     try:
         ours = step_of(pipe, dyna, shape, batch, edge)
+        ours()  # makes the optimizer's moments
         ours()
         peak = peak_gib()
         sides = {"ours": ours, "base": base_of(pipe, shape, batch, edge)}

@@ -18,7 +18,7 @@ EVERYWHERE_SOFT = torch.full((T,), 0.5)
 def weights(slot: Slot, batch: int, *, regional: bool = True) -> Tensor:
     """s_r M_r on every row and token of the pass, put together from the groups; each is met once at most."""
     total, met = torch.zeros(batch, T), torch.zeros(batch, T)
-    for group in plan(slot, batch, torch.device("cpu"), regional=regional):
+    for group in plan(slot, batch, torch.zeros(0), regional=regional):
         rows = torch.arange(batch) if group.samples is None else group.samples
         columns = torch.arange(T) if group.index is None else group.index
         members = torch.arange(len(slot.rows)) if group.members is None else group.members
@@ -51,12 +51,10 @@ def test_without_regions_every_token_is_reached() -> None:
 
 def test_rows_with_one_set_of_tokens_share_one_call() -> None:
     slot = Slot([0, 1, 2, 3], torch.zeros(4, 2, 4), torch.ones(4), [LEFT, SOFT, RIGHT, None])
-    groups = plan(slot, 4, torch.device("cpu"), regional=True)
+    groups = plan(slot, 4, torch.zeros(0), regional=True)
     assert [None if group.samples is None else group.samples.tolist() for group in groups] == [[0, 1], [2], [3]]
 
 
 def test_the_plain_case_indexes_nothing() -> None:
-    (group,) = plan(
-        Slot([0, 1], torch.zeros(2, 2, 4), torch.ones(2), [None, None]), 2, torch.device("cpu"), regional=True
-    )
+    (group,) = plan(Slot([0, 1], torch.zeros(2, 2, 4), torch.ones(2), [None, None]), 2, torch.zeros(0), regional=True)
     assert group.members is group.samples is group.index is None

@@ -153,7 +153,7 @@ def test_a_gathered_call_shares_no_token_and_pads_little() -> None:
     slots = [
         Slot([0], torch.zeros(1, 2, 4), torch.ones(1), [region], number=number) for number, region in enumerate(regions)
     ]
-    groups = [plan(slot, 1, torch.device("cpu"), regional=True) for slot in slots]
+    groups = [plan(slot, 1, torch.zeros(0), regional=True) for slot in slots]
     calls = gather(groups, 1, 100)
     members = [[number for number, _ in call.groups] for call in calls]
     assert members == [[0, 1], [2], [3]]  # 2 overlaps both, 3 is much smaller

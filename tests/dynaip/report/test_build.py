@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from jinja2 import Environment, PackageLoader
 from PIL import Image
 
+from dynaip import reading
 from dynaip.ablation.statistics import Estimate
 from dynaip.errors import InputError
 from dynaip.reading import read_rows
@@ -141,6 +143,19 @@ def test_rebuilding_needs_no_torch(small: Path) -> None:
         "bad = {'torch', 'diffusers', 'transformers'} & set(sys.modules); assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_config_of_an_arm_is_read_a_few_times_whatever_the_page_shows(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once to see that it is whole, once for its own values and once beside its adapter: not for every suite and table."""
+    read = Counter[Path]()
+    real = reading.read_yaml
+    monkeypatch.setattr(reading, "read_yaml", lambda path: read.update([path]) or real(path))
+    build_report(finished, out=tmp_path)
+    configs = [count for path, count in read.items() if path.name == "config.yaml"]
+    assert configs
+    assert max(configs) <= 3
 
 
 def test_same_files_same_page(built: tuple[str, Page], finished: Path) -> None:

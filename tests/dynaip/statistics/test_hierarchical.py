@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from dynaip.statistics.hierarchical import Hierarchy
+from dynaip.statistics.hierarchical import Gap, Hierarchy, drawn_again
 
 
 def test_one_level_is_students_paired_interval() -> None:
@@ -75,3 +75,24 @@ def test_one_unit_says_nothing() -> None:
     assert np.isnan([gap.low, gap.high, gap.p]).all() and not gap.decided
     nothing = Hierarchy(1, 2).gap([np.array([[np.nan, 0.5]])], [np.array([[0.1, np.nan]])])
     assert np.isnan(nothing.value) and np.isnan(nothing.p)
+
+
+def test_comparisons_of_the_same_units_share_their_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn once for all comparisons, and what comes out is that of a comparison which draws its own."""
+    rng = np.random.default_rng(5)
+    arms = rng.normal(0.5, 0.1, (4, 2, 31))
+    alone: list[Gap] = []
+    for arm in arms:
+        drawn_again.cache_clear()
+        alone.append(Hierarchy(2, 31, draws=200).gap([arm], [arms[0]]))
+    drawn_again.cache_clear()
+    made: list[int] = []
+    real = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: made.append(seed) or real(seed))
+    shared = [Hierarchy(2, 31, draws=200).gap([arm], [arms[0]]) for arm in arms]
+    assert made == [0]
+    assert [(each.low, each.high, each.p) for each in shared] == [(each.low, each.high, each.p) for each in alone]
+    arms[1, :, 3] = np.nan  # other units: other draws
+    Hierarchy(2, 31, draws=200).gap([arms[1]], [arms[0]])
+    Hierarchy(2, 31, draws=200, seed=1).gap([arms[2]], [arms[0]])
+    assert made == [0, 0, 1]
