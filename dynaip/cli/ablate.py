@@ -47,7 +47,7 @@ def ablate(
     with watching(folder) as on_change:
         result = run(config, folder, executor=_named(executor), limit=limit, on_change=on_change)
     if len(result.results):
-        prepare_sections(folder)
+        prepare_sections(folder, jobs=at_a_time(config.jobs, _named(executor)), threads=config.threads)
     say(f"results: {folder / 'results.csv'}")
     say(f"report:  {build_report(folder)}")
     for line in result.complaints():
@@ -64,3 +64,10 @@ def _named(executor: str | None) -> str | dict[str, Any] | None:
     from dynaip.config.merge import overridden
 
     return overridden({}, [f"executor={executor}"])["executor"]
+
+
+def at_a_time(jobs: int, executor: str | dict[str, Any] | None) -> int:
+    """Sections are prepared on this machine: as many at a time as arms were, where those were here, too."""
+    options = executor if isinstance(executor, dict) else {"use": executor or "local"}
+    here = str(options.get("use")).rpartition(":")[2] == "local"
+    return int(options.get("jobs", jobs)) if here else 1

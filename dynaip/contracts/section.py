@@ -41,6 +41,9 @@ class AnalysisRequest:
 class ReportSection(ABC):
     """Contributes to the report. Built as ``Section(config)``; ``order`` in its config says where, 0 to 100."""
 
+    effort: int = 0
+    """How long ``prepare`` takes beside other sections: where several are prepared at a time, more is begun first."""
+
     def analyse(self, request: AnalysisRequest) -> Sequence[Path]:
         """Write figures (PNG) and their tables (parquet) for a single run, and give the files of the figures.
 

@@ -20,24 +20,43 @@ STATES = "sections.json"
 """Seconds and error of every section, among the files that they computed."""
 
 
-def prepare_sections(directory: Path) -> dict[str, str]:
+def prepare_sections(directory: Path, *, jobs: int = 1, threads: int | None = None) -> dict[str, str]:
     """Compute the files of every section; give the error of those that failed, by name (also kept in a file).
 
-    What they took is added to the ablation's timings.
+    With several ``jobs`` as many sections are computed at a time, each by a process with ``threads`` threads of its own; those
+    of a notebook cell stay in this process. What they took is added to the ablation's timings.
     """
     folder, begun = AblationFolder(directory), time.monotonic()
     make_folder(folder.analysis)
+    asked = dict(wanted(directory))
+    apart = [name for name in asked if registry().find("report_section", name).importable] if jobs > 1 else []
     states: dict[str, dict[str, Any]] = {}
-    for name, options in wanted(directory):
-        started = time.monotonic()
-        error = _attempt(lambda: build(name, options).prepare(directory))[1]  # noqa: B023 - called at once
-        states[name] = {"seconds": round(time.monotonic() - started, 2), "error": error}
+    if len(apart) > 1:
+        from dynaip.report.apart import prepare_apart
+
+        longest_first = sorted(apart, key=lambda name: -_effort(name, asked[name]))
+        states = prepare_apart(directory, longest_first, jobs=jobs, threads=threads)
+    for name, options in asked.items():
+        if name not in states:
+            states[name] = prepare_section(directory, name, options)
         write_json(folder.analysis / STATES, states)
     known, taken = read_mapping(folder.timings), round(time.monotonic() - begun, 1)
     write_json(
         folder.timings, known | {"analyses": taken, "total": round(known.get("total", 0.0) + taken, 1)}, indent=1
     )
     return {name: str(state["error"]) for name, state in states.items() if state["error"]}
+
+
+def prepare_section(directory: Path, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Compute the files of one section; give its seconds and its error, which is empty where there is none."""
+    started = time.monotonic()
+    error = _attempt(lambda: build(name, options).prepare(directory))[1]
+    return {"seconds": round(time.monotonic() - started, 2), "error": error}
+
+
+def _effort(name: str, options: Mapping[str, Any]) -> int:
+    section, _ = _attempt(lambda: build(name, options))
+    return section.effort if section else 0
 
 
 def contents(directory: Path) -> list[tuple[str, SectionContent | None, str]]:

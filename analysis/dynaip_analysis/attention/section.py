@@ -26,6 +26,7 @@ class AttentionSection(RunSection[AttentionConfig]):
     """Attention over generated images, branch by branch, and whether it follows the subject."""
 
     name = "attention"
+    effort = 1
 
     def look(self, chosen: Sequence[Chosen], out: Path, request: AnalysisRequest) -> list[Path]:
         """Draw attention for the chosen arms; give the figures."""

@@ -26,6 +26,7 @@ class DecouplingSection(RunSection[DecouplingConfig]):
     """One adapter through one branch, both, or neither."""
 
     name = "decoupling"
+    effort = 2
 
     def _check(self, request: AnalysisRequest) -> None:
         super()._check(request)

@@ -29,6 +29,7 @@ class GranularitySection(RunSection[GranularityConfig]):
     """The same cases under other fusion coefficients."""
 
     name = "granularity"
+    effort = 3
     identities = 5
 
     def __init__(self, config: GranularityConfig) -> None:
