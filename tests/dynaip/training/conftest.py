@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
+
+from tests.forked import Forked
 
 ROOT = Path(__file__).parents[3]
 
@@ -58,14 +60,14 @@ def lines() -> Callable[[Path], list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def script(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+def script(tmp_path: Path) -> Callable[..., Forked]:
     """Start a Python script in a process of its own; ``names`` are put before it as literals."""
 
-    def start(body: str, **names: Any) -> subprocess.Popen[str]:
+    def start(body: str, **names: Any) -> Forked:
         head = f"import sys; sys.path[:0] = {[str(ROOT / part) for part in ('', 'plugins', 'analysis')]!r}\n"
         head += "".join(f"{name} = {value!r}\n" for name, value in names.items())
         file = tmp_path / "script.py"
         file.write_text(head + body)
-        return subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return Forked([sys.executable, str(file)], stdout=PIPE, stderr=PIPE, text=True)
 
     return start

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
 
 from dynaip.cli.app import main
+from tests.forked import Forked
 
 ROOT = Path(__file__).parents[3]
 ENV = os.environ | {
@@ -37,10 +41,6 @@ def command(experiment: Callable[..., Any], tmp_path: Path) -> Callable[..., lis
     return make
 
 
-def done(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=300, check=False)
-
-
 Here = Callable[[list[str]], tuple[int, str]]
 
 
@@ -55,9 +55,9 @@ def here(capfd: pytest.CaptureFixture[str]) -> Here:
     return run
 
 
-def started(command: list[str], run: Path, *, step: int) -> subprocess.Popen[str]:
+def started(command: list[str], run: Path, *, step: int, start: Any = subprocess.Popen) -> Any:
     """Start a training and wait until it has checkpointed a step."""
-    process = subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = start(command, env=ENV, stdout=PIPE, stderr=PIPE, text=True)
     end = time.monotonic() + 240
     while max((int(folder.name[5:]) for folder in run.glob("checkpoints/step-*")), default=0) < step:
         assert process.poll() is None, process.communicate()[1]
@@ -70,7 +70,7 @@ def test_killed_resumed_stopped_resumed_and_with_workers(
     train: Callable[..., Path], command: Any, same_weights: Any, lines: Any, tmp_path: Path, here: Here
 ) -> None:
     """One run, killed once and asked to stop once, on the way with two loader workers, is the straight one's twin."""
-    training = {"steps": 120, "checkpoint_every": 1}
+    training = {"steps": 60, "checkpoint_every": 1}
     straight, run = train(tmp_path / "straight", training=training), tmp_path / "run"
     arguments = command("--run", str(run), **training)
     process = started(arguments, run, step=3)
@@ -81,12 +81,14 @@ def test_killed_resumed_stopped_resumed_and_with_workers(
     assert "add --resume" in said
 
     before = len(lines(run / "samples.jsonl"))
-    process = started([*arguments, "--resume", "-s", "training.workers=2"], run, step=before + 2)
+    process = started([*arguments, "--resume", "-s", "training.workers=2"], run, step=before + 2, start=Forked)
+    process.send_signal(signal.SIGSTOP)  # it is not to end while this process looks
     code, said = here([*arguments, "--resume"])
     assert code == 2, "two processes on one folder"
     assert f"in use by process {process.pid}" in said
     assert len(said.strip().splitlines()) == 1
     process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGCONT)
     _, said = process.communicate()
     assert process.returncode == 75, said
     assert "go on with --resume" in said
@@ -98,6 +100,28 @@ def test_killed_resumed_stopped_resumed_and_with_workers(
 
 
 LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+
+
+def launched(command: list[str]) -> tuple[int, str, str]:
+    """Run a script in two processes of torch's launcher; exit code and what was said."""
+    line = [sys.executable, *LAUNCHER, *command]
+    made = subprocess.run(line, env=ENV, capture_output=True, text=True, timeout=300, check=False)
+    return made.returncode, made.stdout, made.stderr
+
+
+def both(command: list[str]) -> tuple[int, str, str]:
+    """The same two processes without the launcher, which is slow to start: they are told what it would tell them."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    environments = [ENV | meet | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+    started = [
+        Forked([sys.executable, *command], env=each, stdout=PIPE, stderr=PIPE, text=True) for each in environments
+    ]
+    with ThreadPoolExecutor() as pool:  # neither waits for room in a pipe
+        said = list(pool.map(lambda process: process.communicate(timeout=300), started))
+    out, err = map("".join, zip(*said, strict=True))
+    return max(abs(process.wait()) for process in started), out, err
 
 
 COUNTED = """
@@ -132,9 +156,9 @@ def test_two_processes_train_the_adapter_that_one_trains(
     arguments = command("-o", str(run), steps=2, shard_base=sharded, **settings)
     encoded, script = tmp_path / "encoded.txt", tmp_path / "counted.py"
     script.write_text(COUNTED.format(log=str(encoded)))
-    made = done([arguments[0], *LAUNCHER, str(script), *arguments[3:]])
-    assert made.returncode == 0, made.stderr[-3000:]
-    assert made.stdout.count("adapter: ") == 1, "one process speaks"
+    code, out, said = (both if sharded else launched)([str(script), *arguments[3:]])
+    assert code == 0, said[-3000:]
+    assert out.count("adapter: ") == 1, "one process speaks"
     if not sharded:
         ranks, pairs = zip(*(line.split(" ", 1) for line in encoded.read_text().splitlines()), strict=True)
         assert len(pairs) == len({*pairs}) == 24 + 20, "no pair twice"
