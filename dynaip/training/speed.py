@@ -74,6 +74,13 @@ def products_in(accelerator: Any, device: torch.device) -> Generator[None]:
     if device.type != "cpu":
         yield
         return
-    with accelerator.autocast(), warnings.catch_warnings():
+    with accelerator.autocast(), norms_of_two_types():
+        yield
+
+
+@contextmanager
+def norms_of_two_types() -> Generator[None]:
+    """Under autocast norms stay in float32 and meet halves, which is meant: torch need not warn of it."""
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
         yield

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dynaip import Reference
 from dynaip.adapter import model, products, terms
 from dynaip.adapter.attention import KeyValue
 from dynaip.adapter.slots import Slot
@@ -136,3 +137,23 @@ def test_a_block_more_is_an_attention_and_an_addition_a_branch_and_their_backwar
     attention = "_scaled_dot_product_flash_attention_for_cpu"
     assert seen[1] - seen[0] == {attention: 2, f"{attention}_backward": 2, "add": 4}
     assert not seen[0] - seen[1]
+
+
+def test_generation_takes_the_products_of_training(
+    adapter: Make, tiny_flux: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fusion, keys and values under the casts of training, here those of a CPU."""
+    dyna, events = adapter(), list[Any]()
+    halves = lambda: torch.autocast("cpu", torch.bfloat16)  # noqa: E731
+    features = dyna.features([picture(0)])
+    with torch.no_grad(), halves():
+        tokens = dyna.fuse(features).tokens
+        pair = dyna.attention.pair("image", 0)
+        key, value = pair(tokens)
+    monkeypatch.setattr(products, "half_products", lambda like: halves())
+    with dyna.references(Reference(picture(0))), dyna.observe(events.append):
+        tiny_flux("a star", num_inference_steps=1, output_type="latent", max_sequence_length=24)
+    assert key.dtype == torch.bfloat16
+    assert torch.equal(events[0].key, key.float())
+    assert torch.equal(events[0].value, value.float())
+    assert not torch.equal(events[0].key, pair(tokens.float())[0])

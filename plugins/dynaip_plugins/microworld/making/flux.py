@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dynaip.adapter.differentiable import differentiable_attention
 from dynaip.errors import InputError
+from dynaip.training.speed import norms_of_two_types
 
 from ..models.autoencoder import LATENT_CHANNELS
 from ..models.flux import GRID, HEAD_WIDTH, HEADS, Base
@@ -69,7 +70,7 @@ def flow_loss(model: Model, clean: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]
     noise = torch.randn_like(clean)
     time = torch.sigmoid(torch.randn(len(clean), device=clean.device) + NOISE_SHIFT)
     t = time[:, None, None]
-    with halves(clean.device), differentiable_attention(clean.device):
+    with halves(clean.device), differentiable_attention(clean.device), norms_of_two_types():
         velocity, middle = model((1 - t) * clean + t * noise, time, ids)
     return (velocity.float() - (noise - clean)).square().mean(), middle
 

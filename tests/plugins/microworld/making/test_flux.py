@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
 from dynaip_plugins.microworld.making import flux
+from dynaip_plugins.microworld.making.words import empty_ids
 from dynaip_plugins.microworld.models import tokens
 
 
@@ -19,6 +22,18 @@ def test_flow_loss_of_a_model_that_knows_the_answer_is_zero() -> None:
     ids = tokens.encode(tokens.create(), ["a star"] * 4)
     loss, _ = flux.flow_loss(knows, torch.zeros(4, 64, 32), ids)
     assert loss < 1e-4
+
+
+def test_a_base_in_training_is_not_warned_of() -> None:
+    ids = empty_ids(torch.device("cpu")).expand(2, -1)
+    once, base = torch.is_warn_always_enabled(), flux.Base()
+    torch.set_warn_always(True)  # whatever ran before in this process
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            flux.flow_loss(base, torch.zeros(2, 64, 32), ids)[0].backward()
+    finally:
+        torch.set_warn_always(once)
 
 
 def test_hints_fall_from_their_weight_to_nothing() -> None:
