@@ -54,6 +54,12 @@ def painted(
     return [fresh.get(case.id) or load_image(sample_path(folder, case)) for case in cases]
 
 
+def taken(folders: Sequence[Path], case: Case, made: str) -> Image.Image | None:
+    """The image of a case from the first of some folders of samples that holds one made from what ``made`` tells."""
+    paths = (sample_path(folder, case) for folder in folders)
+    return next((load_image(path) for path in paths if _finished(path, made)), None)
+
+
 def _finished(path: Path, made: str) -> bool:
     if not path.exists():
         return False

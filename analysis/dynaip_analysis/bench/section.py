@@ -91,6 +91,7 @@ class RunSection(ReportSection, Generic[Config]):
     def __init__(self, config: Config) -> None:
         self.config = config
         self._benches: dict[str, Workbench] = {}
+        self._shelves: list[Path] = []
 
     def bench(self, run: str) -> Workbench:
         """A RUN with its pipeline, loaded once."""
@@ -98,6 +99,7 @@ class RunSection(ReportSection, Generic[Config]):
 
         if run not in self._benches:
             self._benches[run] = Workbench.open(run)
+            self._benches[run].shelves = [*self._shelves, Path(run) / "samples"]
         return self._benches[run]
 
     def cases(self, bench: Workbench, request: AnalysisRequest, count: int) -> list[Case]:
@@ -113,6 +115,7 @@ class RunSection(ReportSection, Generic[Config]):
     def prepare(self, directory: Path) -> None:
         """Look into the chosen runs; the files are named after the section."""
         out = directory / "analysis"
+        self._shelves = [arm.samples for arm in AblationDirectory.read(directory).arms if arm.samples.is_dir()]
         self.forget(out)
         chosen = chosen_runs(directory, self.config.run)[: self.runs]
         if not chosen:

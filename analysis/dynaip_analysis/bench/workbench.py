@@ -17,6 +17,8 @@ from dynaip.adapter.words import tokens_of
 from dynaip.config import ComponentSpec, EvaluationConfig, load_saved
 from dynaip.contracts import Backbone, Benchmark, Case, CaseReference, Metric
 from dynaip.errors import InputError
+from dynaip.evaluation.generation import taken
+from dynaip.evaluation.origin import origin
 from dynaip.evaluation.scoring import build_metrics, score
 from dynaip.images import load_image
 from dynaip.models import local_folder
@@ -38,6 +40,8 @@ class Workbench:
     dyna: DynaIP
     backbone: Backbone
     evaluation: EvaluationConfig | None
+    shelves: Sequence[Path] = ()
+    """Folders of samples that evaluations have left."""
 
     @classmethod
     def open(cls, run: str) -> Workbench:
@@ -97,18 +101,37 @@ class Workbench:
         granularity: Mapping[str, float] | None = None,
         bare: bool = False,
         options: Mapping[str, Any] | None = None,
+        anew: bool = True,
     ) -> list[Image.Image]:
-        """Generate cases as an evaluation does; ``bare`` leaves the references out, ``options`` go before the run's own."""
+        """Generate cases as an evaluation does; ``bare`` leaves the references out, ``options`` go before the run's own.
+
+        Unless they are wanted ``anew`` (to record a generation, say), images are taken that an evaluation has painted from just
+        the same.
+        """
         if bare and (decoupling is not None or granularity):
             raise InputError(
                 "bare leaves the references out: there is nothing that decoupling or granularity would change"
             )
-        made = generate_cases(
-            self.pipe, self.backbone, cases, dyna=None if bare else self.dyna, batch_size=self.batch_size,
-            options={**(self.evaluation.options if self.evaluation else {}), **(options or {})},
+        dyna, own = None if bare else self.dyna, self.evaluation.options if self.evaluation else {}
+        given = {**own, **(options or {})}
+        made: dict[int, Image.Image] = {}
+        if not anew and self.shelves and self._plain(decoupling, granularity):
+            told = origin(self.pipe, self.backbone, dyna, given)
+            found = ((k, taken(self.shelves, case, told(case))) for k, case in enumerate(cases))
+            made = {k: image for k, image in found if image is not None}
+        left = [k for k in range(len(cases)) if k not in made]
+        painted = generate_cases(
+            self.pipe, self.backbone, [cases[k] for k in left], dyna=dyna, batch_size=self.batch_size, options=given,
             decoupling=decoupling, granularity=granularity,
         )  # fmt: skip
-        return [image for _, image in made]
+        made |= {k: image for k, (_, image) in zip(left, painted, strict=True)}
+        return [made[k] for k in range(len(cases))]
+
+    def _plain(self, decoupling: Any, granularity: Mapping[str, float] | None) -> bool:
+        """Whether this is what an evaluation paints with: the adapter's own policy, and every level as it is routed."""
+        own, named = self.dyna.specs.decoupling, isinstance(decoupling, str)
+        policy = decoupling is None or (named and ComponentSpec.parse("decoupling", decoupling, "decoupling") == own)
+        return policy and all(value == 1 for value in (granularity or {}).values())
 
     @cached_property
     def metrics(self) -> list[Metric]:

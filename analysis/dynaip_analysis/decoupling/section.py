@@ -57,7 +57,7 @@ class DecouplingSection(RunSection[DecouplingConfig]):
         images: dict[str, list[Image.Image]] = {}
         scores: list[dict[str, Any]] = []
         for branch, policy in policies.items():
-            made = bench.generate(cases, decoupling=policy, bare=policy is None)
+            made = bench.generate(cases, decoupling=policy, bare=policy is None, anew=False)
             images[branch] = made[: self.config.shown]
             scores += [
                 {"branch": branch, "suite": case.suite, "case": case.id, **row}

@@ -96,7 +96,8 @@ class GranularitySection(RunSection[GranularityConfig]):
             key = (id(bench), tuple(case.id for case in cases), *setting.coefficients.items())
             if key not in self._made:
                 bare = not any(setting.coefficients.values())
-                made = bench.generate(cases, granularity=None if bare else setting.coefficients, bare=bare)
+                wanted = None if bare else setting.coefficients
+                made = bench.generate(cases, granularity=wanted, bare=bare, anew=False)
                 self._made[key] = made[: self.config.shown], bench.score(cases, made)
             images[setting.name], found = self._made[key]
             scores += [

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
 from dynaip.config import EvaluationConfig
 from dynaip.contracts import Case, CaseReference, Metric
 from dynaip.errors import ConfigError, InputError
+from dynaip.evaluation.generation import sample_path, save_png
+from dynaip.evaluation.origin import origin
 from dynaip_analysis.bench.workbench import Workbench, evaluation_if_named
 from dynaip_analysis.interventions.measure import sweep
 
@@ -106,3 +109,48 @@ def test_a_sweep_builds_the_metrics_once(bench: Workbench, built: list[Evaluatio
     assert len(found.cells) > 4
     assert {row["clip_i_2"] for row in found.scores} == {0.75}
     assert len(built) == 1
+
+
+def test_what_an_evaluation_has_painted_from_just_the_same_is_taken(
+    bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Marks on the pictures of an evaluation show which of them come back; any other wish is painted."""
+    cases, evaluation = mixed(), bench.evaluation
+    assert evaluation is not None
+    for name, dyna in (("with", bench.dyna), ("without", None)):
+        told = origin(bench.pipe, bench.backbone, dyna, evaluation.options)
+        for case in cases[:3]:
+            mark = Image.new("RGB", (8, 8), "lime" if dyna else "pink")
+            save_png(mark, sample_path(tmp_path / name, case), told(case))
+    painted: list[str] = []
+
+    def generate(pipe: Any, backbone: Any, cases: list[Case], **more: Any) -> Iterator[tuple[Case, Image.Image]]:
+        painted.extend(case.id for case in cases)
+        return ((case, Image.new("RGB", (8, 8), "black")) for case in cases)
+
+    monkeypatch.setattr("dynaip_analysis.bench.workbench.generate_cases", generate)
+    own, levels = str(bench.dyna.specs.decoupling.use), dict.fromkeys(bench.dyna.encoder.levels, 1.0)
+
+    def tones(**wish: Any) -> str:
+        painted.clear()
+        found = [image.getpixel((0, 0)) for image in bench.generate(cases, **wish)]
+        return "".join({(0, 255, 0): "l", (255, 192, 203): "p", (0, 0, 0): "-"}[tone] for tone in found)
+
+    assert tones(anew=False) == "----", "nothing was painted before"
+    bench.shelves = [tmp_path / "missing", tmp_path / "with", tmp_path / "without"]
+    for wish in ({}, {"decoupling": own}, {"granularity": levels}):
+        assert tones(anew=False, **wish) == "lll-"
+        assert painted == ["c3"]
+    assert tones(anew=False, bare=True) == "ppp-"
+    others: list[dict[str, Any]] = [
+        {"decoupling": "text_only"},
+        {"granularity": levels | {next(iter(levels)): 2.0}},
+        {"options": {"num_inference_steps": 2}},
+    ]
+    for wish in others:
+        assert tones(anew=False, **wish) == "----"
+    assert tones() == "----", "a recording needs a generation"
+    with torch.no_grad():
+        next(bench.dyna.parameters()).add_(1)
+    assert tones(anew=False) == "----", "other weights"
+    assert tones(anew=False, bare=True) == "ppp-"
