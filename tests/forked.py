@@ -12,6 +12,7 @@ import os
 import runpy
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.reduction import DupFd
@@ -58,24 +59,29 @@ def _arrived(sent: Any) -> int:
 
 
 class Forked:
-    """Stands in for ``subprocess.Popen`` where Python runs a module (``python -m MODULE …``) or a file (``python FILE …``)."""
+    """Stands in for ``subprocess.Popen`` where Python runs a module (``python -m MODULE …``) or a file (``python FILE …``).
+
+    Nothing can be written to it, and where its output has no place it is thrown away.
+    """
 
     def __init__(
         self, arguments: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str | Path | None = None,
-        stdin: Any = None, stdout: Any = None, stderr: Any = None, text: bool = False,
+        stdin: Any = None, stdout: Any = None, stderr: Any = None, text: bool = False, start_new_session: bool = False,
     ) -> None:  # fmt: skip
         assert arguments[0] == sys.executable
         assert text or subprocess.PIPE not in (stdout, stderr)
         made: list[int] = []
         self.stdin, (self.stdout, out), (self.stderr, err) = None, _opened(stdout, made), _opened(stderr, made)
         environment = dict(os.environ if env is None else env)
-        given = (list(arguments[1:]), environment, str(cwd or os.getcwd()), End(out), End(err))
+        given = (list(arguments[1:]), environment, str(cwd or os.getcwd()), End(out), End(err), start_new_session)
         self.process = context.Process(target=_run, args=given)
         self.process.start()
         for each in made:
             os.close(each)
         assert self.process.pid is not None
         self.pid = self.process.pid
+        while start_new_session and os.getpgid(self.pid) != self.pid:  # whoever signals the group is not to meet ours
+            time.sleep(0.001)
 
     @property
     def returncode(self) -> int | None:
@@ -126,7 +132,9 @@ def _opened(asked: Any, made: list[int]) -> tuple[Any, int]:
     return None, asked.fileno()
 
 
-def _run(arguments: list[str], environment: Mapping[str, str], folder: str, out: int, err: int) -> None:
+def _run(arguments: list[str], environment: Mapping[str, str], folder: str, out: int, err: int, alone: bool) -> None:
+    if alone:
+        os.setsid()
     for number, given in ((1, out), (2, err)):
         os.dup2(given, number)
     os.environ.clear()

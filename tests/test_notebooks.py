@@ -6,11 +6,14 @@ import contextlib
 import io
 import os
 import re
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.forked import Forked
 
 nbformat = pytest.importorskip("nbformat", reason="pip install 'dynaip[notebooks]'")
 nbclient = pytest.importorskip("nbclient", reason="pip install 'dynaip[notebooks]'")
@@ -24,6 +27,8 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+FORKED = ("02", "03", "04", "05")
+"""Kernels that are forked from a process that has torch and diffusers; the first and the last import for themselves."""
 STILL = "(Move "
 """What a page without widgets shows in the place of sliders begins with this."""
 
@@ -37,6 +42,12 @@ def test_nothing_of_a_run_is_committed(path: Path) -> None:
     assert all(not cell.outputs and cell.execution_count is None for cell in cells)
     assert notebook.metadata == METADATA
     assert not any(cell.metadata for cell in notebook.cells)
+
+
+def test_libraries_are_quieted_before_anything_else_is_imported() -> None:
+    for path in NOTEBOOKS[1:]:
+        first = next(cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code")
+        assert first.source.startswith("from dynaip.quiet import quiet_libraries\n\nquiet_libraries()\n"), path.name
 
 
 def test_each_leads_to_the_next() -> None:
@@ -88,14 +99,21 @@ def executed(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         pytest.skip(f"microworld's {', '.join(missing)} not in this checkout: dynaip microworld build makes them")
     paths = [ROOT, ROOT / "plugins", ROOT / "analysis"]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, paths)))
-    monkeypatch.setenv("DYNAIP_NOTEBOOK_STEPS", "4")
+    monkeypatch.setenv("DYNAIP_NOTEBOOK_STEPS", "2")
     monkeypatch.delenv("DYNAIP_RUN", raising=False)
+    if path.name.startswith(FORKED):
+        monkeypatch.setattr("jupyter_client.provisioning.local_provisioner.launch_kernel", forked_kernel)
     notebook = nbformat.read(path, as_version=4)
     (folder / "examples").symlink_to(ROOT / "examples")  # a notebook stands beside them
     (folder / "notebooks").mkdir()
     resources = {"metadata": {"path": folder / "notebooks"}}
     nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
     return notebook
+
+
+def forked_kernel(command: list[str], *, env: dict[str, str], cwd: Path, **rest: Any) -> Forked:
+    """A fresh kernel in a process of its own."""
+    return Forked([sys.executable, *command[1:]], env=env, cwd=cwd, start_new_session=True)
 
 
 @pytest.mark.slow

@@ -64,6 +64,16 @@ def test_offloading(device: torch.device, way: str) -> None:
     assert (moved - painted(device.type, reference())).abs().mean() < 0.01
 
 
+def test_recorded_weights_of_halves_are_exact(device: torch.device) -> None:
+    from dynaip_analysis.recording.reduction import weights_and_entropy
+
+    query, key = (torch.randn(1, 4, tokens, 128).bfloat16() for tokens in (300, 77))
+    weights = (query.double() @ key.double().mT / 128**0.5).softmax(-1)
+    there, entropy = (part.cpu() for part in weights_and_entropy(query.to(device), key.to(device)))
+    torch.testing.assert_close(there, weights.float(), atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(entropy, -(weights * weights.log()).sum(-1).float(), atol=1e-4, rtol=1e-3)
+
+
 def test_compiled_blocks_paint_the_same(device: torch.device) -> None:
     world = dynaip.load("microworld", device=device, dtype=torch.float32)
     prompt = "a large star at the left, on sea"

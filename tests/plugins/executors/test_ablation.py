@@ -40,7 +40,10 @@ def expected(config: AblationConfig, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.parametrize("kind", ["ray", "slurm_stub", "slurm"], indirect=True)
-def test_the_same_results(options: dict[str, Any], config: AblationConfig, expected: bytes, tmp_path: Path) -> None:
+def test_the_same_results(
+    options: dict[str, Any], config: AblationConfig, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    expected = request.getfixturevalue("expected")  # not before it is known that this kind of executor is here
     there = execute.ablate(config, tmp_path / "there", executor=options)
     assert not there.failed
     assert (tmp_path / "there" / "results.csv").read_bytes() == expected
