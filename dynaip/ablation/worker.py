@@ -73,6 +73,7 @@ def _failed(folder: AblationFolder, arms: Sequence[GroupArm], error: Exception) 
 
 
 def _train(folder: AblationFolder, group: ArmGroup) -> None:
+    from dynaip.training.shared import sharing
     from dynaip.training.trainer import Preparation, StepReport, train
 
     name = str(group.training)
@@ -81,7 +82,9 @@ def _train(folder: AblationFolder, group: ArmGroup) -> None:
         if isinstance(report, StepReport) and report.step % 50 == 0:
             print(f"step {report.step}/{group.steps} loss {report.loss:.4f}", flush=True)
 
-    train(load_experiment(folder.training_config(name)), folder.training(name).path, resume=True, on_progress=tell)
+    config = load_experiment(folder.training_config(name))
+    with sharing(folder.encodings if group.shares else None):
+        train(config, folder.training(name).path, resume=True, on_progress=tell)
 
 
 def _evaluate_all(folder: AblationFolder, group: ArmGroup, arms: Sequence[GroupArm]) -> int:
