@@ -25,7 +25,7 @@ def cases_of(arms: Sequence[Arm]) -> list[Case]:
     """The cases of all arms, each once; an axis may vary the benchmark. What two arms do not mean alike is said."""
     asked: dict[str, Arm] = {}
     for arm in arms:
-        asked.setdefault(_asked(arm.config.evaluation), arm)
+        asked.setdefault(what_cases_depend_on(arm.config.evaluation), arm)
     found: dict[str, tuple[Case, Arm]] = {}
     for arm in asked.values():
         for case in benchmark_cases(arm.config.evaluation) if arm.config.evaluation else ():
@@ -38,8 +38,8 @@ def cases_of(arms: Sequence[Arm]) -> list[Case]:
     return [case for case, _ in found.values()]
 
 
-def _asked(evaluation: EvaluationConfig | None) -> str:
-    """What the cases of an evaluation depend on."""
+def what_cases_depend_on(evaluation: EvaluationConfig | None) -> str:
+    """A fingerprint of all that the cases of an evaluation depend on."""
     return fingerprint(
         evaluation and [evaluation.benchmark.dump(), evaluation.suites, evaluation.limit, evaluation.seed]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +56,7 @@ def ablate(
         with gathered():
             prepare(plan, cases, folder)
         _run_groups(plan, folder, runner, on_change)
+        shutil.rmtree(folder.encodings, ignore_errors=True)
         results = collect(plan, folder)
         write_text(folder.results, to_csv(results))
         write_json(folder.timings, timings(plan, folder, time.monotonic() - started), indent=1)

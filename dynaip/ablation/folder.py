@@ -95,6 +95,8 @@ class ArmGroup:
     threads: int | None
     plugins: Sequence[str]
     """Files whose components take part."""
+    shares: bool = False
+    """Whether another training of the ablation asks for the same encodings."""
 
     @classmethod
     def read(cls, path: Path) -> ArmGroup:
@@ -166,6 +168,11 @@ class AblationFolder:
     def case_table(self) -> Path:
         """One row a case."""
         return self.cases / "cases.parquet"
+
+    @property
+    def encodings(self) -> Path:
+        """What trainings share while they run."""
+        return self.path / "encodings"
 
     @property
     def analysis(self) -> Path:

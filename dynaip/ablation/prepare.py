@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from dynaip.ablation.plan import Arm, Plan
 from dynaip.atomic import write_json, write_text
 from dynaip.config import ExperimentConfig, load_saved
 from dynaip.config.differences import differences
+from dynaip.config.experiment import fingerprint
 from dynaip.contracts import Case
 from dynaip.errors import InputError
 from dynaip.notes import tell
@@ -31,10 +33,13 @@ def prepare(plan: Plan, cases: Sequence[Case], folder: AblationFolder) -> None:
         write_text(folder.arm(arm.folder).config, arm.config.to_yaml())
     steps = {training.hash: training.config.training.steps for training in plan.trainings}
     plugins = [str(file) for file in registry().files]
+    read = {training.hash: what_is_encoded(training.config) for training in plan.trainings}
+    alike = Counter(read.values())
     for name, arms in plan.groups():
         entries = [GroupArm(arm.name, arm.folder, arm.run) for arm in arms]
         training = name if name in steps else None
-        ArmGroup(name, entries, training, steps.get(name), plan.threads, plugins).write(folder.group(name))
+        shares = training is not None and alike[read[training]] > 1
+        ArmGroup(name, entries, training, steps.get(name), plan.threads, plugins, shares).write(folder.group(name))
     write_cases(cases, folder)
     for arm in plan.arms:
         damage = folder.arm(arm.folder).damage()
@@ -42,6 +47,11 @@ def prepare(plan: Plan, cases: Sequence[Case], folder: AblationFolder) -> None:
             tell(f"{line}; it is made again", kind=f"damaged {arm.folder}")
         if damage:
             folder.arm(arm.folder).mark(WAITING)
+
+
+def what_is_encoded(config: ExperimentConfig) -> str:
+    """A fingerprint of what says which encodings a training asks for; trainings of which it is the same may share them."""
+    return fingerprint([config.backbone.dump(), config.encoder.dump(), config.source.dump()])
 
 
 def _check(plan: Plan, folder: AblationFolder) -> None:

@@ -12,12 +12,15 @@ from typing import Any, cast
 
 from filelock import FileLock
 
+from dynaip.ablation.cases import what_cases_depend_on
 from dynaip.ablation.folder import FAILED, FINISHED, RUNNING, WAITING, AblationFolder, ArmGroup, GroupArm
 from dynaip.ablation.plan import BASE
 from dynaip.atomic import replacing, write_json
 from dynaip.config import EvaluationConfig, ExperimentConfig, load_experiment, load_saved
+from dynaip.contracts import Case
 from dynaip.device import choose, load_on, peak_memory
 from dynaip.errors import DynaIPError, Interrupted
+from dynaip.evaluation.cases import benchmark_cases
 from dynaip.models import local_folder
 from dynaip.reading import mapping
 from dynaip.registry import registry
@@ -70,6 +73,7 @@ def _failed(folder: AblationFolder, arms: Sequence[GroupArm], error: Exception) 
 
 
 def _train(folder: AblationFolder, group: ArmGroup) -> None:
+    from dynaip.training.shared import sharing
     from dynaip.training.trainer import Preparation, StepReport, train
 
     name = str(group.training)
@@ -78,7 +82,9 @@ def _train(folder: AblationFolder, group: ArmGroup) -> None:
         if isinstance(report, StepReport) and report.step % 50 == 0:
             print(f"step {report.step}/{group.steps} loss {report.loss:.4f}", flush=True)
 
-    train(load_experiment(folder.training_config(name)), folder.training(name).path, resume=True, on_progress=tell)
+    config = load_experiment(folder.training_config(name))
+    with sharing(folder.encodings if group.shares else None):
+        train(config, folder.training(name).path, resume=True, on_progress=tell)
 
 
 def _evaluate_all(folder: AblationFolder, group: ArmGroup, arms: Sequence[GroupArm]) -> int:
@@ -113,17 +119,26 @@ def _evaluate(folder: AblationFolder, group: ArmGroup, arm: GroupArm, shelf: dic
         lend_adapter(folder.training(group.training).adapter, made.adapter, config)
     if group.threads:
         torch.set_num_threads(group.threads)
-    if not shelf:  # the pipeline serves all arms of the group
+    if "pipe" not in shelf:  # the pipeline serves all arms of the group
         backbone = registry().build(config.backbone)
         shelf |= {"backbone": backbone, "pipe": load_on(backbone, choose())}
     pipe, backbone = shelf["pipe"], shelf["backbone"]
     dyna = None if arm.run == BASE else DynaIP.from_pretrained(arm.run or made.path).attach(pipe)
     try:
         print(f"evaluate {arm.name}", flush=True)
-        evaluate(cast(EvaluationConfig, config.evaluation), pipe, backbone, dyna, made.path)
+        evaluation = cast(EvaluationConfig, config.evaluation)
+        evaluate(evaluation, pipe, backbone, dyna, made.path, cases=cases_once(evaluation, shelf))
     finally:
         if dyna is not None:
             dyna.detach()
+
+
+def cases_once(evaluation: EvaluationConfig, shelf: dict[str, Any]) -> list[Case]:
+    """The cases of an evaluation, drawn once for all arms of a group that ask for the same."""
+    key = what_cases_depend_on(evaluation)
+    if key not in shelf:
+        shelf[key] = benchmark_cases(evaluation)
+    return shelf[key]
 
 
 def lend_adapter(trained: Path, folder: Path, config: ExperimentConfig) -> None:

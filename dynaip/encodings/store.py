@@ -102,6 +102,12 @@ class EncodingStore:
         """Part -> value of a pair; ``KeyError`` if it is not held, ``Damaged`` if it is not what was written."""
         return {part: shards.read(self.file(part, block), number) for part in self.depends}
 
+    def read_block(self, block: int) -> dict[int, dict[str, Any]]:
+        """Pairs that all parts of a block hold: number -> part -> value; ``Damaged`` if it is not what was written."""
+        parts = {part: shards.read_all(self.file(part, block)) for part in self.depends}
+        numbers = set.intersection(*(set(found) for found in parts.values()))
+        return {number: {part: found[number] for part, found in parts.items()} for number in sorted(numbers)}
+
     def drop(self, block: int) -> None:
         """Remove a damaged block, so that it is made again."""
         for part in self.depends:

@@ -150,5 +150,5 @@ class Quarantine:
 
     def reasons(self) -> str:
         """What is wrong with the first bad pairs."""
-        listed = "; ".join(f"pair {index}: {reason}" for index, reason in list(self.bad.items())[:LISTED])
+        listed = "; ".join(f"pair {index}: {reason}" for index, reason in sorted(self.bad.items())[:LISTED])
         return listed + (f"; and {len(self.bad) - LISTED} more" if len(self.bad) > LISTED else "")

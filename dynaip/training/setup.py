@@ -28,6 +28,7 @@ from dynaip.training.processes import share_of
 from dynaip.training.progress import Warn
 from dynaip.training.remarks import Remarks
 from dynaip.training.sharding import to_device_but_base
+from dynaip.training.shared import SharedLoader, shared_folder
 from dynaip.training.sizes import settled
 from dynaip.training.stored import StoredLoader, store_for
 from dynaip.training.validation import Validation, held_out, spread
@@ -125,6 +126,9 @@ def loader_for(
         store = store_for(config, folder, pairs.source, pairs.spec or config.source, models)
         limit = None if settings.cache_limit is None else settings.cache_limit * 1e9
         kind, stored = StoredLoader, {"store": store, "limit": limit, "share": share_of(folder, accelerator)}
+    elif settings.cache is True and (common := shared_folder()) and accelerator.num_processes == 1:
+        store = store_for(config, common.absolute(), pairs.source, pairs.spec or config.source, models)
+        kind, stored = SharedLoader, {"store": store}
     return kind(
         pairs,
         partial(encode, pipe=pipe, backbone=backbone, dyna=models[2], levels=settings.cache_levels),

@@ -155,6 +155,10 @@ class StoredLoader(PairLoader):
         self._fill(_blocks_of(indices), _untold)
         return super().some(indices)
 
+    def have(self, blocks: Sequence[int], on_progress: Callable[[int, int], None] | None = None) -> None:
+        """Encode those of these blocks that nobody has encoded yet, in this order."""
+        self._fill(blocks, on_progress or _untold)
+
     def _fill(
         self, blocks: Sequence[int], tell: Callable[[int, int], None], common: Sequence[int] | None = None
     ) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,9 +29,36 @@ def logits_of(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def _products(query: Tensor, key: Tensor, out: Tensor | None = None) -> Tensor:
-    """Logits with batch and heads in one axis; the scale is part of the product, so no scaled copy of the queries is made."""
-    rows, keys = query.float().flatten(0, 1), key.float().flatten(0, 1)
-    return torch.baddbmm(rows.new_zeros(()), rows, keys.mT, beta=0, alpha=query.shape[-1] ** -0.5, out=out)
+    """Logits with batch and heads in one axis; the scale is part of the product, so no scaled copy of the queries is made.
+
+    Products of halves are exact in float32: where a device gives them so, no copy of its factors in float32 is made either.
+    """
+    halves = query.dtype == key.dtype and multiplies_halves(query.device, query.dtype)
+    rows, keys = query.flatten(0, 1), key.flatten(0, 1)
+    if not halves:
+        rows, keys = rows.float(), keys.float()
+    wide: dict[str, Any] = {"out_dtype": torch.float32} if halves else {}
+    nothing = rows.new_zeros((), dtype=torch.float32)
+    return torch.baddbmm(nothing, rows, keys.mT, beta=0, alpha=query.shape[-1] ** -0.5, out=out, **wide)
+
+
+@cache
+def multiplies_halves(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a device multiplies these halves into float32 by itself (torch 2.8 and later on CUDA); it is tried once."""
+    if device.type == "cpu" or dtype not in (torch.bfloat16, torch.float16):
+        return False
+    rows, keys = (torch.linspace(-1, edge, 2 * 8 * 16, device=device).view(2, 8, 16).to(dtype) for edge in (1, 2))
+    asked: dict[str, Any] = {
+        "beta": 0,
+        "alpha": 0.3,
+        "out_dtype": torch.float32,
+        "out": rows.new_empty(2, 8, 8).float(),
+    }
+    try:
+        found = torch.baddbmm(rows.new_zeros((), dtype=torch.float32), rows, keys.mT, **asked)
+        return torch.allclose(found, 0.3 * rows.float() @ keys.float().mT, rtol=1e-4, atol=1e-4)
+    except (RuntimeError, TypeError):  # unknown to this torch, or to this device
+        return False
 
 
 class Workspace:

@@ -19,7 +19,7 @@ from dynaip.device import ToHost, to_device
 from dynaip.errors import InputError
 from dynaip_analysis.recording.budget import Arrays, RecordingPlan, plan_recording
 from dynaip_analysis.recording.maps import Branches, Map, region_on
-from dynaip_analysis.recording.reduction import CHUNK, Workspace, spans, weights_and_entropy
+from dynaip_analysis.recording.reduction import CHUNK, Workspace, multiplies_halves, spans, weights_and_entropy
 from dynaip_analysis.recording.store import Store, device_for
 
 Heads = Literal["mean", "each"]
@@ -232,7 +232,9 @@ class ReferenceKeeper:
         self, sums: Mapping[str, Any], block: int, at: _Place, event: ReferenceEvent, mass: Tensor | None
     ) -> None:  # fmt: skip
         """Some queries at a time with all their heads, so that the mean over heads is whole when it is added."""
-        key, (rows, heads, queries) = event.key.float(), event.query.shape[:3]
+        key, (rows, heads, queries) = event.key, event.query.shape[:3]
+        if not multiplies_halves(key.device, key.dtype):
+            key = key.float()  # once, and not for each part
         for part in spans(queries, 4 * rows * heads * event.key.shape[2], self.plan.chunk):
             weights, entropy = weights_and_entropy(event.query[:, :, part], key, self.work)
             self._add(at, sums["entropy"][block], entropy, part)

@@ -21,6 +21,7 @@ from dynaip.suggest import one_line
 from ..shared.contrastive import ContrastiveConfig
 from ..shared.preprocessing import own_preprocessing
 from ..shared.pretrained import fingerprint, quiet, refuse_missing
+from .kept import Kept
 
 
 class ContrastiveMetric(Metric):
@@ -51,10 +52,12 @@ class ContrastiveMetric(Metric):
             ) from error
         refuse_missing(report["missing_keys"], f"metric {self.name}: {config.model}", f"whole {kind}")
         self.model: Any = model.eval().requires_grad_(False)
+        self.kept = Kept()
 
     def to(self, device: Any) -> ContrastiveMetric:
         """Move the model."""
         self.model.to(device)
+        self.kept.forget()
         return self
 
     def about(self) -> dict[str, Any]:
@@ -73,7 +76,7 @@ class ContrastiveMetric(Metric):
         pictures = self._images(images)
         prompts = self._prompts([case.prompt for case in cases])
         # All references in one row, so that batches are full, then case by case again.
-        every = self._images([reference.image for case in cases for reference in case.references])
+        every = self._images([reference.image for case in cases for reference in case.references], self.kept)
         references = every.split([len(case.references) for case in cases])
         image, text = self.columns
         return [
@@ -81,11 +84,11 @@ class ContrastiveMetric(Metric):
             for one, many, said in zip(pictures, references, prompts, strict=True)
         ]
 
-    def _images(self, images: Sequence[Image.Image]) -> Tensor:
+    def _images(self, images: Sequence[Image.Image], kept: Kept | None = None) -> Tensor:
         def look(some: Sequence[Image.Image]) -> Any:
             return self.model.get_image_features(pixel_values=self.preprocessing.pixels([*some]).to(self.model.device))
 
-        return self._embedded(images, look)
+        return self._embedded(images, look, kept)
 
     @property
     def _longest(self) -> int:
@@ -102,12 +105,17 @@ class ContrastiveMetric(Metric):
             mask = {"attention_mask": tokens.attention_mask} if self.masked else {}
             return self.model.get_text_features(input_ids=tokens.input_ids, **mask)
 
-        return self._embedded(prompts, read)
+        return self._embedded(prompts, read, self.kept)
 
-    def _embedded(self, given: Sequence[Any], embed: Callable[[Sequence[Any]], Any]) -> Tensor:
-        """Embeddings in batches (N x C), on the CPU."""
+    def _embedded(self, given: Sequence[Any], embed: Callable[[Sequence[Any]], Any], kept: Kept | None) -> Tensor:
+        """Embeddings in batches (N x C), on the CPU; those that are ``kept`` are not computed again."""
         size = self.config.batch_size
-        found = [_plain(embed(given[start : start + size])).float().cpu() for start in range(0, len(given), size)]
+        batches = [given[start : start + size] for start in range(0, len(given), size)]
+
+        def make(batch: Sequence[Any]) -> Tensor:
+            return _plain(embed(batch)).float().cpu()
+
+        found = [make(batch) if kept is None else kept.of(batch, make) for batch in batches]
         return torch.cat(found) if found else torch.empty(0, 1)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..shared.looking import TowerConfig
 from ..shared.preprocessing import Preprocessing
 from ..shared.towers import FAMILIES, Tower, load_tower
+from .kept import Kept
 
 DREAMBENCH = Preprocessing(
     224, 256, int(Image.Resampling.BICUBIC), 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -35,24 +36,31 @@ class Seeing:
             config.model, revision=config.revision, dtype=config.dtype, who=who, families=families, whole=whole
         )
         self.preprocessing = self.tower.preprocessing
+        self.kept = Kept()
 
     def to(self, device: Any) -> None:
         """Move the tower."""
         self.tower.to(device)
+        self.kept.forget()
 
-    def embeddings(self, images: Sequence[Image.Image]) -> Tensor:
-        """Pooled embeddings of unit length (N x C), on the CPU in float32."""
-        return torch.nn.functional.normalize(self._seen(images, self.tower.pooled), dim=1)
+    def embeddings(self, images: Sequence[Image.Image], *, again: bool = False) -> Tensor:
+        """Pooled embeddings of unit length (N x C), on the CPU in float32; pictures that come ``again`` are seen once."""
+        return torch.nn.functional.normalize(self._seen(images, self.tower.pooled, self.kept if again else None), dim=1)
 
     def patches(self, images: Sequence[Image.Image], layer: int) -> Tensor:
         """Patch tokens after a layer (N x edge^2 x C), on the CPU in float32."""
         return self._seen(images, lambda pixels: self.tower.states(pixels, {layer})[layer])
 
-    def _seen(self, images: Sequence[Image.Image], look: Callable[[Tensor], Tensor]) -> Tensor:
-        like, found = next(self.tower.parameters()), list[Tensor]()
-        for start in range(0, len(images), self.config.batch_size):
-            pixels = self.preprocessing.pixels([*images[start : start + self.config.batch_size]])
-            found.append(look(pixels.to(like.device, like.dtype)).float().cpu())
+    def _seen(
+        self, images: Sequence[Image.Image], look: Callable[[Tensor], Tensor], kept: Kept | None = None
+    ) -> Tensor:
+        like, size = next(self.tower.parameters()), self.config.batch_size
+
+        def make(batch: Sequence[Image.Image]) -> Tensor:
+            return look(self.preprocessing.pixels([*batch]).to(like.device, like.dtype)).float().cpu()
+
+        batches = [images[start : start + size] for start in range(0, len(images), size)]
+        found = [make(batch) if kept is None else kept.of(batch, make) for batch in batches]
         return torch.cat(found) if found else torch.empty(0, self.tower.width)
 
     def about(self) -> dict[str, Any]:

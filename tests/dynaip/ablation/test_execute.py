@@ -40,6 +40,7 @@ def test_components_of_ones_own_take_part(ablation_file: Write, tmp_path: Path) 
     assert list(result.results.columns[:7]) == ["arm", "seed", "suite", "n", "cp", "pf", "cp_pf"]
     assert len(result.results) == 6 * 2
     assert len(list((tmp_path / "out" / "trainings").glob("*.yaml"))) == 3
+    assert not (tmp_path / "out" / "encodings").exists(), "what trainings shared is removed at the end"
     again = ablate(config, tmp_path / "out")
     pd.testing.assert_frame_equal(again.results, result.results)
     means = again.scores().groupby(["arm", "suite"])["cp"].mean()

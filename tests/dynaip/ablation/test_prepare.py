@@ -43,6 +43,16 @@ def test_workers_find_what_they_need(plan: Plan, folder: AblationFolder) -> None
     assert json.loads(folder.environment.read_text())["python"]
 
 
+def test_trainings_on_the_same_pairs_and_encoders_share(ablation_file: Write, folder: AblationFolder) -> None:
+    arms = [{"fusion": "last", "name": "same"}, {"fusion": "last", "encoder": "pixels", "name": "other"}]
+    plan = make_plan(load_ablation(ablation_file({"arms": arms, "baselines": ["base"]})))
+    prepare(plan, [], folder)
+    groups = [ArmGroup.read(folder.group(name)) for name, _ in plan.groups()]
+    assert {group.arms[0].name: group.shares for group in groups} == {
+        "dynamic": True, "same": True, "other": False, "base": False,
+    }  # fmt: skip
+
+
 def test_the_same_plan_goes_on_and_another_is_refused(plan: Plan, folder: AblationFolder, ablation_file: Write) -> None:
     prepare(plan, [], folder)
     prepare(plan, [], folder)

@@ -110,3 +110,19 @@ def test_a_missing_model_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="clip") as caught:
         build(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_references_and_prompts_are_embedded_once_for_all_arms(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second arm's pictures are looked at, its references and prompts are not; the scores are those of a fresh metric."""
+    cases = [case("1", "a red dog", picture(1)), case("2", "a dog on sand", picture(2), picture(3))]
+    first, second = [picture(10), picture(11)], [picture(12), picture(13)]
+    metric, fresh = build(folder), build(folder)
+    metric.score(cases, first)
+    looked: list[int] = []
+    real = metric.model.get_image_features
+    monkeypatch.setattr(
+        metric.model, "get_image_features", lambda **given: looked.append(len(given["pixel_values"])) or real(**given)
+    )
+    monkeypatch.setattr(metric.model, "get_text_features", lambda **given: pytest.fail("the prompts were read already"))
+    assert metric.score(cases, second) == fresh.score(cases, second)
+    assert looked == [2]

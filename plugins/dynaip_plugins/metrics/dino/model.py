@@ -44,7 +44,7 @@ class DinoMetric(Metric):
     def score(self, cases: Sequence[Case], images: Sequence[Image.Image]) -> list[dict[str, float]]:
         """Cosine x 100; NaN for a case without reference."""
         painted = self.seeing.embeddings(images)
-        shown = self.seeing.embeddings([each.image for case in cases for each in case.references])
+        shown = self.seeing.embeddings([each.image for case in cases for each in case.references], again=True)
         parts = shown.split([len(case.references) for case in cases])
         column = self.columns[0]
         return [
