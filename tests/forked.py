@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import socket
 import subprocess
 import sys
 import time
@@ -118,6 +119,23 @@ class Forked:
     def kill(self) -> None:
         """Kill it."""
         self.process.kill()
+
+
+def together(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str, str]:
+    """Run a script in two processes that know of each other, as torch's launcher starts them; exit code and what was said.
+
+    The launcher itself is slow to start. The two are told what it would tell them.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    each = [dict(environment) | meet | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+    pipe = subprocess.PIPE
+    both = [Forked([sys.executable, *command], env=one, stdout=pipe, stderr=pipe, text=True) for one in each]
+    with ThreadPoolExecutor() as pool:  # neither waits for room in a pipe
+        said = list(pool.map(lambda process: process.communicate(timeout=300), both))
+    out, err = map("".join, zip(*said, strict=True))
+    return max(abs(process.wait()) for process in both), out, err
 
 
 def _opened(asked: Any, made: list[int]) -> tuple[Any, int]:

@@ -28,6 +28,8 @@ LONGEST_FILE, LONGEST_OF_ONE_CLASS, LONGEST_FUNCTION = 400, 450, 60
 UNSAFE = {"pickle.load", "pickle.loads", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "eval"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 HISTORY = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|(?<![&\w])#\d+\b|\bissue \d+")
+HINT = re.compile(r"TODO|FIXME|XXX|HACK|#\d|issue \d")
+"""Is in every file that has history; the few that have it are taken apart."""
 
 
 def sources(package: str) -> list[Path]:
@@ -205,7 +207,8 @@ def words_of(path: Path) -> Iterator[tuple[int, str]]:
 
 def test_no_history_in_the_code() -> None:
     texts = [path for path in (*ALL, *(ROOT / "tests").rglob("*.py")) if path != Path(__file__)]
-    wrong = [f"{named(path)}:{line} {found[0]}" for path in texts for line, text in words_of(path)
+    hinted = [path for path in texts if HINT.search(path.read_text(encoding="utf-8"))]
+    wrong = [f"{named(path)}:{line} {found[0]}" for path in hinted for line, text in words_of(path)
              if (found := HISTORY.search(text))]  # fmt: skip
     assert not wrong, wrong
 
@@ -213,6 +216,7 @@ def test_no_history_in_the_code() -> None:
 @pytest.mark.parametrize("text", ["# TODO: later", "# see #7", "# closes #123", "as issue 12 asks", "# FIXME"])
 def test_history_is_recognised(text: str) -> None:
     assert HISTORY.search(text)
+    assert HINT.search(text)
 
 
 def test_nothing_is_unpickled() -> None:

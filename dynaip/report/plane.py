@@ -92,7 +92,7 @@ def draw(panel: Panel, theme: Theme = LIGHT) -> bytes:
         _curves(axes, (left, right, bottom, top), theme)
         for point in panel.points:
             _point(axes, point, theme)
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         place_labels(axes, panel.points, panel.labelled, theme)
         target = io.BytesIO()
         figure.savefig(target, format="svg", transparent=True, metadata={"Date": None})

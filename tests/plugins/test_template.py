@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from dynaip.registry import registry
 from tests.tiny_experiment import tiny_parts
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,8 @@ class Colour(Metric):
 def dynaip_components():
     return [Component("metric", "colour", Colour, Nothing)]
 '''
+
+SECTIONS = {entry.component.name for entry in registry().components("report_section")}
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -104,17 +107,14 @@ def test_it_takes_part_in_an_ablation(run: Run, tmp_path: Path, tiny_flux_folder
             "options": {"num_inference_steps": 2},
         },
     }
+    shared = {"fusion": "acme:gated", "encoder": "patches"}
     ablation = {
         "base": "base.yaml",
+        "report": dict.fromkeys(SECTIONS - {"routing"}, False),
         "arms": [
-            {"name": "plain"},
-            {"name": "faded", "decoupling": "faded"},
-            {
-                "name": "all_of_acme",
-                "fusion": "acme:gated",
-                "encoder": "patches",
-                "decoupling": {"use": "faded", "until": 1},
-            },
+            {"name": "plain", **shared},
+            {"name": "faded", **shared, "decoupling": "faded"},
+            {"name": "faded_late", **shared, "decoupling": {"use": "faded", "until": 1}},
         ],
     }
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(experiment | {"plugins": ["colour.py"]}))
@@ -122,8 +122,11 @@ def test_it_takes_part_in_an_ablation(run: Run, tmp_path: Path, tiny_flux_folder
     done = run("dynaip.cli", "ablate", "ablation.yaml", "-o", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     results = pd.read_csv(tmp_path / "out" / "results.csv")
-    assert set(results["arm"]) == {"plain", "faded", "all_of_acme"}
+    assert set(results["arm"]) == {"plain", "faded", "faded_late"}
     assert results[["cp", "pf"]].notna().all(axis=None)
+    assert (tmp_path / "out" / "analysis" / "routing.png").is_file(), "the report shows how its fusion routes"
     plan = yaml.safe_load((tmp_path / "out" / "plan.yaml").read_text())
-    trainings = {arm["name"]: arm["training"] for arm in plan["arms"]}
-    assert trainings["plain"] == trainings["faded"] != trainings["all_of_acme"]
+    assert len({arm["training"] for arm in plan["arms"]}) == 1, "its policy asks for no training of its own"
+    others = [{"name": "plain"}, {"name": "faded", "decoupling": "faded"}, {"name": "gated", "fusion": "acme:gated"}]
+    (tmp_path / "others.yaml").write_text(yaml.safe_dump(ablation | {"arms": others}))
+    assert "# 3 arms, seeds [0], 2 trainings" in run("dynaip.cli", "check", "others.yaml", cwd=tmp_path).stdout

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import struct
 import warnings
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from dynaip.report import view
 from dynaip.report.build import build_report
 
 ARMS = {"hmoe-dynamic": 0.45, "hmoe-coupled": 0.36, "concat-dynamic": 0.40, "concat-coupled": 0.33}
@@ -93,6 +96,14 @@ def _weights(path: Path) -> None:
 
 def _noise(rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def planes_drawn_once() -> Iterator[None]:
+    """Most pages here are of the same scores: a plane is a function of its points, and each is drawn once a session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(view, "draw", cache(view.draw))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -17,7 +15,7 @@ from typing import Any
 import pytest
 
 from dynaip.cli.app import main
-from tests.forked import Forked
+from tests.forked import Forked, together
 
 ROOT = Path(__file__).parents[3]
 ENV = os.environ | {
@@ -102,26 +100,13 @@ def test_killed_resumed_stopped_resumed_and_with_workers(
 LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
-def launched(command: list[str]) -> tuple[int, str, str]:
-    """Run a script in two processes of torch's launcher; exit code and what was said."""
+def launched(command: list[str], *, launcher: bool) -> tuple[int, str, str]:
+    """Run a script in two processes, of torch's launcher or without; exit code and what was said."""
+    if not launcher:
+        return together(command, ENV)
     line = [sys.executable, *LAUNCHER, *command]
     made = subprocess.run(line, env=ENV, capture_output=True, text=True, timeout=300, check=False)
     return made.returncode, made.stdout, made.stderr
-
-
-def both(command: list[str]) -> tuple[int, str, str]:
-    """The same two processes without the launcher, which is slow to start: they are told what it would tell them."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    environments = [ENV | meet | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
-    started = [
-        Forked([sys.executable, *command], env=each, stdout=PIPE, stderr=PIPE, text=True) for each in environments
-    ]
-    with ThreadPoolExecutor() as pool:  # neither waits for room in a pipe
-        said = list(pool.map(lambda process: process.communicate(timeout=300), started))
-    out, err = map("".join, zip(*said, strict=True))
-    return max(abs(process.wait()) for process in started), out, err
 
 
 COUNTED = """
@@ -156,7 +141,7 @@ def test_two_processes_train_the_adapter_that_one_trains(
     arguments = command("-o", str(run), steps=2, shard_base=sharded, **settings)
     encoded, script = tmp_path / "encoded.txt", tmp_path / "counted.py"
     script.write_text(COUNTED.format(log=str(encoded)))
-    code, out, said = (both if sharded else launched)([str(script), *arguments[3:]])
+    code, out, said = launched([str(script), *arguments[3:]], launcher=not sharded)
     assert code == 0, said[-3000:]
     assert out.count("adapter: ") == 1, "one process speaks"
     if not sharded:

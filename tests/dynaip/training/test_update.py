@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +11,7 @@ import pytest
 import torch
 
 from dynaip.training.update import Update
-
-ROOT = Path(__file__).parents[3]
+from tests.forked import together
 
 
 def alone(parameter: torch.nn.Parameter, **options: Any) -> Update:
@@ -127,6 +124,7 @@ import json, os, sys
 import torch
 from accelerate import Accelerator
 from dynaip.training.update import Update
+from tests.forked import together
 accelerator = Accelerator(cpu=True)
 rank = accelerator.process_index
 weight = torch.nn.Parameter(torch.zeros(2))
@@ -151,19 +149,13 @@ accelerator.end_training()
 def test_two_processes_agree(tmp_path: Path) -> None:
     """Mean of the gradients; a step that one of them spoils is skipped by both, and nobody waits for ever."""
     (tmp_path / "two.py").write_text(TWO)
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     env = {
-        "PYTHONPATH": str(ROOT),
-        "PATH": "/usr/bin:/bin",
         "OMP_NUM_THREADS": "1",
         "HOME": str(tmp_path),
         "GLOO_SOCKET_IFNAME": "lo",
     }  # whatever the machine's name leads to
-    done = subprocess.run(
-        [sys.executable, *command, str(tmp_path / "two.py"), str(tmp_path)],
-        capture_output=True, text=True, env=env, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    code, _, said = together([str(tmp_path / "two.py"), str(tmp_path)], env)
+    assert code == 0, said[-2000:]
     one, other = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     expected = [[True, False, [-0.5, -1.5]], [False, False, [-0.5, -1.5]], [True, True, [-1.0, -3.0]]]
     assert one == other == expected

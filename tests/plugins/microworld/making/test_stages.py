@@ -15,7 +15,7 @@ from dynaip.errors import InputError
 from dynaip_plugins.microworld.making import stages as building
 from dynaip_plugins.microworld.making.stages import Order
 
-TINY = 0.0004
+TINY = 0.0001
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -60,7 +60,7 @@ def test_complete_stages_are_skipped(built: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_weights(built: Path, tmp_path: Path) -> None:
-    building.build(Order(tmp_path, scale=TINY), stages=["autoencoder", "clip"])
+    building.build(Order(tmp_path, scale=TINY), stages=["clip"])
     first, second = weights(built / "vision"), weights(tmp_path / "vision")
     assert first and all(torch.equal(first[name], second[name]) for name in first)
 
