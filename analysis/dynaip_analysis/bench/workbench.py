@@ -106,7 +106,7 @@ class Workbench:
         """Generate cases as an evaluation does; ``bare`` leaves the references out, ``options`` go before the run's own.
 
         Unless they are wanted ``anew`` (to record a generation, say), images are taken that an evaluation has painted from just
-        the same.
+        the same; batches of another size may round in another way, by one grey level here and there.
         """
         if bare and (decoupling is not None or granularity):
             raise InputError(
