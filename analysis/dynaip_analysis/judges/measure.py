@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from dynaip.ablation.statistics import Bootstrap, SuiteScores, collect
 from dynaip.contracts import Case
@@ -90,6 +89,8 @@ def _aligned(scores: Scores, judges: Sequence[str]) -> list[SuiteScores]:
 
 def _centred_ranks(values: Floats, known: NDArray[np.bool_]) -> Floats:
     """Ranks over the cases that both judges know, (arms x seeds) x cases, with a mean of 0; 0 at the others."""
+    from scipy.stats import rankdata  # a second that a report written from files alone does not need
+
     ranks = np.zeros(values.shape)
     for row, own, there in zip(ranks, values, known, strict=True):
         row[there] = rankdata(own[there]) - (there.sum() + 1) / 2

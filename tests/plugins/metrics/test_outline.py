@@ -14,6 +14,7 @@ from dynaip.errors import InputError
 from dynaip.registry import registry
 from dynaip_plugins.benchmarks.microworld.model import SUBJECTS
 from dynaip_plugins.metrics.outline.model import OutlineMetric
+from dynaip_plugins.microworld.measuring import outline
 from dynaip_plugins.microworld.world.render import backgrounds, pictures
 from dynaip_plugins.microworld.world.scenes import Scene, Subject, sample_scene
 from dynaip_plugins.microworld.world.vocabulary import IDENTITY, PROMPTED
@@ -68,6 +69,28 @@ def test_planted_faults_are_told_apart() -> None:
         assert mean(rows, "outline") > 0.9  # they are as crisp as the others
     blobs = [image.filter(ImageFilter.GaussianBlur(6)) for image in pictures(scenes)]
     assert mean(judge.score(cases, blobs), "outline") < mean(own, "outline") - 0.05
+
+
+def test_a_search_does_not_depend_on_its_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit, as crisp, blurred and empty pictures of several sizes are searched alone, in pairs, or all at once."""
+    cases, scenes = drawn(5, "multi2")
+    shown = pictures(scenes)
+    shown[1] = shown[1].filter(ImageFilter.GaussianBlur(6))
+    shown[2] = Image.new("RGB", shown[2].size, "white")
+    shown[3] = Image.fromarray(backgrounds(scenes)[3].round().clip(0, 255).astype(np.uint8))
+    judge, steps = metric(model=None), list[int]()
+    real = outline.Posed
+    monkeypatch.setattr(outline, "Posed", lambda values, poses: steps.append(len(values)) or real(values, poses))
+    found, searches = list[list[dict[str, float]]](), list[int]()
+    for together in (1, 2, 100):
+        monkeypatch.setattr(outline, "TOGETHER", together)
+        judge.score(cases, shown)  # outlines of all sizes are there
+        steps.clear()
+        found.append(judge.score(cases, shown))
+        searches.append(len(steps))
+    assert found[0] == found[1] == found[2]
+    assert found[0] == [judge.score([case], [image])[0] for case, image in zip(cases, shown, strict=True)]
+    assert searches[0] == 2 * len(cases) > searches[1] > searches[2]
 
 
 def test_nothing_painted_has_no_outline() -> None:

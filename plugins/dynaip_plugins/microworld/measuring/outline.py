@@ -25,6 +25,8 @@ SIZES = (0.88, 0.94, 1.0, 1.06, 1.12)
 NEAR = 4
 """How far around the place asked for is searched: units of two pixels."""
 FINER_SIZES, FINER = (0.97, 1.0, 1.03), 2
+TOGETHER, TOGETHER_ON_GPU = 8, 32
+"""Subjects that are searched at once: a search is many small steps, which a GPU waits for, and a CPU's cache holds few."""
 CATEGORIES, FORMS, POSTURES, PERSPECTIVES = (
     len(ATTRIBUTES[name]) for name in ("category", "variant", "posture", "perspective")
 )
@@ -121,49 +123,57 @@ def outlines(images: Tensor, table: Table) -> Outlines:
     rows, slots = torch.nonzero(table.present, as_tuple=True)
     seen, light = painted(images, table)
     shown = seen[rows] & (masks(boxes_of(table, rows, slots))[:, 0] > 0)
-    found = [
-        _subject(shown[number].float(), pose, light[row], table.column("size")[row, slot])
-        for number, (row, slot, pose) in enumerate(zip(rows, slots, placements(table)[rows, slots], strict=True))
-    ]
-    iou, values, poses = (torch.stack(part) for part in zip(*found, strict=True))
-    return Outlines(rows, slots, table.column("category")[rows, slots], iou, values, poses, shown)
+    poses, sizes = placements(table)[rows, slots], table.column("size")[rows, slots]
+    number, at_once = len(rows), TOGETHER if images.device.type == "cpu" else TOGETHER_ON_GPU
+    iou = torch.empty(number, CATEGORIES, device=images.device)
+    values = torch.empty(number, CATEGORIES, len(ATTRIBUTES), dtype=torch.int64, device=images.device)
+    found = torch.empty(number, CATEGORIES, 3, device=images.device)
+    for radius in poses[:, 2].unique().tolist():
+        for some in torch.nonzero(poses[:, 2] == radius)[:, 0].split(at_once):
+            subjects = shown[some].float(), poses[some, :2], light[rows[some]], sizes[some]
+            iou[some], values[some], found[some] = _nearest(radius, *subjects)
+    return Outlines(rows, slots, table.column("category")[rows, slots], iou, values, found, shown)
 
 
-def _subject(shown: Tensor, pose: Tensor, light: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The best outline of every category for one mask [128,128]: overlaps [6], attributes [6,A], poses [6,3]."""
-    device = shown.device
-    radius = pose[2].item()
-    bank = _bank(radius, device)
-    shifts = _grid(NEAR, device)
-    home = ((SIZE / 2 - pose[:2]) / 2).round().long()
-    half = F.avg_pool2d(shown[None, None], 2)[0]
-    moved = _shifted(half, (home[0] + shifts[:, 0])[None], (home[1] + shifts[:, 1])[None])[0].flatten(1)
-    overlap = _overlap(moved, bank).view(len(shifts), CATEGORIES, -1)
-    choice = overlap.amax(0).argmax(1)
-    each = torch.arange(CATEGORIES, device=device)
-    where = overlap[:, each, choice].argmax(0)
-    number = choice + each * overlap.shape[2]
+def _nearest(
+    radius: float, shown: Tensor, places: Tensor, light: Tensor, size: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The best outline of every category for masks [n,128,128] of subjects that were asked for at one radius.
+
+    places [n,2], light and size [n] -> overlaps [n,6], attributes [n,6,A], poses [n,6,3].
+    """
+    device, count = shown.device, len(shown)
+    bank, shifts = _bank(radius, device), _grid(NEAR, device)
+    home = ((SIZE / 2 - places) / 2).round().long()
+    half = F.avg_pool2d(shown[:, None], 2)[:, 0]
+    moved = _shifted(half, home[:, :1] + shifts[:, 0], home[:, 1:] + shifts[:, 1]).flatten(2)
+    overlap = _overlap(moved, bank).view(count, len(shifts), CATEGORIES, -1)
+    choice = overlap.amax(1).argmax(2)
+    own = choice[:, None, :, None].expand(-1, len(shifts), -1, -1)
+    where = overlap.gather(3, own)[..., 0].argmax(1)
+    number = choice + torch.arange(CATEGORIES, device=device) * overlap.shape[3]
     values = _shapes(device)[number // len(SIZES)]
-    values[:, COLUMNS["illumination"]], values[:, COLUMNS["size"]] = light, size
+    values[..., COLUMNS["illumination"]], values[..., COLUMNS["size"]] = light[:, None], size[:, None]
     scale = torch.tensor(SIZES, device=device)[number % len(SIZES)]
-    centre = SIZE / 2 - 2 * (home + shifts[where]).float()
-    return _refined(shown, values, torch.cat([centre, (radius * scale)[:, None]], 1))
+    centre = SIZE / 2 - 2 * (home[:, None] + shifts[where]).float()
+    return _refined(shown, values, torch.cat([centre, (radius * scale)[..., None]], 2))
 
 
 def _refined(shown: Tensor, values: Tensor, poses: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The same outlines, their size and place sought more finely around poses [6,3]."""
-    device, count = shown.device, len(values)
-    sizes = torch.tensor(FINER_SIZES, device=device)
-    tried = poses[:, None].repeat(1, len(sizes), 1)
+    """The same outlines [n,6,A], their size and place sought more finely around poses [n,6,3]."""
+    device, count = shown.device, len(shown)
+    sizes, shifts = torch.tensor(FINER_SIZES, device=device), _grid(FINER, device)
+    tried = poses[:, :, None].repeat(1, 1, len(sizes), 1)
     tried[..., 2] *= sizes
-    bank = (Posed(values.repeat_interleave(len(sizes), 0), tried.flatten(0, 1)).cover > 0.5).float()
-    shifts = _grid(FINER, device)
-    moved = _shifted(shown[None], shifts[None, :, 0], shifts[None, :, 1])[0].flatten(1)
-    overlap = _overlap(moved, bank.flatten(1)).view(len(shifts), count, len(sizes)).permute(1, 0, 2).flatten(1)
-    best, where = overlap.max(1)
+    posed = Posed(values.repeat_interleave(len(sizes), 1).flatten(0, 1), tried.flatten(0, 2))
+    bank = (posed.cover > 0.5).float().view(count, -1, SIZE * SIZE)
+    across, down = (shifts[:, axis].expand(count, -1) for axis in (0, 1))
+    overlap = _overlap(_shifted(shown, across, down).flatten(2), bank)
+    overlap = overlap.view(count, len(shifts), CATEGORIES, len(sizes)).transpose(1, 2).flatten(2)
+    best, where = overlap.max(2)
     chosen = poses.clone()
-    chosen[:, :2] -= shifts[where // len(sizes)].float()
-    chosen[:, 2] *= sizes[where % len(sizes)]
+    chosen[..., :2] -= shifts[where // len(sizes)].float()
+    chosen[..., 2] *= sizes[where % len(sizes)]
     return best, values, chosen
 
 
