@@ -22,6 +22,7 @@ from dynaip.ablation.plan import make_plan
 from dynaip.config import load_ablation
 from dynaip.errors import ArmFailed, InputError
 from dynaip.runs import Run
+from tests.forked import Forked
 
 Write = Callable[..., Path]
 
@@ -146,11 +147,12 @@ def test_killed_hard_and_resumed_gives_the_same_results(
     straight = ablate(config, tmp_path / "straight").results
     assert len(straight) == 2 * 2
     out = tmp_path / "killed"
-    code = (
+    script = tmp_path / "script.py"
+    script.write_text(
         "from pathlib import Path; from dynaip.config import load_ablation; from dynaip.ablation.execute import ablate;"
         f"ablate(load_ablation({str(file)!r}), Path({str(out)!r}))"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    process = Forked([sys.executable, str(script)], start_new_session=True)  # its workers start anew
     deadline = time.monotonic() + 120
     while not list(out.glob("trainings/*/checkpoints/step-*")) and time.monotonic() < deadline:
         time.sleep(0.05)

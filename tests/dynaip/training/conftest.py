@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.forked import Forked
+from tests.tiny_experiment import tiny_parts
 
 ROOT = Path(__file__).parents[3]
 
@@ -27,6 +28,17 @@ def train(experiment: Callable[..., Any]) -> Callable[..., Path]:
         return train(experiment(**given), folder, on_progress=on_progress, warn=warn, **options)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tiny_flux_folder: Path, tiny_clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that ``train(folder)`` gives where nothing is asked for and nothing happens; tests only read it."""
+    from dynaip.config import parse_experiment
+    from dynaip.training.trainer import train
+
+    source = {"use": "microworld", "size": 24, "pixels": 64}
+    raw = tiny_parts(tiny_flux_folder, tiny_clip_folder) | {"source": source, "training": settings()}
+    return train(parse_experiment(raw), tmp_path_factory.mktemp("undisturbed") / "run", on_progress=None, warn=print)
 
 
 def settings(**changes: Any) -> dict[str, Any]:

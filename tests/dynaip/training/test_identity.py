@@ -74,25 +74,28 @@ def test_fields_that_one_side_does_not_know_are_not_compared() -> None:
 def interrupted(train: Train, experiment: Any, tmp_path: Path) -> Callable[..., Path]:
     """Train two steps of six into a run, from copies of the tiny models that a test may change."""
 
-    def stop(report: Any) -> None:
-        if getattr(report, "step", 0) == 3:
-            raise KeyboardInterrupt
-
     config = experiment()
     for part in ("backbone", "encoder"):
         shutil.copytree(getattr(config, part).config.model, tmp_path / part)
 
-    def run(name: str = "run", **sections: Any) -> Path:
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / name, on_progress=stop, **given(tmp_path, **sections))
-        return tmp_path / name
+    return lambda: stopped(train, tmp_path / "run", **given(tmp_path))
 
+
+def stopped(train: Train, run: Path, **sections: Any) -> Path:
+    """Train two steps of six into a run."""
+
+    def stop(report: Any) -> None:
+        if getattr(report, "step", 0) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(run, on_progress=stop, **sections)
     return run
 
 
-def given(folder: Path, **sections: Any) -> dict[str, Any]:
+def given(folder: Path) -> dict[str, Any]:
     encoder = {"use": "clip", "model": str(folder / "encoder"), "levels": {"low": 1, "mid": 2, "high": 4}}
-    return {"backbone": {"use": "flux", "model": str(folder / "backbone")}, "encoder": encoder} | sections
+    return {"backbone": {"use": "flux", "model": str(folder / "backbone")}, "encoder": encoder}
 
 
 def touched(file: Path, part: str) -> None:
@@ -136,17 +139,16 @@ def test_other_weights_at_the_same_path_are_refused(
     ],
 )
 def test_a_checkpoint_of_other_parts_is_refused_whatever_the_config_says(
-    train: Train, interrupted: Any, tmp_path: Path, sections: dict[str, Any], field: str
+    train: Train, undisturbed: Path, experiment: Any, tmp_path: Path, sections: dict[str, Any], field: str
 ) -> None:
     """The checkpoints of one run in the folder of another one, whose config is that of the command."""
-    sections = {
-        name: given(tmp_path)["encoder"] | value if name == "encoder" else value for name, value in sections.items()
-    }
-    one, other = interrupted("one"), interrupted("other", **sections)
+    if "encoder" in sections:
+        sections = {"encoder": {"use": "clip", "model": experiment().encoder.config.model} | sections["encoder"]}
+    other = stopped(train, tmp_path / "other", **sections)
     shutil.rmtree(other / "checkpoints")
-    shutil.copytree(one / "checkpoints", other / "checkpoints")
-    with pytest.raises(MismatchError, match=f"step 2: {field}"):
-        train(other, resume=True, **given(tmp_path, **sections))
+    shutil.copytree(undisturbed / "checkpoints", other / "checkpoints")
+    with pytest.raises(MismatchError, match=f"step 6: {field}"):
+        train(other, resume=True, **sections)
 
 
 def test_a_checkpoint_that_says_nothing_of_itself_still_loads(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,15 @@ def test_targets_have_one_size(tmp_path: Path) -> None:
         loader(Numbers(40, odd=5), tmp_path).fill(0, 20)
 
 
+@pytest.fixture
+def soon_ended(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Workers that are broken off end here and now: torch would wait five seconds for each, in whichever test comes next."""
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)
+    yield
+    gc.collect()
+
+
+@pytest.mark.usefixtures("soon_ended")
 def test_a_worker_that_dies_ends_the_run_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forked, since this module cannot be imported by a process of its own."""
     monkeypatch.setattr(PairLoader, "_start_method", lambda self: "fork")
@@ -216,6 +226,7 @@ def test_a_worker_that_dies_ends_the_run_soon(tmp_path: Path, monkeypatch: pytes
     assert time.monotonic() - started < 60
 
 
+@pytest.mark.usefixtures("soon_ended")
 def test_errors_of_the_source_itself_pass_through_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PairLoader, "_start_method", lambda self: "fork")
     monkeypatch.setattr(Numbers, "__getitem__", lambda self, index: 1 / 0)

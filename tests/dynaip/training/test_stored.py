@@ -194,10 +194,10 @@ def test_processes_share_what_is_missing_and_none_waits_for_one_that_is_gone(
 
 
 def test_a_training_from_disk_is_the_one_from_memory(
-    train: Any, same_weights: Any, lines: Any, tmp_path: Path, experiment: Any
+    train: Any, undisturbed: Path, same_weights: Any, lines: Any, tmp_path: Path
 ) -> None:
     disk = {"cache": "disk", "cache_folder": str(tmp_path / "encodings")}
-    memory = train(tmp_path / "memory")
+    memory = undisturbed
     cold, warm = train(tmp_path / "cold", training=disk), train(tmp_path / "warm", training=disk | {"workers": 1})
     assert same_weights(memory, cold)
     assert same_weights(memory, warm)

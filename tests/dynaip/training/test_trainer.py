@@ -82,29 +82,27 @@ def test_one_pair_is_learned(train: Train, lines: Lines, tmp_path: Path) -> None
     assert sum(found[-10:]) < 0.8 * sum(found[:10])
 
 
-def test_cached_or_not_the_loss_is_the_same(train: Train, lines: Lines, tmp_path: Path) -> None:
-    one = train(tmp_path / "cached")
+def test_cached_or_not_the_loss_is_the_same(train: Train, undisturbed: Path, lines: Lines, tmp_path: Path) -> None:
     other = train(tmp_path / "uncached", training={"cache": False})
-    assert losses(lines, one) == pytest.approx(losses(lines, other), abs=1e-5)
+    assert losses(lines, undisturbed) == pytest.approx(losses(lines, other), abs=1e-5)
 
 
 def test_a_cache_beyond_memory_is_given_up(
-    train: Train, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Train, undisturbed: Path, lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = train(tmp_path / "cached")
     monkeypatch.setattr("dynaip.training.loader.machine_memory", lambda: 10_000)
     said: list[str] = []
     other = train(tmp_path / "small", warn=said.append)
-    assert losses(lines, one) == pytest.approx(losses(lines, other), abs=1e-5)
+    assert losses(lines, undisturbed) == pytest.approx(losses(lines, other), abs=1e-5)
     assert len(said) == 1
     assert "GB of memory" in said[0]
 
 
 @pytest.mark.parametrize("changes", [{}, {"cache": False}, {"gradient_accumulation": 2, "steps": 3}])
 def test_resumed_equals_uninterrupted(
-    train: Train, same_weights: Any, lines: Lines, tmp_path: Path, changes: dict[str, Any]
+    train: Train, undisturbed: Path, same_weights: Any, lines: Lines, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    straight = train(tmp_path / "straight", training=changes)
+    straight = train(tmp_path / "straight", training=changes) if changes else undisturbed
     broken = tmp_path / "broken"
 
     def stop(report: Any) -> None:
@@ -316,7 +314,7 @@ def test_loading_processes_outlive_a_request_to_stop(
 
 
 def test_asked_to_stop_while_models_load(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same_weights: Any
+    train: Train, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same_weights: Any
 ) -> None:
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -324,7 +322,7 @@ def test_asked_to_stop_while_models_load(
         with pytest.raises(Interrupted, match=r"--resume"):
             train(run)
     train(run, resume=True)
-    assert same_weights(train(tmp_path / "straight"), run)
+    assert same_weights(undisturbed, run)
 
 
 def test_more_steps_go_on_where_the_run_ended(train: Train, same_weights: Any, tmp_path: Path) -> None:
@@ -372,8 +370,9 @@ def _interrupted_at(train: Train, run: Path, step: int, **sections: Any) -> None
         train(run, on_progress=stop, **sections)
 
 
-def test_a_damaged_checkpoint_is_skipped_and_said(train: Train, same_weights: Any, tmp_path: Path) -> None:
-    straight = train(tmp_path / "straight")
+def test_a_damaged_checkpoint_is_skipped_and_said(
+    train: Train, undisturbed: Path, same_weights: Any, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     _interrupted_at(train, run, 5)
     file = run / "checkpoints" / "step-000004" / "optimizer.safetensors"
@@ -384,7 +383,7 @@ def test_a_damaged_checkpoint_is_skipped_and_said(train: Train, same_weights: An
     train(run, resume=True, warn=said.append)
     assert len(said) == 1
     assert "step-000004: optimizer.safetensors is damaged; the one before is used" in said[0]
-    assert same_weights(straight, run)
+    assert same_weights(undisturbed, run)
 
 
 def test_precision_may_differ_between_trainings_of_one_process(train: Train, tmp_path: Path, weights: Any) -> None:
