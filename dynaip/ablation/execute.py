@@ -78,9 +78,15 @@ def _check_baselines(plan: Plan) -> None:
 
 def _executor(plan: Plan, given: str | Mapping[str, Any] | None) -> Executor:
     """Build the executor; ``jobs`` and ``threads`` of the ablation are the local one's."""
-    threads = plan.threads or max(1, (os.cpu_count() or 1) // plan.jobs)
-    local = {"use": "local", "jobs": plan.jobs, "threads": threads}
-    return registry().build(ComponentSpec.parse("executor", local if given in (None, "local") else given, "executor"))
+    if given in (None, "local"):
+        return local_executor(plan.jobs, plan.threads)
+    return registry().build(ComponentSpec.parse("executor", given, "executor"))
+
+
+def local_executor(jobs: int, threads: int | None) -> Executor:
+    """Build the executor of this machine; ``threads`` are those of each job, None shares the cores out."""
+    options = {"use": "local", "jobs": jobs, "threads": threads or max(1, (os.cpu_count() or 1) // jobs)}
+    return registry().build(ComponentSpec.parse("executor", options, "executor"))
 
 
 def _run_groups(plan: Plan, folder: AblationFolder, runner: Executor, on_change: OnChange) -> None:

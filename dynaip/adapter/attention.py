@@ -29,7 +29,7 @@ class KeyValue(nn.Module):
         self, token_width: int, width: int, heads: int, *, bias: bool, key_norm: bool, key_norm_eps: float = 1e-6
     ) -> None:
         super().__init__()
-        self.heads, self.biased = heads, bias
+        self.heads = heads
         self.to_k = nn.Linear(token_width, width, bias=bias)
         self.to_v = nn.Linear(token_width, width, bias=bias)
         self.norm_k = nn.RMSNorm(width // heads, eps=key_norm_eps) if key_norm else nn.Identity()

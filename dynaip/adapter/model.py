@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
-from dynaip.adapter import attached, files, hub, products
+from dynaip.adapter import attached, files, hub
 from dynaip.adapter.attached import adapters_on
 from dynaip.adapter.attention import BRANCHES
 from dynaip.adapter.backends import use_backend
@@ -255,14 +255,12 @@ class DynaIP(Adapter):
         """
         hooks = self.injector
         made = TrainingPass()
-        base = next(cast(nn.Module, hooks.transformer).parameters())
 
         def make(call: ForwardPass) -> list[Slot]:
             condition, repeats = call.condition if self.fusion.uses_condition else None, call.batch // len(keep)
             if condition is not None and rows is not None:
                 condition = rows_of(condition, [row * repeats for row in rows])
-            with products.half_products(base):
-                made.fused = self.fuse(features, condition=condition)
+            made.fused = self.fuse(features, condition=condition)
             owners = list(range(len(keep))) if rows is None else rows
             return training_slots(made.fused.tokens, keep, owners, regions, repeats)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -62,8 +62,9 @@ def project_together(pairs: Sequence[KeyValue], slot: Slot, like: Tensor) -> lis
     )
     found: list[tuple[Tensor, Tensor]] = []
     for pair, key, value in zip(pairs, products[::2], products[1::2], strict=True):
-        if pair.biased:
-            key, value = key + pair.to_k.bias, value + pair.to_v.bias
+        for_key, for_value = (cast("Tensor | None", layer.bias) for layer in (pair.to_k, pair.to_v))
+        if for_key is not None and for_value is not None:
+            key, value = key + for_key, value + for_value
         key, value = pair.split(key, value)
         found.append((key.to(like.dtype), value.to(like.dtype)))
     return found

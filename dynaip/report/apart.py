@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,10 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dynaip.ablation.driver import drive
-from dynaip.ablation.execute import why_crashed
+from dynaip.ablation.execute import local_executor, why_crashed
 from dynaip.ablation.folder import AblationFolder
-from dynaip.config import ComponentSpec
-from dynaip.contracts import Executor, Job
+from dynaip.contracts import Job
 from dynaip.notes import tell
 from dynaip.reading import read_mapping
 from dynaip.registry import registry
@@ -29,14 +27,11 @@ def prepare_apart(directory: Path, names: Sequence[str], *, jobs: int, threads: 
     ``threads`` are those of each process; None shares the cores out. What a process dies of is the error of its section, and
     its notes are told here.
     """
-    threads = threads or max(1, (os.cpu_count() or 1) // jobs)
-    options = {"use": "local", "jobs": jobs, "threads": threads}
-    runner: Executor = registry().build(ComponentSpec.parse("executor", options, "executor"))
     gpus = read_mapping(AblationFolder(directory).plan).get("gpus", 0)
     with TemporaryDirectory(prefix="dynaip-") as place:
         answers = {name: Path(place) / f"{number}.json" for number, name in enumerate(names)}
         asked = {name: _job(directory, name, answer, gpus) for name, answer in answers.items()}
-        codes = drive(runner, [*asked.values()], on_change=lambda job, what: None)
+        codes = drive(local_executor(jobs, threads), [*asked.values()], on_change=lambda job, what: None)
         return {name: _state(answers[name], codes[job.name], job) for name, job in asked.items()}
 
 

@@ -87,7 +87,6 @@ class Session:
             ):
                 only, why = rest, self._watched(name, rows, share, rest)
         finally:
-            self._take(rows)
             self.table.close(name, time.monotonic() - began, why)
             self.table.write()
         print(f"-- {name}: {time.monotonic() - began:.0f} s", flush=True)

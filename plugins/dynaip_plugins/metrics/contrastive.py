@@ -21,7 +21,7 @@ from dynaip.suggest import one_line
 from ..shared.contrastive import ContrastiveConfig
 from ..shared.preprocessing import own_preprocessing
 from ..shared.pretrained import fingerprint, quiet, refuse_missing
-from .kept import Kept
+from .kept import Kept, in_batches
 
 
 class ContrastiveMetric(Metric):
@@ -109,13 +109,11 @@ class ContrastiveMetric(Metric):
 
     def _embedded(self, given: Sequence[Any], embed: Callable[[Sequence[Any]], Any], kept: Kept | None) -> Tensor:
         """Embeddings in batches (N x C), on the CPU; those that are ``kept`` are not computed again."""
-        size = self.config.batch_size
-        batches = [given[start : start + size] for start in range(0, len(given), size)]
 
         def make(batch: Sequence[Any]) -> Tensor:
             return _plain(embed(batch)).float().cpu()
 
-        found = [make(batch) if kept is None else kept.of(batch, make) for batch in batches]
+        found = in_batches(given, self.config.batch_size, make, kept)
         return torch.cat(found) if found else torch.empty(0, 1)
 
 

@@ -36,6 +36,14 @@ class Kept:
         self.made.clear()
 
 
+def in_batches(
+    given: Sequence[Any], size: int, make: Callable[[Sequence[Any]], Tensor], kept: Kept | None
+) -> list[Tensor]:
+    """What ``make`` gives for so many at a time; batches that are ``kept`` are not computed again."""
+    batches = [given[start : start + size] for start in range(0, len(given), size)]
+    return [make(batch) if kept is None else kept.of(batch, make) for batch in batches]
+
+
 def digest(batch: Sequence[Image.Image | str]) -> str:
     """SHA-256 of pictures (mode, size, pixels) and texts."""
     found = hashlib.sha256()

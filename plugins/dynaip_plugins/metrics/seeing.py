@@ -12,7 +12,7 @@ from torch import Tensor
 from ..shared.looking import TowerConfig
 from ..shared.preprocessing import Preprocessing
 from ..shared.towers import FAMILIES, Tower, load_tower
-from .kept import Kept
+from .kept import Kept, in_batches
 
 DREAMBENCH = Preprocessing(
     224, 256, int(Image.Resampling.BICUBIC), 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -54,13 +54,12 @@ class Seeing:
     def _seen(
         self, images: Sequence[Image.Image], look: Callable[[Tensor], Tensor], kept: Kept | None = None
     ) -> Tensor:
-        like, size = next(self.tower.parameters()), self.config.batch_size
+        like = next(self.tower.parameters())
 
         def make(batch: Sequence[Image.Image]) -> Tensor:
             return look(self.preprocessing.pixels([*batch]).to(like.device, like.dtype)).float().cpu()
 
-        batches = [images[start : start + size] for start in range(0, len(images), size)]
-        found = [make(batch) if kept is None else kept.of(batch, make) for batch in batches]
+        found = in_batches(images, self.config.batch_size, make, kept)
         return torch.cat(found) if found else torch.empty(0, self.tower.width)
 
     def about(self) -> dict[str, Any]:
